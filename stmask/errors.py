@@ -1,0 +1,24 @@
+"""Errors that speak to the user: one line that names the file, the key or the value, and the way out.
+
+The command line prints them without a traceback and exits with status 2. Library users catch `StmaskError`.
+"""
+
+
+class StmaskError(Exception):
+    """Base of every error caused by what the user gave us."""
+
+
+class ConfigError(StmaskError):
+    """A configuration key or value that cannot work."""
+
+
+class DataError(StmaskError):
+    """A dataset file, an annotation or a frame that is missing or broken."""
+
+
+class CheckpointError(StmaskError):
+    """A file that is not a usable checkpoint, or one of another network."""
+
+
+class OutputError(StmaskError):
+    """A place that cannot be written to."""

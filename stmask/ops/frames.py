@@ -1,0 +1,59 @@
+"""From an image as a camera or a file gives it to what the network takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)  # RGB, of pixel values in [0, 255]
+IMAGENET_STD = (58.395, 57.12, 57.375)
+
+
+@dataclass(frozen=True, slots=True)
+class FramePreprocessor:
+    """Resizes to exactly height x width (the aspect ratio is not kept, as the authors do), normalises, pads.
+
+    Attributes:
+        height, width: size in pixels to which every frame is resized.
+        divisor: the network input is padded with zeros (the mean colour) at the bottom and on the right to a multiple of it.
+        mean, std: RGB, of pixel values in [0, 255].
+    """
+
+    height: int = 360
+    width: int = 640
+    divisor: int = 32
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        if self.height < 1 or self.width < 1 or self.divisor < 1:
+            raise ValueError(f"height, width and divisor must be positive, got {self.height}, {self.width}, {self.divisor}")
+
+    @property
+    def padded_size(self) -> tuple[int, int]:
+        """(H, W) of the network input."""
+        return -(-self.height // self.divisor) * self.divisor, -(-self.width // self.divisor) * self.divisor
+
+    def resize(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """An (h, w, 3) image at height x width."""
+        if image.shape[:2] == (self.height, self.width):
+            return image
+        return np.asarray(cv2.resize(image, (self.width, self.height), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+
+    def normalise(self, image: npt.NDArray[np.uint8]) -> Tensor:
+        """A resized RGB image (h <= H, w <= W, 3) uint8 as float32 (3, H, W), normalised and padded."""
+        h, w = image.shape[:2]
+        padded_h, padded_w = self.padded_size
+        out = torch.zeros(3, padded_h, padded_w)
+        scaled = (image.astype(np.float32) - np.float32(self.mean)) / np.float32(self.std)
+        out[:, :h, :w] = torch.from_numpy(scaled.transpose(2, 0, 1))
+        return out
+
+    def __call__(self, image: npt.NDArray[np.uint8]) -> Tensor:
+        """An RGB frame (h, w, 3) uint8 of any size as network input (3, H, W) float32."""
+        return self.normalise(self.resize(image))

@@ -1,0 +1,19 @@
+"""Typed records that carry each stage of the flow; see README, "The flow"."""
+
+from stmask.structures.clip import Clip, FrameTargets, empty_targets
+from stmask.structures.detections import Detections, TrackedFrame
+from stmask.structures.predictions import DensePredictions, Pyramid
+from stmask.structures.results import RLE, TrackResult, VideoResult
+
+__all__ = [
+    "RLE",
+    "Clip",
+    "DensePredictions",
+    "Detections",
+    "FrameTargets",
+    "Pyramid",
+    "TrackResult",
+    "TrackedFrame",
+    "VideoResult",
+    "empty_targets",
+]
