@@ -1,0 +1,114 @@
+"""ResNet with modulated deformable convolutions (DCNv2) at an interval, from torchvision's blocks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from stmask.errors import CheckpointError
+from stmask.models.deform import ModulatedDeformConv
+
+_BUILDERS = {
+    18: torchvision.models.resnet18,
+    34: torchvision.models.resnet34,
+    50: torchvision.models.resnet50,
+    101: torchvision.models.resnet101,
+}
+_STAGES = {"C2": "layer1", "C3": "layer2", "C4": "layer3", "C5": "layer4"}
+_DEFORMABLE_STAGES = ("C3", "C4", "C5")
+
+
+class ResNet(nn.Module):
+    """ResNet-18, -34, -50 or -101 that gives the maps C3, C4, C5 (strides 8, 16, 32).
+
+    Args:
+        depth: 18, 34, 50 or 101.
+        dcn_interval: the 3x3 convolution of every n-th block of stages C3 to C5 becomes deformable (blocks 0, n, 2n ..
+            of each stage; the second 3x3 of a basic block). 0 for none. The paper's R101 has 3, the released R50 has 2.
+        frozen_norm: batch norms keep their statistics and are not trained.
+        weights: a local file with torchvision's ImageNet state dict, or None to start from random weights.
+
+    Parameter names are torchvision's, so that its files load as they are.
+    """
+
+    def __init__(
+        self,
+        *,
+        depth: int = 50,
+        dcn_interval: int = 0,
+        frozen_norm: bool = False,
+        weights: str | None = None,
+    ) -> None:
+        super().__init__()
+        if depth not in _BUILDERS:
+            raise ValueError(f"ResNet depth must be one of {', '.join(map(str, _BUILDERS))}, got {depth}")
+        if dcn_interval < 0:
+            raise ValueError(f"dcn_interval must be 0 (none) or positive, got {dcn_interval}")
+        base = _BUILDERS[depth]()
+        self.conv1, self.bn1, self.relu, self.maxpool = base.conv1, base.bn1, base.relu, base.maxpool
+        self.layer1, self.layer2, self.layer3, self.layer4 = base.layer1, base.layer2, base.layer3, base.layer4
+        self.out_channels = {name: _stage_channels(getattr(self, _STAGES[name])) for name in _DEFORMABLE_STAGES}
+        if dcn_interval:
+            for name in _DEFORMABLE_STAGES:
+                _make_deformable(getattr(self, _STAGES[name]), dcn_interval)
+        self.frozen_norm = frozen_norm
+        if frozen_norm:
+            for norm in self._norms():
+                norm.requires_grad_(False)
+        if weights is not None:
+            self._load_imagenet(Path(weights))
+
+    def forward(self, frames: Tensor) -> dict[str, Tensor]:
+        """Frames (B, 3, H, W) give {"C3": (B, C, H/8, W/8), "C4": .., "C5": ..}."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(frames))))
+        x = self.layer1(x)
+        maps = {}
+        for name in _DEFORMABLE_STAGES:
+            x = getattr(self, _STAGES[name])(x)
+            maps[name] = x
+        return maps
+
+    def train(self, mode: bool = True) -> ResNet:
+        super().train(mode)
+        if self.frozen_norm:
+            for norm in self._norms():
+                norm.eval()
+        return self
+
+    def _norms(self) -> list[nn.BatchNorm2d]:
+        return [module for module in self.modules() if isinstance(module, nn.BatchNorm2d)]
+
+    def _load_imagenet(self, path: Path) -> None:
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except FileNotFoundError as error:
+            raise CheckpointError(f"no such file of ImageNet weights: {path}") from error
+        except Exception as error:  # torch raises many kinds for a file that is not its own
+            raise CheckpointError(f"{path} is not a state dict of tensors") from error
+        state = {name: value for name, value in state.items() if not name.startswith("fc.")}
+        own = self.state_dict()
+        new = {name for name in own if ".conv2.offset_mask." in name or name.endswith(".conv2.bias")}
+        differing = sorted((own.keys() - new) ^ state.keys()) + sorted(
+            name for name in own.keys() & state.keys() if own[name].shape != state[name].shape
+        )
+        if differing:
+            raise CheckpointError(f"{path} does not fit this ResNet; first differences: {', '.join(differing[:3])}")
+        self.load_state_dict({**own, **state})
+
+
+def _stage_channels(stage: nn.Sequential) -> int:
+    last = stage[-1]
+    conv = last.conv3 if hasattr(last, "conv3") else last.conv2
+    assert isinstance(conv, nn.Conv2d)
+    return conv.out_channels
+
+
+def _make_deformable(stage: nn.Sequential, interval: int) -> None:
+    for index in range(0, len(stage), interval):
+        block = stage[index]
+        plain = block.conv2
+        assert isinstance(plain, nn.Conv2d)
+        block.conv2 = ModulatedDeformConv(plain.in_channels, plain.out_channels, stride=plain.stride[0])

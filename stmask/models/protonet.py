@@ -1,0 +1,31 @@
+"""Prototypes: the image-wide masks that instances combine."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ProtoNet(nn.Module):
+    """P3 to D prototypes at twice its resolution, a quarter of the input's.
+
+    Args:
+        channels: channels of P3 and of the hidden convolutions.
+        num_prototypes: D.
+    """
+
+    def __init__(self, *, channels: int = 256, num_prototypes: int = 32) -> None:
+        super().__init__()
+        self.num_prototypes = num_prototypes
+        self.before = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(3))
+        self.after = nn.Conv2d(channels, channels, 3, padding=1)
+        self.output = nn.Conv2d(channels, num_prototypes, 1)
+
+    def forward(self, p3: Tensor) -> Tensor:
+        """(B, C, h, w) to (B, 2h, 2w, D), not negative."""
+        x = p3
+        for conv in self.before:
+            x = F.relu(conv(x))
+        x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+        prototypes: Tensor = F.relu(self.output(F.relu(self.after(x))))
+        return prototypes.permute(0, 2, 3, 1).contiguous()

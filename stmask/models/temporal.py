@@ -1,0 +1,75 @@
+"""Temporal fusion (TF): how the instances of one frame move to the next (equation 10)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stmask.ops.correlation import BACKENDS, correlate
+from stmask.ops.rois import crop_regions
+
+_REGION_SIZE = 7
+_LEAK = 0.1
+
+
+class TemporalFusion(nn.Module):
+    """Correlates two frames' features and regresses, for each instance of the first, its shift to the second.
+
+    Args:
+        channels: C, channels of the features.
+        num_prototypes: D.
+        level: the pyramid level whose features are correlated.
+        size: d, side of the correlation window: 11 on P4, 13 on P3 in the paper.
+        hidden: channels of the three convolutions over each region.
+        backend: of `ops.correlation`.
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: int = 256,
+        num_prototypes: int = 32,
+        level: str = "P4",
+        size: int = 11,
+        hidden: Sequence[int] = (512, 512, 1024),
+        backend: str = "torch",
+    ) -> None:
+        super().__init__()
+        if size < 1 or size % 2 == 0:
+            raise ValueError(f"the side of the correlation window must be odd, got {size}")
+        if backend not in BACKENDS:
+            raise ValueError(f"correlation backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
+        self.level, self.size, self.backend = level, size, backend
+        widths = [size * size + 2 * channels, *hidden]
+        self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in zip(widths, widths[1:]))
+        self.box = nn.Linear(widths[-1], 4)
+        self.coeff = nn.Linear(widths[-1], num_prototypes)
+
+    def correlate(self, reference: Tensor, target: Tensor) -> Tensor:
+        """Correlation maps (B, d * d, h, w) of features (B, C, h, w), after a leaky ReLU."""
+        maps = correlate(reference, target, size=self.size, backend=self.backend)
+        return F.leaky_relu(maps, _LEAK)
+
+    def fuse(self, reference: Tensor, target: Tensor) -> Tensor:
+        """Features (B, C, h, w) of frames t and t + 1 give (B, d * d + 2C, h, w)."""
+        return F.relu(torch.cat([self.correlate(reference, target), reference, target], dim=1))
+
+    def forward(self, fused: Tensor, boxes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Shifts of instances.
+
+        Args:
+            fused: (B, d * d + 2C, h, w) from `fuse`.
+            boxes: for each of the B pairs (N_b, 4) xyxy in [0, 1], the instances of frame t.
+
+        Returns:
+            Box deltas (sum N, 4) relative to the given boxes (decode with `ops.boxes.decode`), and coefficient deltas
+            (sum N, D), to be added before tanh.
+        """
+        x = crop_regions(fused, boxes, size=_REGION_SIZE)
+        for conv in self.convs:
+            x = F.relu(conv(x))
+        pooled = x.mean(dim=(2, 3))
+        return self.box(pooled), self.coeff(pooled)

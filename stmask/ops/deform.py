@@ -1,0 +1,88 @@
+"""Deformable convolution behind one function, by the faster of two equal ways on each device."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.ops import deform_conv2d
+
+
+def same_padding(kernel: tuple[int, int]) -> tuple[int, int, int, int]:
+    """(left, right, top, bottom) that keeps h x w at stride 1; an even kernel reaches one cell further right and down."""
+    kh, kw = kernel
+    return (kw - 1) // 2, kw // 2, (kh - 1) // 2, kh // 2
+
+
+def deform_conv(
+    x: Tensor,
+    offsets: Tensor,
+    weight: Tensor,
+    *,
+    bias: Tensor | None = None,
+    mask: Tensor | None = None,
+    stride: int = 1,
+) -> Tensor:
+    """Deformable convolution with "same" padding (equations 3 and 4; with `mask` the modulated DCNv2).
+
+    Args:
+        x: (B, C, H, W).
+        offsets: (B, 2 * kh * kw, h, w), (dy, dx) for each tap in row order, in cells; h = ceil(H / stride).
+        weight: (O, C, kh, kw).
+        bias: (O,).
+        mask: (B, kh * kw, h, w) factors of the taps.
+        stride: step between output cells.
+
+    Returns:
+        (B, O, h, w). Offsets and sampling stay in float32 under autocast: their rounding moves pixels.
+    """
+    if x.device.type == "cpu":
+        return _by_grid_sample(x, offsets, weight, bias, mask, stride)
+    return _by_torchvision(x, offsets, weight, bias, mask, stride)
+
+
+def _by_torchvision(
+    x: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | None, mask: Tensor | None, stride: int
+) -> Tensor:
+    kernel = (weight.shape[2], weight.shape[3])
+    left, right, top, bottom = same_padding(kernel)
+    with torch.autocast(x.device.type, enabled=False):  # the operator has no bfloat16 kernel
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        x, offsets, weight = x.to(dtype), offsets.to(dtype), weight.to(dtype)
+        if (left, top) != (right, bottom):
+            x, left, top = F.pad(x, (left, right, top, bottom)), 0, 0
+        return deform_conv2d(
+            x,
+            offsets,
+            weight,
+            None if bias is None else bias.to(dtype),
+            stride=(stride, stride),
+            padding=(top, left),
+            mask=None if mask is None else mask.to(dtype),
+        )
+
+
+def _by_grid_sample(
+    x: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | None, mask: Tensor | None, stride: int
+) -> Tensor:
+    """All taps are sampled in one call, then the convolution is one matrix product. Memory: kh * kw * C * h * w."""
+    b, c, in_h, in_w = x.shape
+    out, _, kh, kw = weight.shape
+    h, w = offsets.shape[2:]
+    left, _, top, _ = same_padding((kh, kw))
+    taps = kh * kw
+    with torch.autocast(x.device.type, enabled=False):
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        steps = {"device": x.device, "dtype": dtype}
+        tap_y = torch.arange(kh, **steps).repeat_interleave(kw) - top
+        tap_x = torch.arange(kw, **steps).repeat(kh) - left
+        shift = offsets.to(dtype).view(b, taps, 2, h, w)
+        y = shift[:, :, 0] + tap_y[:, None, None] + torch.arange(h, **steps)[:, None] * stride
+        column = shift[:, :, 1] + tap_x[:, None, None] + torch.arange(w, **steps) * stride
+        grid = torch.stack([(2 * column + 1) / in_w - 1, (2 * y + 1) / in_h - 1], dim=-1)  # (B, taps, h, w, 2)
+        samples = F.grid_sample(x.to(dtype), grid.view(b, taps * h, w, 2), padding_mode="zeros", align_corners=False)
+        samples = samples.view(b, c, taps, h, w)
+        if mask is not None:
+            samples = samples * mask.to(dtype)[:, None]
+    result = torch.matmul(weight.flatten(1), samples.reshape(b, c * taps, h * w)).view(b, out, h, w)
+    return result if bias is None else result + bias[:, None, None]

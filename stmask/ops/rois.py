@@ -1,0 +1,24 @@
+"""Regions of a feature map under boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torchvision.ops import roi_align
+
+
+def boxes_on_map(boxes: Tensor, height: int, width: int) -> Tensor:
+    """Boxes (N, 4) xyxy in [0, 1] in cells of a height x width map: corners in order, clamped to the map."""
+    low = torch.minimum(boxes[:, :2], boxes[:, 2:])
+    high = torch.maximum(boxes[:, :2], boxes[:, 2:])
+    scale = boxes.new_tensor([width, height])
+    return torch.cat([(low * scale).clamp(min=0), torch.minimum(high * scale, scale)], dim=1)
+
+
+def crop_regions(features: Tensor, boxes: Sequence[Tensor], *, size: int) -> Tensor:
+    """RoIAlign (half-pixel aligned, adaptive sampling) of features (B, C, h, w) under boxes[b] (N_b, 4): (sum N, C, size, size)."""
+    h, w = features.shape[-2:]
+    rois = [boxes_on_map(group.to(features.dtype), h, w) for group in boxes]
+    return roi_align(features, rois, output_size=size, spatial_scale=1.0, sampling_ratio=-1, aligned=True)
