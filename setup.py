@@ -1,0 +1,18 @@
+"""Packages are found, not listed, so that a new folder of modules or of configurations can't be left out of a wheel.
+
+The configurations live in `conf/` at the top of a checkout and become `stmask/conf` in a wheel.
+"""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+CONF = Path("conf")
+configuration = sorted({path.parent for path in CONF.rglob("*.yaml")} | {CONF})
+packages = [*find_packages(include=["stmask", "stmask.*"]), *(".".join(("stmask", *folder.parts)) for folder in configuration)]
+
+setup(
+    packages=packages,
+    package_dir={"stmask.conf": "conf"},
+    package_data={"": ["*.yaml"], "stmask": ["py.typed", "**/*.md"]},
+)
