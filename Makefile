@@ -1,0 +1,46 @@
+# Each target works alone on a fresh clone: it makes what it needs and does nothing twice.
+PYTHON ?= python3
+JOBS ?= 2
+PYTEST_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stmask-installed
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test lint sampler clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  PYTHON=python3.12 make env   another interpreter (3.10 or newer)"
+	@echo "  JOBS=4 make test             test processes (now $(JOBS))"
+
+env: $(STAMP) ## virtual environment in .venv with stmask installed from this checkout
+
+$(STAMP): pyproject.toml setup.py constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
+	  echo "stmask needs Python 3.10 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1 || echo missing)." >&2; \
+	  echo "Name another interpreter: PYTHON=/path/to/python3.12 make env" >&2; exit 1; }
+	@test -x $(BIN)/python || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@echo "installing stmask and what it needs (PyTorch is large, the first time takes minutes)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,notebooks]'
+	@touch $@
+
+demo: $(STAMP) ## data, training, evaluation and pictures, from nothing (about 15 minutes on two cores)
+	@$(BIN)/stmask demo
+
+test: $(STAMP) ## all tests (at most 12 minutes on two cores)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
+
+lint: $(STAMP) ## ruff and mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+sampler: $(STAMP) ## spatial-correlation-sampler, which our correlation is compared with (needs nvcc and a C++ compiler)
+	@tools/build_sampler.sh $(BIN)/python
+
+clean: ## remove caches and build leftovers, keep the environment, runs/ and demo/
+	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
