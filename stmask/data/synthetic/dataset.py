@@ -1,0 +1,164 @@
+"""Synthetic videos on disk, in YouTube-VIS format."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from pycocotools import mask as coco_mask
+
+from stmask.data.synthetic.config import SyntheticConfig
+from stmask.data.synthetic.render import SyntheticVideo, render_video
+from stmask.errors import OutputError, StmaskError
+from stmask.files import read_json, write_json
+
+_CONTRIBUTOR = "stmask data synthesize"  # marks the folders that may be overwritten
+_FOLDER_MODE = 0o755  # mkdtemp makes private folders; datasets are meant to be shared
+
+
+def write_dataset(
+    out: str | os.PathLike[str],
+    config: SyntheticConfig,
+    *,
+    videos: int,
+    valid_videos: int,
+    seed: int = 0,
+    overwrite: bool = False,
+    on_video: Callable[[], None] = lambda: None,
+) -> Path:
+    """Writes `out`/{train,valid}.json and `out`/{train,valid}/JPEGImages/<video>/00000.jpg; all of it or nothing.
+
+    Video i of a split depends on `config`, `seed`, the split and i only, so a larger set begins with the smaller one.
+
+    `on_video` is called after each video, to show progress. Returns the absolute path of the folder.
+
+    Raises:
+        OutputError: `out` exists and is not empty (with `overwrite`: and is not such a dataset), or cannot be written.
+    """
+    for name, count in (("videos", videos), ("valid_videos", valid_videos), ("seed", seed)):
+        if count < 0:
+            raise ValueError(f"{name} must not be negative, got {count}")
+    target = Path(out).resolve()
+    _require_free(target, overwrite=overwrite)
+    with _atomic_folder(target) as folder:
+        for split, count in (("train", videos), ("valid", valid_videos)):
+            _write_split(folder, config, split=split, count=count, seed=seed, on_video=on_video)
+    return target
+
+
+def _require_free(target: Path, *, overwrite: bool) -> None:
+    try:
+        if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+            return
+    except OSError as error:
+        raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
+    if not overwrite:
+        raise OutputError(f"{target} exists already; choose another folder or add --overwrite")
+    if not _is_ours(target):
+        raise OutputError(f"{target} was not written by `{_CONTRIBUTOR}` and stays as it is; choose another folder")
+
+
+def _is_ours(folder: Path) -> bool:
+    try:
+        content = read_json(folder / "train.json")
+    except StmaskError:
+        return False
+    info = content.get("info") if isinstance(content, dict) else None
+    return isinstance(info, dict) and info.get("contributor") == _CONTRIBUTOR
+
+
+@contextmanager
+def _atomic_folder(target: Path) -> Iterator[Path]:
+    """Yields a new folder beside `target` that takes its place on success and is removed on any failure."""
+    temporary: Path | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp"))
+        new, old = temporary / "new", temporary / "old"
+        new.mkdir(mode=_FOLDER_MODE)
+        yield new
+        if target.exists():
+            target.rename(old)
+        new.rename(target)
+    except OSError as error:
+        raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write_split(
+    folder: Path, config: SyntheticConfig, *, split: str, count: int, seed: int, on_video: Callable[[], None]
+) -> None:
+    videos: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    images = folder / split / "JPEGImages"
+    images.mkdir(parents=True)
+    for index in range(count):
+        video = render_video(config, seed=seed, split=split, index=index)
+        name = f"{split}{index:05d}"
+        file_names = [f"{name}/{t:05d}.jpg" for t in range(config.frames)]
+        videos.append(
+            {
+                "id": index + 1,
+                "width": config.width,
+                "height": config.height,
+                "length": config.frames,
+                "file_names": file_names,
+            }
+        )
+        for track in _annotate(video):
+            annotations.append({"id": len(annotations) + 1, "video_id": index + 1, "iscrowd": 0, **track})
+        (images / name).mkdir()
+        for frame, file_name in zip(video.frames, file_names, strict=True):
+            (images / file_name).write_bytes(_jpeg(frame, config.jpeg_quality))
+        on_video()
+    write_json(
+        folder / f"{split}.json",
+        {
+            "info": {
+                "description": "synthetic videos of moving shapes",
+                "contributor": _CONTRIBUTOR,
+                "seed": seed,
+                "config": asdict(config),
+            },
+            "categories": [{"id": i, "name": name} for i, name in enumerate(config.classes, start=1)],
+            "videos": videos,
+            "annotations": annotations,
+        },
+    )
+
+
+def _jpeg(frame: npt.NDArray[np.uint8], quality: int) -> bytes:
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return data.tobytes()
+
+
+def _annotate(video: SyntheticVideo) -> Iterator[dict[str, Any]]:
+    """The fields of one annotation per object that is visible at all; null where it is absent or hidden."""
+    for label, masks in zip(video.labels, video.masks, strict=True):
+        encoded = coco_mask.encode(np.asfortranarray(masks.transpose(1, 2, 0), dtype=np.uint8))
+        present = masks.any(axis=(1, 2)).tolist()
+        if not any(present):
+            continue
+        boxes, areas = coco_mask.toBbox(encoded).tolist(), coco_mask.area(encoded).tolist()
+        yield {
+            "category_id": label,
+            "height": masks.shape[1],
+            "width": masks.shape[2],
+            "segmentations": [
+                {"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")} if here else None
+                for rle, here in zip(encoded, present, strict=True)
+            ],
+            "bboxes": [box if here else None for box, here in zip(boxes, present, strict=True)],
+            "areas": [area if here else None for area, here in zip(areas, present, strict=True)],
+        }
