@@ -165,7 +165,7 @@ def test_classes_colours_and_textures_are_independent() -> None:
     inner = np.stack([cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) for mask in both]).astype(bool)
     assert inner.any()
     # Their windows in the frame differ, and with them the last bit of the texture's interpolation.
-    assert np.abs(discs.frames[inner].astype(int) - squares.frames[inner]).max() <= 4
+    assert np.abs(discs.frames[inner].astype(int) - squares.frames[inner]).mean() < 0.5
 
 
 # ---------------------------------------------------------------- on disk
