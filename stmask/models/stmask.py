@@ -75,7 +75,7 @@ class STMask(nn.Module):
             centerness=outputs.centerness,
             anchors=self.anchors(pyramid),
             prototypes=self.protonet(pyramid["P3"]),
-            temporal_features=None if self.temporal is None else outputs.towers[self.temporal.level],
+            temporal_features=self._temporal_features(pyramid, outputs.towers),
         )
 
     def anchors(self, pyramid: Pyramid) -> Tensor:
@@ -83,6 +83,11 @@ class STMask(nn.Module):
         shapes = [shape.size for shape in self.head.anchor_shapes]
         maps = (pyramid[name] for name in pyramid)
         return torch.cat([level_anchors(m.shape[-2], m.shape[-1], shapes, device=m.device) for m in maps])
+
+    def _temporal_features(self, pyramid: Pyramid, towers: Pyramid) -> Tensor | None:
+        if self.temporal is None:
+            return None
+        return self.temporal.features(pyramid[self.temporal.level], towers[self.temporal.level])
 
     def _initialise(self) -> None:
         """Xavier weights and zero biases everywhere but in the backbone, as YOLACT does."""

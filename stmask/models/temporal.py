@@ -53,9 +53,19 @@ class TemporalFusion(nn.Module):
         maps = correlate(reference, target, size=self.size, backend=self.backend)
         return F.leaky_relu(maps, _LEAK)
 
+    @staticmethod
+    def features(pyramid_map: Tensor, tower_map: Tensor) -> Tensor:
+        """What a frame keeps for its neighbours: the pyramid's level (B, C, h, w) and the head's tower there: (B, 2C, h, w)."""
+        return torch.cat([pyramid_map, tower_map], dim=1)
+
     def fuse(self, reference: Tensor, target: Tensor) -> Tensor:
-        """Features (B, C, h, w) of frames t and t + 1 give (B, d * d + 2C, h, w)."""
-        return F.relu(torch.cat([self.correlate(reference, target), reference, target], dim=1))
+        """`features` (B, 2C, h, w) of frames t and t + 1 give (B, d * d + 2C, h, w).
+
+        The pyramid's maps are correlated; the tower's maps of both frames go along.
+        """
+        (reference_map, reference_tower), (target_map, target_tower) = reference.chunk(2, dim=1), target.chunk(2, dim=1)
+        maps = self.correlate(reference_map, target_map)
+        return F.relu(torch.cat([maps, reference_tower, target_tower], dim=1))
 
     def forward(self, fused: Tensor, boxes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Shifts of instances.

@@ -41,7 +41,8 @@ class DensePredictions:
         centerness: (B, A) after tanh, or None for a head without that branch.
         anchors: (A, 4) cxcywh in [0, 1] of the padded input.
         prototypes: (B, h, w, D).
-        temporal_features: (B, C, h, w), the head's tower output at the level of the temporal fusion, or None without it.
+        temporal_features: (B, 2C, h, w), what the temporal fusion keeps of a frame (the pyramid's level and the head's tower
+            there), or None without it.
     """
 
     box_deltas: Tensor

@@ -1,0 +1,205 @@
+"""All losses of a batch: matches once, owns the weights, gives named scalars."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stmask.losses.box import centerness_loss, diou_loss, smooth_l1_box_loss
+from stmask.losses.classification import hard_negative_cross_entropy
+from stmask.losses.mask import crop_boxes, cropped_mask_bce, mask_loss
+from stmask.losses.positives import Positives, gather_positives
+from stmask.losses.temporal import TemporalModule, shift_losses
+from stmask.losses.tracking import embedding_loss
+from stmask.ops.matching import AnchorMatcher, Matches
+from stmask.structures import DensePredictions, FrameTargets
+
+BOX_LOSSES = ("diou", "smooth_l1")
+
+
+@dataclass(frozen=True, slots=True)
+class LossWeights:
+    """Factor of each term; a term with weight 0 is not computed."""
+
+    box: float = 5.0
+    classification: float = 6.125
+    centerness: float = 20.0
+    mask: float = 6.125
+    track: float = 5.0
+    shift_box: float = 5.0
+    shift_mask: float = 6.125
+
+
+@dataclass(frozen=True, slots=True)
+class LossReport:
+    """Named terms, weighted, each a scalar; `total` is their sum."""
+
+    terms: dict[str, Tensor]
+    num_positives: int
+
+    @property
+    def total(self) -> Tensor:
+        return torch.stack(list(self.terms.values())).sum()
+
+
+@dataclass(frozen=True, slots=True)
+class Criterion:
+    """The losses of STMask for clips of T frames.
+
+    Attributes:
+        weights: factors of the terms.
+        matcher: anchors to objects.
+        box_loss: "diou" (the release) or "smooth_l1" (YOLACT).
+        classification: function of class_logits, labels, weights and ratio, as `hard_negative_cross_entropy`.
+        negative_ratio: hard negatives per positive.
+        centerness_detached: the centre-ness loss does not move the boxes (in the authors' code it does).
+        mask_crop: growth of the predicted box to which a mask is cropped.
+        mask_full_resolution: masks are compared at the input's size (the release) or at the prototypes' (cheaper).
+        mask_inside_only: pixels outside the crop cost nothing.
+        max_masks: at most so many positives of a frame get a mask and a shift loss, drawn at random; None for all.
+    """
+
+    weights: LossWeights = field(default_factory=LossWeights)
+    matcher: AnchorMatcher = field(default_factory=AnchorMatcher)
+    box_loss: str = "diou"
+    classification: Callable[..., Tensor] = hard_negative_cross_entropy
+    negative_ratio: int = 3
+    centerness_detached: bool = True
+    mask_crop: float = 1.2
+    mask_full_resolution: bool = True
+    mask_inside_only: bool = True
+    max_masks: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.box_loss not in BOX_LOSSES:
+            raise ValueError(f"box_loss must be one of {', '.join(BOX_LOSSES)}, got {self.box_loss!r}")
+
+    def __call__(
+        self,
+        predictions: DensePredictions,
+        targets: tuple[FrameTargets, ...],
+        *,
+        clip_length: int,
+        temporal: TemporalModule | None = None,
+    ) -> LossReport:
+        """Losses of F frames, clip by clip.
+
+        Args:
+            predictions: of the F frames.
+            targets: F of them.
+            clip_length: T; frames t and t + 1 of a clip are a pair for the temporal losses.
+            temporal: the network's temporal fusion, or None.
+        """
+        device = predictions.box_deltas.device.type
+        with torch.autocast(device, enabled=False):
+            predictions = predictions.float()
+            matches = self._match(predictions, targets, clip_length)
+            positives = gather_positives(predictions, matches, targets)
+            terms = self._frame_terms(predictions, matches, positives, targets)
+        if temporal is not None and (self.weights.shift_box or self.weights.shift_mask):
+            shift_box, shift_mask = shift_losses(
+                temporal,
+                predictions,
+                self._limited(positives),
+                targets,
+                clip_length=clip_length,
+                full_resolution=self.mask_full_resolution,
+                inside_only=self.mask_inside_only,
+            )
+            terms["shift_box"] = self.weights.shift_box * shift_box
+            terms["shift_mask"] = self.weights.shift_mask * shift_mask
+        return LossReport(terms, num_positives=len(positives))
+
+    def _match(
+        self, predictions: DensePredictions, targets: tuple[FrameTargets, ...], clip_length: int
+    ) -> list[Matches]:
+        """Identities are told apart between clips: annotation files may count them anew in each video."""
+        span = 1 + max((int(t.track_ids.max()) for t in targets if len(t)), default=0)
+        return [
+            self.matcher(
+                predictions.anchors,
+                target.boxes.float(),
+                labels=target.labels,
+                track_ids=target.track_ids + span * (frame // clip_length),
+                class_logits=predictions.class_logits[frame],
+            )
+            for frame, target in enumerate(targets)
+        ]
+
+    def _frame_terms(
+        self,
+        predictions: DensePredictions,
+        matches: list[Matches],
+        positives: Positives,
+        targets: tuple[FrameTargets, ...],
+    ) -> dict[str, Tensor]:
+        weights, frames = self.weights, len(targets)
+        labels = torch.stack([match.labels for match in matches])
+        terms: dict[str, Tensor] = {}
+        if weights.box:
+            if self.box_loss == "diou":
+                box = diou_loss(positives.boxes, positives.target_boxes, positives.weights)
+            else:
+                box = smooth_l1_box_loss(
+                    positives.of(predictions.box_deltas),
+                    positives.target_boxes,
+                    anchors=predictions.anchors[positives.anchors],
+                    weights=positives.weights,
+                )
+            terms["box"] = weights.box * box / frames
+        if weights.classification:
+            cost = self.classification(
+                predictions.class_logits, labels, weights=positives.weights, ratio=self.negative_ratio
+            )
+            terms["class"] = weights.classification * cost / frames
+        if weights.centerness and predictions.centerness is not None:
+            cost = centerness_loss(
+                positives.of(predictions.centerness),
+                positives.boxes,
+                target_boxes=positives.target_boxes,
+                weights=positives.weights,
+                detached=self.centerness_detached,
+            )
+            terms["centerness"] = weights.centerness * cost / frames
+        if weights.mask:
+            terms["mask"] = weights.mask * self._mask_term(predictions, self._limited(positives), targets) / frames
+        if weights.track:
+            embeddings = positives.of(predictions.embeddings)
+            terms["track"] = weights.track * embedding_loss(embeddings, positives.track_ids, positives.weights)
+        return terms
+
+    def _mask_term(
+        self, predictions: DensePredictions, positives: Positives, targets: tuple[FrameTargets, ...]
+    ) -> Tensor:
+        coeffs = positives.of(predictions.mask_coeffs)
+        boxes = crop_boxes(positives.boxes, factor=self.mask_crop)
+        # keeps every prototype and coefficient in the graph, whatever was matched: DDP wants all parameters used
+        total = (predictions.prototypes.sum() + predictions.mask_coeffs.sum()) * 0
+        for frame, target in enumerate(targets):
+            mine = positives.frames == frame
+            if not bool(mine.any()):
+                continue
+            costs = cropped_mask_bce(
+                coeffs[mine],
+                predictions.prototypes[frame],
+                boxes=boxes[mine],
+                target_masks=target.masks[positives.objects[mine]],
+                full_resolution=self.mask_full_resolution,
+                inside_only=self.mask_inside_only,
+            )
+            total = total + mask_loss(costs, positives.weights[mine])
+        return total
+
+    def _limited(self, positives: Positives) -> Positives:
+        """At most `max_masks` positives of each frame, reweighted so that each frame still weighs 1."""
+        if self.max_masks is None or len(positives) <= self.max_masks:
+            return positives
+        order = torch.rand(len(positives), device=positives.frames.device).argsort()
+        keys = positives.frames[order]
+        rank_in_frame = F.one_hot(keys).cumsum(0).gather(1, keys[:, None]).squeeze(1)
+        kept = order[rank_in_frame <= self.max_masks].sort().values
+        return positives.select(kept)
