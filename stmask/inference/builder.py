@@ -1,0 +1,152 @@
+"""Plain inference settings, as configurations and checkpoints hold them, to a ready `VideoSegmenter`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Any, TypeVar, get_args, get_type_hints
+
+import torch
+from torch import nn
+
+from stmask.errors import ConfigError
+from stmask.inference.detector import Detector
+from stmask.inference.segmenter import VideoSegmenter
+from stmask.ops.frames import FramePreprocessor
+from stmask.ops.nms import CrossClassNMS, PerClassNMS
+from stmask.tracking import MatchWeights, NewObject, OnlineTracker, PlainTracker, Tracker
+
+_NMS_KINDS = ("cross_class", "per_class")
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceSettings:
+    """Everything between the network's predictions and the reported tracks; see conf/inference/default.yaml.
+
+    Attributes:
+        score_threshold: of candidates, of per-class suppression and of what temporal fusion reports.
+        nms: "cross_class" or "per_class".
+        nms_iou, nms_top_k, max_detections: see `stmask.ops.nms`.
+        match_weights, new_object: equation 15 and its new-object column.
+        score_decay, max_age, min_mask_pixels: see `OnlineTracker` (with temporal fusion).
+        occlusion_iou: see `PlainTracker` (without).
+        forget_after: both trackers; None keeps tracks for ever.
+    """
+
+    score_threshold: float = 0.05
+    nms: str = "cross_class"
+    nms_iou: float = 0.5
+    nms_top_k: int = 200
+    max_detections: int = 100
+    match_weights: MatchWeights = field(default_factory=MatchWeights)
+    new_object: NewObject = field(default_factory=NewObject)
+    score_decay: float = 0.95
+    max_age: int = 10
+    min_mask_pixels: int = 2
+    occlusion_iou: float = 0.3
+    forget_after: int | None = 30
+
+    def __post_init__(self) -> None:
+        if self.nms not in _NMS_KINDS:
+            raise ConfigError(f"inference.nms must be one of {', '.join(_NMS_KINDS)}, got {self.nms!r}")
+        if self.forget_after is not None and self.forget_after < self.max_age:
+            raise ConfigError(
+                f"inference.forget_after must be null or at least inference.max_age = {self.max_age}, "
+                f"got {self.forget_after}"
+            )
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> InferenceSettings:
+        """Settings from a plain mapping; what it leaves out keeps its default.
+
+        Raises:
+            ConfigError: a key that does not exist or a value of the wrong type, by its full name.
+        """
+        return _from_mapping(InferenceSettings, values, "inference")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dicts, strings and numbers, as a checkpoint holds them."""
+        return asdict(self)
+
+    def detector(self) -> Detector:
+        """The detector they describe."""
+        if self.nms == "per_class":
+            return Detector(
+                score_threshold=self.score_threshold,
+                nms=PerClassNMS(self.nms_iou, self.nms_top_k, self.max_detections, self.score_threshold),
+            )
+        return Detector(
+            score_threshold=self.score_threshold,
+            nms=CrossClassNMS(self.nms_iou, self.nms_top_k, self.max_detections),
+        )
+
+    def tracker(self, model: nn.Module) -> Tracker:
+        """The tracker they describe: with temporal fusion if the model has it."""
+        temporal = getattr(model, "temporal", None)
+        if temporal is None:
+            return PlainTracker(
+                weights=self.match_weights,
+                new_object=self.new_object,
+                occlusion_iou=self.occlusion_iou,
+                forget_after=self.forget_after,
+            )
+        return OnlineTracker(
+            temporal,
+            weights=self.match_weights,
+            new_object=self.new_object,
+            score_threshold=self.score_threshold,
+            score_decay=self.score_decay,
+            max_age=self.max_age,
+            min_mask_pixels=self.min_mask_pixels,
+            forget_after=self.forget_after,
+        )
+
+
+def build_segmenter(
+    model: nn.Module,
+    inference: Mapping[str, Any] | InferenceSettings,
+    *,
+    preprocessor: FramePreprocessor | None = None,
+    class_names: Sequence[str] = (),
+    device: torch.device | str | None = None,
+    autocast: torch.dtype | None = None,
+) -> VideoSegmenter:
+    """A segmenter for `model` from the plain `inference` part of a configuration or a checkpoint.
+
+    Raises:
+        ConfigError: a key that does not exist or a value that cannot work.
+    """
+    settings = inference if isinstance(inference, InferenceSettings) else InferenceSettings.from_dict(inference)
+    return VideoSegmenter(
+        model,
+        detector=settings.detector(),
+        tracker=settings.tracker(model),
+        preprocessor=preprocessor,
+        class_names=class_names,
+        device=device,
+        autocast=autocast,
+    )
+
+
+def _from_mapping(kind: type[_T], values: Mapping[str, Any], name: str) -> _T:
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{name} must be a mapping, got {values!r}")
+    hints = get_type_hints(kind)
+    known = [f.name for f in fields(kind)]  # type: ignore[arg-type]
+    for key in values:
+        if key not in known:
+            raise ConfigError(f"unknown key {name}.{key}; known are {', '.join(known)}")
+    return kind(**{key: _checked(hints[key], value, f"{name}.{key}") for key, value in values.items()})
+
+
+def _checked(hint: Any, value: Any, name: str) -> Any:
+    kinds = get_args(hint) or (hint,)
+    if isinstance(hint, type) and is_dataclass(hint):
+        return _from_mapping(hint, value, name)
+    if float in kinds:
+        kinds = (*kinds, int)
+    if isinstance(value, bool) or not isinstance(value, kinds):
+        wanted = " or ".join("null" if k is type(None) else k.__name__ for k in get_args(hint) or (hint,))
+        raise ConfigError(f"{name} must be {wanted}, got {value!r}")
+    return value

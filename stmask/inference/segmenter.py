@@ -1,0 +1,122 @@
+"""`VideoSegmenter`: frames of a video in, tracked instances out, one frame at a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stmask.inference.detector import Detector
+from stmask.ops.frames import FramePreprocessor
+from stmask.structures import DensePredictions, TrackedFrame
+from stmask.tracking import FrameMaps, OnlineTracker, PlainTracker, Tracker
+
+# Masks are enlarged to the video's size in groups, so that a hundred of them at full HD need no gigabytes.
+_PIXELS_AT_ONCE = 2**25
+
+
+class VideoSegmenter:
+    """Runs a network and a tracker over a video. Memory does not grow with the video's length.
+
+    >>> segmenter = VideoSegmenter(model)
+    >>> for frame in frames:  # (h, w, 3) uint8 RGB
+    ...     tracked = segmenter.step(frame)
+    ...     masks = segmenter.frame_masks(tracked, frame.shape[:2])
+
+    Attributes:
+        class_names: name of label 1, 2, ...
+        timings: seconds spent so far, over all videos, by stage.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        detector: Detector | None = None,
+        tracker: Tracker | None = None,
+        preprocessor: FramePreprocessor | None = None,
+        class_names: Sequence[str] = (),
+        device: torch.device | str | None = None,
+        autocast: torch.dtype | None = None,
+    ) -> None:
+        """
+        Args:
+            model: (B, 3, H, W) to DensePredictions. It is put in evaluation mode and moved to `device`.
+            detector: default `Detector()`.
+            tracker: default by the model: with temporal fusion if it has the module (`model.temporal`).
+            preprocessor: default `FramePreprocessor()`, that is 360 x 640.
+            class_names: names of the labels, if known.
+            device: default where the model is.
+            autocast: half precision type for the network, None for float32.
+        """
+        self.device = torch.device(next(model.parameters()).device if device is None else device)
+        self.model = model.to(self.device).eval()
+        self.detector = detector or Detector()
+        temporal = getattr(model, "temporal", None)
+        self.tracker = tracker or (PlainTracker() if temporal is None else OnlineTracker(temporal))
+        self.preprocessor = preprocessor or FramePreprocessor()
+        self.class_names = tuple(class_names)
+        self.timings = {"preprocessing": 0.0, "network": 0.0, "tracking": 0.0}
+        self._autocast = autocast
+
+    def reset(self) -> None:
+        """The next frame is the first of a new video."""
+        self.tracker.reset()
+
+    @torch.inference_mode()
+    def step(self, frame: npt.NDArray[np.uint8] | Tensor) -> TrackedFrame:
+        """The next frame of the video, (h, w, 3) uint8 RGB of any size."""
+        image = frame.cpu().numpy() if isinstance(frame, Tensor) else frame
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise ValueError(f"a frame must be (h, w, 3) uint8 RGB, got {tuple(image.shape)} {image.dtype}")
+        with self._timed("preprocessing"):
+            inputs = self.preprocessor(image)[None].to(self.device)
+        with self._timed("network"):
+            predictions = self._predict(inputs)
+        with self._timed("tracking"):
+            return self.tracker.step(self.detector(predictions), FrameMaps.of(predictions))
+
+    def frame_masks(self, tracked: TrackedFrame, size: tuple[int, int]) -> Tensor:
+        """The masks (N, h, w) bool of a frame at `size`, the video's own (height, width)."""
+        height, width = size
+        soft = self._without_padding(tracked.detections.masks)
+        out = torch.zeros(len(tracked), height, width, dtype=torch.bool, device=soft.device)
+        at_once = max(1, _PIXELS_AT_ONCE // (height * width))
+        for start in range(0, len(tracked), at_once):
+            group = soft[start : start + at_once, None]
+            enlarged = F.interpolate(group, size=(height, width), mode="bilinear", align_corners=False)
+            out[start : start + at_once] = enlarged[:, 0] > 0.5
+        return out
+
+    def frame_boxes(self, tracked: TrackedFrame, size: tuple[int, int]) -> Tensor:
+        """The boxes (N, 4) xyxy of a frame in whole pixels of `size`, the video's own (height, width)."""
+        height, width = size
+        padded_h, padded_w = self.preprocessor.padded_size
+        valid_h, valid_w = self.preprocessor.height / padded_h, self.preprocessor.width / padded_w
+        scale = tracked.detections.boxes.new_tensor([width / valid_w, height / valid_h] * 2)
+        limit = scale.new_tensor([width, height] * 2)
+        return (tracked.detections.boxes * scale).clamp(min=0).minimum(limit).long()
+
+    def _predict(self, inputs: Tensor) -> DensePredictions:
+        with torch.autocast(self.device.type, dtype=self._autocast, enabled=self._autocast is not None):
+            predictions: DensePredictions = self.model(inputs)
+        return predictions.float()
+
+    def _without_padding(self, masks: Tensor) -> Tensor:
+        (padded_h, padded_w), (h, w) = self.preprocessor.padded_size, masks.shape[1:]
+        valid_h, valid_w = self.preprocessor.height * h // padded_h, self.preprocessor.width * w // padded_w
+        return masks[:, : max(1, valid_h), : max(1, valid_w)]
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        self.timings[stage] += time.perf_counter() - start

@@ -1,0 +1,95 @@
+"""Fast non-maximum suppression (YOLACT): an instance goes when any better one overlaps it, one that went included.
+
+Unlike the sequential kind it is one matrix comparison, so it costs the same for few and many instances of the top k.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from stmask.ops import boxes as box_ops
+
+
+class Kept(NamedTuple):
+    """What survived, best first, M of them.
+
+    Attributes:
+        indices: (M,) int64 into the N inputs; per-class suppression can keep one input under several labels.
+        labels: (M,) int64 in 1..K.
+        scores: (M,).
+    """
+
+    indices: Tensor
+    labels: Tensor
+    scores: Tensor
+
+
+def unsuppressed(boxes: Tensor, *, iou_threshold: float) -> Tensor:
+    """Which boxes (..., N, 4), sorted best first, overlap no better one by more than the threshold: (..., N) bool."""
+    n = boxes.shape[-2]
+    if n == 0:
+        return torch.ones(boxes.shape[:-1], dtype=torch.bool, device=boxes.device)
+    overlaps = box_ops.paired_iou(boxes[..., :, None, :], boxes[..., None, :, :]).triu(diagonal=1)  # (..., N, N)
+    return overlaps.amax(dim=-2) <= iou_threshold
+
+
+@dataclass(frozen=True, slots=True)
+class CrossClassNMS:
+    """Every box competes with all others under its best class.
+
+    Attributes:
+        iou_threshold: boxes that overlap a better one by more are dropped.
+        top_k: only this many of the best are compared at all.
+        max_detections: at most this many are kept.
+    """
+
+    iou_threshold: float = 0.5
+    top_k: int = 200
+    max_detections: int = 100
+
+    def __call__(self, boxes: Tensor, scores: Tensor) -> Kept:
+        """Boxes (N, 4) xyxy and their scores (N, K) over the foreground classes."""
+        if boxes.shape[0] == 0:
+            return _nothing(scores)
+        best, classes = scores.max(dim=1)
+        order = best.argsort(descending=True, stable=True)[: self.top_k]
+        keep = order[unsuppressed(boxes[order], iou_threshold=self.iou_threshold)][: self.max_detections]
+        return Kept(keep, classes[keep] + 1, best[keep])
+
+
+@dataclass(frozen=True, slots=True)
+class PerClassNMS:
+    """Boxes compete within each class; one box may be kept under several classes.
+
+    Attributes:
+        iou_threshold: boxes that overlap a better one of the class by more are dropped.
+        top_k: only this many of the best of each class are compared at all.
+        max_detections: at most this many are kept, over all classes.
+        min_score: what scores this or less for a class is no instance of it.
+    """
+
+    iou_threshold: float = 0.5
+    top_k: int = 200
+    max_detections: int = 100
+    min_score: float = 0.05
+
+    def __call__(self, boxes: Tensor, scores: Tensor) -> Kept:
+        """Boxes (N, 4) xyxy and their scores (N, K) over the foreground classes."""
+        if boxes.shape[0] == 0:
+            return _nothing(scores)
+        ranked, order = scores.t().sort(dim=1, descending=True, stable=True)  # (K, N)
+        ranked, order = ranked[:, : self.top_k], order[:, : self.top_k]
+        keep = unsuppressed(boxes[order], iou_threshold=self.iou_threshold) & (ranked > self.min_score)
+        classes, ranks = keep.nonzero(as_tuple=True)
+        kept_scores = ranked[classes, ranks]
+        best = kept_scores.argsort(descending=True, stable=True)[: self.max_detections]
+        return Kept(order[classes, ranks][best], classes[best] + 1, kept_scores[best])
+
+
+def _nothing(scores: Tensor) -> Kept:
+    none = torch.zeros(0, dtype=torch.int64, device=scores.device)
+    return Kept(none, none, scores.new_zeros(0))

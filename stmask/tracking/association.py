@@ -1,0 +1,105 @@
+"""Which detection continues which track: equations 15 and 16. Pure functions on tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from stmask.ops import boxes as box_ops
+from stmask.ops import masks as mask_ops
+from stmask.structures import Detections
+
+NEW_TRACK = -1
+DROPPED = -2
+
+
+@dataclass(frozen=True, slots=True)
+class MatchWeights:
+    """a_0 to a_4 of equation 15.
+
+    Attributes:
+        score: a_0, of the detection's own score. It speaks for joining any track rather than starting a new one.
+        embedding: a_1, of the embeddings' cosine, mapped to [0, 1].
+        mask_iou: a_2, of the IoU of the masks at prototype resolution, binarised at 0.5.
+        box_iou: a_3.
+        label: a_4, of having the same class.
+    """
+
+    score: float = 0.0
+    embedding: float = 1.0
+    mask_iou: float = 1.0
+    box_iou: float = 2.0
+    label: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class NewObject:
+    """The imaginary track that a detection must resemble less than a real one to join that; else it starts a track.
+
+    Attributes:
+        cosine: of the embeddings, in [-1, 1].
+        mask_iou, box_iou: overlaps with it.
+        label: 1 if it counts as one of the same class, 0 if not.
+    """
+
+    cosine: float = 0.0
+    mask_iou: float = 0.3
+    box_iou: float = 0.3
+    label: float = 1.0
+
+    def score(self, weights: MatchWeights) -> float:
+        """The value s of equation 15 for the imaginary track."""
+        return (
+            weights.embedding * (1 + self.cosine) / 2
+            + weights.mask_iou * self.mask_iou
+            + weights.box_iou * self.box_iou
+            + weights.label * self.label
+        )
+
+
+DEFAULT_WEIGHTS = MatchWeights()
+DEFAULT_NEW_OBJECT = NewObject()
+
+
+def match_scores(detections: Detections, tracks: Detections, weights: MatchWeights) -> Tensor:
+    """Equation 15: s (N, M) of each of N detections with each of M tracks."""
+    cosine = detections.embeddings @ tracks.embeddings.t()
+    return (
+        weights.score * detections.scores[:, None]
+        + weights.embedding * (1 + cosine) / 2
+        + weights.mask_iou * mask_ious(detections, tracks)
+        + weights.box_iou * box_ops.iou(detections.boxes, tracks.boxes)
+        + weights.label * (detections.labels[:, None] == tracks.labels[None, :]).to(cosine.dtype)
+    )
+
+
+def mask_ious(detections: Detections, tracks: Detections) -> Tensor:
+    """IoU (N, M) of the masks, binarised at 0.5."""
+    return mask_ops.iou(detections.masks > 0.5, tracks.masks > 0.5)
+
+
+def assign(scores: Tensor, detection_scores: Tensor, *, new_object_score: float) -> Tensor:
+    """Equation 16: the track of each detection.
+
+    Args:
+        scores: (N, M), the value of each detection for each track; of equal ones the first track counts.
+        detection_scores: (N,). Where several detections choose one track, the highest of these (the first of equal
+            ones) has it.
+        new_object_score: a detection that scores no more than this with every track starts a new one.
+
+    Returns:
+        (N,) int64: index of a track, `NEW_TRACK`, or `DROPPED` for a detection that lost its track to another.
+    """
+    n, m = scores.shape
+    if n == 0 or m == 0:
+        return torch.full((n,), NEW_TRACK, dtype=torch.int64, device=scores.device)
+    best, choice = scores.max(dim=1)
+    joins = best > new_object_score
+    order = detection_scores.argsort(descending=True, stable=True)
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(n, device=scores.device)
+    first = torch.full((m,), n, device=scores.device).scatter_reduce(0, choice[joins], rank[joins], reduce="amin")
+    winner_or_dropped = torch.where(rank == first[choice], choice, DROPPED)
+    return torch.where(joins, winner_or_dropped, NEW_TRACK)

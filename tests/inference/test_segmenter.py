@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from pycocotools import mask as coco_mask
+from torch import Tensor, nn
+
+from stmask.errors import ConfigError
+from stmask.inference import InferenceSettings, VideoResultBuilder, VideoSegmenter, build_segmenter
+from stmask.ops.frames import FramePreprocessor
+from stmask.ops.nms import PerClassNMS
+from stmask.structures import DensePredictions, Detections, TrackedFrame
+from stmask.tracking import OnlineTracker, PlainTracker
+
+SMALL = FramePreprocessor(height=90, width=160)  # padded to 96 x 160
+
+
+class BrightSide(nn.Module):
+    """Sees one object of class 2 in the brighter half of the frame (left or right), nothing in an even one."""
+
+    def __init__(self, temporal: nn.Module | None = None) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+        self.temporal = temporal
+
+    def forward(self, frames: Tensor) -> DensePredictions:
+        batch, _, height, width = frames.shape
+        halves = frames.mean(dim=(1, 2)).view(batch, 2, width // 2).mean(dim=2)  # (B, 2)
+        bright = torch.stack([halves[:, 0] > halves[:, 1] + 0.1, halves[:, 1] > halves[:, 0] + 0.1], dim=1)
+        logits = torch.zeros(batch, 2, 3)
+        logits[..., 0], logits[..., 2] = 5.0, bright.float() * 10
+        return DensePredictions(
+            box_deltas=torch.zeros(batch, 2, 4),
+            class_logits=logits * self.scale,
+            mask_coeffs=torch.full((batch, 2, 4), 3.0),
+            embeddings=torch.eye(4)[:1].expand(batch, 2, 4),
+            centerness=None,
+            anchors=torch.tensor([[0.25, 0.5, 0.4, 0.8], [0.75, 0.5, 0.4, 0.8]]),
+            prototypes=torch.ones(batch, height // 4, width // 4, 4),
+            temporal_features=None if self.temporal is None else torch.zeros(batch, 8, height // 16, width // 16),
+        )
+
+
+class StandStill(nn.Module):
+    def fuse(self, reference: Tensor, target: Tensor) -> Tensor:
+        return torch.cat([reference, target], dim=1)
+
+    def forward(self, fused: Tensor, boxes: list[Tensor]) -> tuple[Tensor, Tensor]:
+        n = sum(len(b) for b in boxes)
+        return torch.zeros(n, 4), torch.zeros(n, 4)
+
+
+def frame(side: str | None, size: tuple[int, int] = (45, 80)) -> np.ndarray:
+    image = np.full((*size, 3), 100, dtype=np.uint8)
+    if side is not None:
+        image[:, slice(0, size[1] // 2) if side == "left" else slice(size[1] // 2, None)] = 250
+    return image
+
+
+def tracked(n: int, masks: Tensor | None = None, boxes: Tensor | None = None, **changes: Tensor | int) -> TrackedFrame:
+    detections = Detections(
+        boxes=torch.zeros(n, 4) if boxes is None else boxes,
+        scores=torch.as_tensor(changes.get("scores", torch.full((n,), 0.5))),
+        labels=torch.as_tensor(changes.get("labels", torch.ones(n, dtype=torch.int64))),
+        centerness=torch.ones(n),
+        mask_coeffs=torch.zeros(n, 4),
+        embeddings=torch.zeros(n, 4),
+        masks=torch.zeros(n, 24, 40) if masks is None else masks,
+    )
+    ids = torch.as_tensor(changes.get("track_ids", torch.arange(n)))
+    return TrackedFrame(int(changes.get("frame_index", 0)), detections, ids, torch.zeros(n, dtype=torch.bool))
+
+
+class TestSegmenter:
+    def test_the_tracker_follows_from_the_model(self) -> None:
+        assert isinstance(VideoSegmenter(BrightSide()).tracker, PlainTracker)
+        assert isinstance(VideoSegmenter(BrightSide(StandStill())).tracker, OnlineTracker)
+
+    def test_frames_in_tracks_out(self) -> None:
+        segmenter = VideoSegmenter(BrightSide(), preprocessor=SMALL, class_names=("cat", "dog"))
+        frames = [segmenter.step(frame(side)) for side in ("left", "left", None, "right")]
+        assert [f.track_ids.tolist() for f in frames] == [[0], [0], [], [1]]
+        assert frames[0].detections.labels.tolist() == [2]
+        assert segmenter.class_names == ("cat", "dog")
+        segmenter.reset()
+        assert segmenter.step(frame("right")).track_ids.tolist() == [0]
+
+    def test_temporal_fusion_fills_the_gap(self) -> None:
+        segmenter = VideoSegmenter(BrightSide(StandStill()), preprocessor=SMALL)
+        frames = [segmenter.step(frame(side)) for side in ("left", None, "left")]
+        assert [f.supplemented.tolist() for f in frames] == [[False], [True], [False]]
+
+    def test_a_tensor_is_as_good_as_an_array(self) -> None:
+        segmenter = VideoSegmenter(BrightSide(), preprocessor=SMALL)
+        assert len(segmenter.step(torch.from_numpy(frame("left")))) == 1
+
+    @pytest.mark.parametrize(
+        "bad", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32), np.zeros((3, 4, 4), np.uint8)]
+    )
+    def test_other_frames_are_refused(self, shape: tuple[int, ...], kind: str) -> None:
+        with pytest.raises(ValueError, match="uint8 RGB"):
+            VideoSegmenter(BrightSide(), preprocessor=SMALL).step(np.zeros(shape, kind))
+
+    def test_the_model_is_evaluated_without_gradients_and_timed(self) -> None:
+        model = BrightSide().train()
+        segmenter = VideoSegmenter(model, preprocessor=SMALL)
+        found = segmenter.step(frame("left"))
+        assert not model.training
+        assert not found.detections.scores.requires_grad
+        assert set(segmenter.timings) == {"preprocessing", "network", "tracking"}
+        assert all(seconds > 0 for seconds in segmenter.timings.values())
+
+    def test_half_precision_gives_float32_results(self) -> None:
+        found = VideoSegmenter(BrightSide(), preprocessor=SMALL, autocast=torch.bfloat16).step(frame("left"))
+        assert found.detections.scores.dtype == torch.float32
+
+    def test_masks_lose_the_padding_and_grow(self) -> None:
+        segmenter = VideoSegmenter(BrightSide(), preprocessor=SMALL)
+        masks = torch.zeros(2, 24, 40)
+        masks[0, 22:] = 1.0  # of 24 rows 22.5 are the image: rows 22 and 23 are padding
+        masks[1, :, :20] = 1.0
+        got = segmenter.frame_masks(tracked(2, masks), (44, 80))
+        assert got.dtype == torch.bool
+        assert got[0].sum() == 0
+        assert got[1, :, :40].all()
+        assert not got[1, :, 40:].any()
+
+    def test_masks_are_the_same_in_small_groups(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        segmenter = VideoSegmenter(BrightSide(), preprocessor=SMALL)
+        many = tracked(7, torch.rand(7, 24, 40))
+        whole = segmenter.frame_masks(many, (90, 160))
+        monkeypatch.setattr("stmask.inference.segmenter._PIXELS_AT_ONCE", 2 * 90 * 160)
+        assert torch.equal(segmenter.frame_masks(many, (90, 160)), whole)
+
+    def test_boxes_in_pixels_are_cut_to_the_image(self) -> None:
+        segmenter = VideoSegmenter(BrightSide(), preprocessor=SMALL)
+        boxes = torch.tensor([[-0.1, 0.0, 0.5, 0.46875], [0.25, 0.5, 1.2, 1.0], [1.1, 0.1, 1.3, 0.2]])
+        got = segmenter.frame_boxes(tracked(3, boxes=boxes), (180, 320))
+        assert got.tolist() == [[0, 0, 160, 90], [80, 96, 320, 180], [320, 19, 320, 38]]
+
+    def test_no_instances(self) -> None:
+        segmenter = VideoSegmenter(BrightSide(), preprocessor=SMALL)
+        assert segmenter.frame_masks(tracked(0), (44, 80)).shape == (0, 44, 80)
+        assert segmenter.frame_boxes(tracked(0), (44, 80)).shape == (0, 4)
+
+
+class TestResults:
+    def test_a_track_over_three_frames(self) -> None:
+        mask = torch.zeros(1, 5, 7, dtype=torch.bool)
+        mask[0, 1:3, 2:6] = True
+        builder = VideoResultBuilder(17)
+        for index, (score, label) in {0: (0.25, 2), 2: (0.75, 1), 3: (0.5, 1)}.items():
+            one = tracked(1, scores=torch.tensor([score]), labels=torch.tensor([label]), frame_index=index)
+            builder.add(one, mask)
+        builder.add(tracked(0, frame_index=1), mask[:0])
+        result = builder.build(5)
+        (track,) = result.tracks
+        assert (result.video_id, result.length) == (17, 5)
+        assert (track.track_id, track.label, track.score) == (0, 1, 0.5)
+        assert [s is None for s in track.segmentations] == [False, True, False, False, True]
+        rle = track.segmentations[2]
+        assert rle is not None
+        assert rle["size"] == [5, 7]
+        assert isinstance(rle["counts"], str)
+        np.testing.assert_array_equal(coco_mask.decode(rle), mask[0].numpy())
+
+    def test_the_lowest_of_equally_frequent_labels(self) -> None:
+        builder = VideoResultBuilder(1)
+        for index, label in enumerate([3, 2, 3, 2, 5]):
+            one = tracked(1, labels=torch.tensor([label]), frame_index=index)
+            builder.add(one, torch.ones(1, 2, 2, dtype=torch.bool))
+        assert builder.build(5).tracks[0].label == 2
+
+    def test_tracks_come_by_id(self) -> None:
+        builder = VideoResultBuilder(1)
+        builder.add(tracked(3, track_ids=torch.tensor([4, 0, 2])), torch.ones(3, 2, 2, dtype=torch.bool))
+        assert [track.track_id for track in builder.build(1).tracks] == [0, 2, 4]
+
+    def test_no_tracks(self) -> None:
+        assert VideoResultBuilder(1).build(3).tracks == ()
+
+    def test_masks_must_be_as_many_as_instances(self) -> None:
+        with pytest.raises(ValueError, match="2 instances"):
+            VideoResultBuilder(1).add(tracked(2), torch.ones(1, 2, 2, dtype=torch.bool))
+
+
+class TestSettings:
+    def test_the_shipped_file_holds_the_defaults(self) -> None:
+        from pathlib import Path
+
+        from omegaconf import OmegaConf
+
+        path = Path(__file__).parents[2] / "conf" / "inference" / "default.yaml"
+        assert OmegaConf.to_container(OmegaConf.load(path)) == InferenceSettings().to_dict()
+
+    def test_there_and_back(self) -> None:
+        settings = InferenceSettings.from_dict(
+            {"nms": "per_class", "match_weights": {"label": 2}, "forget_after": None}
+        )
+        assert InferenceSettings.from_dict(settings.to_dict()) == settings
+
+    def test_a_segmenter_from_a_dict(self) -> None:
+        segmenter = build_segmenter(
+            BrightSide(), {"nms": "per_class", "score_threshold": 0.2}, preprocessor=SMALL, class_names=["a", "b"]
+        )
+        assert segmenter.detector.nms == PerClassNMS(min_score=0.2)
+        assert len(segmenter.step(frame("left"))) == 1
+
+    @pytest.mark.parametrize(
+        ("values", "message"),
+        [
+            ({"max_agee": 3}, "unknown key inference.max_agee"),
+            ({"match_weights": {"iou": 1.0}}, "unknown key inference.match_weights.iou"),
+            ({"match_weights": 3}, "inference.match_weights must be a mapping"),
+            ({"max_age": 2.5}, "inference.max_age must be int, got 2.5"),
+            ({"score_threshold": "high"}, "inference.score_threshold must be float, got 'high'"),
+            ({"nms": "soft"}, "inference.nms must be one of cross_class, per_class, got 'soft'"),
+            ({"forget_after": 5}, "inference.forget_after must be null or at least inference.max_age = 10"),
+            ({"forget_after": True}, "inference.forget_after must be int or null, got True"),
+        ],
+    )
+    def test_what_cannot_work_is_refused_by_name(self, values: dict[str, object], message: str) -> None:
+        with pytest.raises(ConfigError, match=message.replace(".", r"\.")):
+            InferenceSettings.from_dict(values)
