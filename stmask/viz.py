@@ -1,0 +1,214 @@
+"""Drawing instances on frames, and contact sheets. Frames are (H, W, 3) uint8 RGB."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+Image = npt.NDArray[np.uint8]
+Colour = tuple[int, int, int]
+
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_WHITE, _BLACK = (255, 255, 255), (18, 18, 18)
+_PALETTE_SIZE = 64
+_PAPER, _INK = (250, 250, 250), (40, 40, 40)
+
+
+@lru_cache(maxsize=1)
+def _palette() -> tuple[Colour, ...]:
+    """Vivid colours, each the farthest (in CIELAB) from all before it, so the first few differ most."""
+    steps = np.linspace(0, 1, 13, dtype=np.float32)
+    rgb = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
+    lab = cv2.cvtColor(rgb[None], cv2.COLOR_RGB2LAB)[0]
+    lightness, chroma = lab[:, 0], np.hypot(lab[:, 1], lab[:, 2])
+    vivid = (lightness > 45) & (lightness < 88) & (chroma > 40) & (chroma < 95)
+    rgb, lab = rgb[vivid], lab[vivid]
+    chosen = [int(np.linalg.norm(rgb - np.array([1.0, 0.25, 0.25]), axis=1).argmin())]
+    nearest = np.linalg.norm(lab - lab[chosen[0]], axis=1)
+    while len(chosen) < _PALETTE_SIZE:
+        chosen.append(int(nearest.argmax()))
+        nearest = np.minimum(nearest, np.linalg.norm(lab - lab[chosen[-1]], axis=1))
+    return tuple((int(r), int(g), int(b)) for r, g, b in np.rint(rgb[chosen] * 255))
+
+
+def track_colour(track_id: int) -> Colour:
+    """The colour of a track: always the same for an id, and well apart from those of the ids near it."""
+    return _palette()[track_id % _PALETTE_SIZE]
+
+
+def draw(
+    frame: Image,
+    masks: npt.ArrayLike,
+    *,
+    track_ids: Sequence[int],
+    boxes: Sequence[Sequence[int]] | None = None,
+    labels: Sequence[int] | None = None,
+    scores: Sequence[float] | None = None,
+    class_names: Sequence[str] = (),
+    supplemented: Sequence[bool] | None = None,
+    opacity: float = 0.5,
+) -> Image:
+    """A copy of `frame` with N instances drawn on it (N = 0 is normal); where they overlap, the first is on top.
+
+    Args:
+        frame: (H, W, 3) uint8 RGB.
+        masks: (N, H, W) bool.
+        track_ids: of each instance; they set the colours.
+        boxes: xyxy in whole pixels, or None for no boxes.
+        labels: 1..K; label k is written as `class_names[k - 1]`, or as its number when there is no such name.
+        scores: written after the name.
+        class_names: see `labels`.
+        supplemented: instances carried over without a detection; they get a dashed box and a hollow label.
+        opacity: of the masks.
+
+    Raises:
+        ValueError: lengths or sizes that do not fit together.
+    """
+    shapes = np.asarray(masks, dtype=np.bool_)
+    n, size = len(track_ids), frame.shape[:2]
+    if shapes.shape != (n, *size):
+        raise ValueError(f"masks must have shape {(n, *size)}, got {shapes.shape}")
+    for name, values in (("boxes", boxes), ("labels", labels), ("scores", scores), ("supplemented", supplemented)):
+        if values is not None and len(values) != n:
+            raise ValueError(f"{name} must have {n} entries, got {len(values)}")
+
+    colours = [track_colour(int(track_id)) for track_id in track_ids]
+    thickness = max(1, round(min(size) / 360))
+    image = _blend(frame, shapes, colours, opacity=opacity, thickness=thickness)
+    back_to_front = range(n - 1, -1, -1)
+    if boxes is not None:
+        for i in back_to_front:
+            dashed = supplemented is not None and bool(supplemented[i])
+            _draw_box(image, [int(v) for v in boxes[i]], colours[i], thickness=thickness, dashed=dashed)
+    for i in back_to_front:
+        anchor = _label_anchor(boxes[i] if boxes is not None else None, shapes[i])
+        if anchor is not None:
+            label = None if labels is None else int(labels[i])
+            score = None if scores is None else float(scores[i])
+            text = _caption(int(track_ids[i]), label, score, class_names)
+            hollow = supplemented is not None and bool(supplemented[i])
+            _draw_label(image, text, anchor, colours[i], hollow=hollow)
+    return image
+
+
+def _window(mask: npt.NDArray[np.bool_]) -> tuple[slice, slice] | None:
+    """Rows and columns that enclose a mask; None when it is empty."""
+    x, y, w, h = cv2.boundingRect(mask.view(np.uint8))
+    return (slice(y, y + h), slice(x, x + w)) if w and h else None
+
+
+def _blend(
+    frame: Image, masks: npt.NDArray[np.bool_], colours: Sequence[Colour], *, opacity: float, thickness: int
+) -> Image:
+    """All masks in one blended pass, then their outlines."""
+    paint = frame.copy()
+    outlines: list[tuple[Any, tuple[int, int], Colour]] = []
+    for mask, colour in zip(masks[::-1], colours[::-1], strict=True):
+        window = _window(mask)
+        if window is None:
+            continue
+        part = np.ascontiguousarray(mask[window])
+        paint[window][part] = colour
+        contours, _ = cv2.findContours(part.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        outlines.append((contours, (window[1].start, window[0].start), colour))
+    image = cv2.addWeighted(paint, opacity, frame, 1 - opacity, 0)
+    for contours, offset, colour in outlines:
+        cv2.drawContours(image, contours, -1, colour, thickness, cv2.LINE_AA, offset=offset)
+    return np.asarray(image, dtype=np.uint8)
+
+
+def _dashes(
+    start: tuple[int, int], end: tuple[int, int], dash: int
+) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+    """The drawn parts of a horizontal or vertical line; gaps are as long as the dashes."""
+    (x1, y1), (x2, y2) = start, end
+    for offset in range(0, max(x2 - x1, y2 - y1, 1), 2 * dash):
+        first = (min(x1 + offset, x2), min(y1 + offset, y2))
+        yield first, (min(first[0] + dash, x2), min(first[1] + dash, y2))
+
+
+def _draw_box(image: Image, box: Sequence[int], colour: Colour, *, thickness: int, dashed: bool) -> None:
+    x1, y1 = box[0], box[1]
+    x2, y2 = max(x1, min(box[2], image.shape[1]) - 1), max(y1, min(box[3], image.shape[0]) - 1)
+    if not dashed:
+        cv2.rectangle(image, (x1, y1), (x2, y2), colour, thickness)
+        return
+    dash = 4 * thickness
+    for start, end in (((x1, y1), (x2, y1)), ((x1, y2), (x2, y2)), ((x1, y1), (x1, y2)), ((x2, y1), (x2, y2))):
+        for a, b in _dashes(start, end, dash):
+            cv2.line(image, a, b, colour, thickness)
+
+
+def _label_anchor(box: Sequence[int] | None, mask: npt.NDArray[np.bool_]) -> tuple[int, int] | None:
+    """Top left corner (x, y) of the box, or else of the mask; None when there is neither."""
+    if box is not None:
+        return int(box[0]), int(box[1])
+    window = _window(mask)
+    return None if window is None else (window[1].start, window[0].start)
+
+
+def _caption(track_id: int, label: int | None, score: float | None, class_names: Sequence[str]) -> str:
+    parts = [f"#{track_id}"]
+    if label is not None:
+        known = 1 <= label <= len(class_names)
+        parts.append(class_names[label - 1] if known else f"class {label}")
+    if score is not None:
+        parts.append(f"{100 * score:.0f}%")
+    return " ".join(parts)
+
+
+def _text_scale(height: int, width: int) -> float:
+    """Font scale that grows with the frame, legible on small ones."""
+    return float(np.clip(min(height, width) / 900, 0.32, 2.0))
+
+
+def _draw_label(image: Image, text: str, anchor: tuple[int, int], colour: Colour, *, hollow: bool) -> None:
+    """A plate with the text above the anchor, moved inside the frame where it would stick out."""
+    height, width = image.shape[:2]
+    scale = _text_scale(height, width)
+    weight = max(1, round(scale * 1.6))
+    (text_w, text_h), below = cv2.getTextSize(text, _FONT, scale, weight)
+    pad = max(2, round(text_h * 0.35))
+    plate_w, plate_h = text_w + 2 * pad, text_h + below // 2 + 2 * pad
+    x = int(np.clip(anchor[0], 0, max(0, width - plate_w)))
+    y = int(np.clip(anchor[1] - plate_h, 0, max(0, height - plate_h)))
+    ground = _BLACK if hollow else colour
+    cv2.rectangle(image, (x, y), (x + plate_w - 1, y + plate_h - 1), ground, cv2.FILLED)
+    if hollow:
+        cv2.rectangle(image, (x, y), (x + plate_w - 1, y + plate_h - 1), colour, 1)
+    luminance = float(np.dot(ground, (0.299, 0.587, 0.114)))
+    ink = _BLACK if luminance > 140 else _WHITE
+    cv2.putText(image, text, (x + pad, y + pad + text_h), _FONT, scale, ink, weight, cv2.LINE_AA)
+
+
+def sheet(frames: Sequence[Image], *, columns: int, titles: Sequence[str] | None = None, gap: int = 8) -> Image:
+    """A contact sheet: frames of any sizes, row by row in equal cells on light paper, each under its title.
+
+    Raises:
+        ValueError: no frames, no columns, or not one title per frame.
+    """
+    if not frames or columns < 1:
+        raise ValueError(f"a sheet needs frames and columns, got {len(frames)} frames and {columns} columns")
+    if titles is not None and len(titles) != len(frames):
+        raise ValueError(f"{len(frames)} frames need as many titles, got {len(titles)}")
+    cell_h, cell_w = max(f.shape[0] for f in frames), max(f.shape[1] for f in frames)
+    scale = _text_scale(cell_h, cell_w)
+    title_h = 0 if titles is None else round(34 * scale) + gap // 2
+    columns = min(columns, len(frames))
+    rows = -(-len(frames) // columns)
+    paper = np.empty((rows * (cell_h + title_h + gap) + gap, columns * (cell_w + gap) + gap, 3), dtype=np.uint8)
+    paper[:] = _PAPER
+    for i, frame in enumerate(frames):
+        h, w = frame.shape[:2]
+        top = gap + (i // columns) * (cell_h + title_h + gap)
+        left = gap + (i % columns) * (cell_w + gap)
+        if titles is not None:
+            baseline = (left, top + title_h - gap // 2 - round(6 * scale))
+            cv2.putText(paper, titles[i], baseline, _FONT, scale, _INK, max(1, round(1.5 * scale)), cv2.LINE_AA)
+        paper[top + title_h : top + title_h + h, left : left + w] = frame
+    return paper
