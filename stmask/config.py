@@ -1,0 +1,269 @@
+"""Configurations: where they live, how they are composed and checked, and Hydra as the front of a command.
+
+`conf/` holds Hydra groups. What is a constructor call is a `_target_` node, checked against the constructor's own
+signature; the few plain keys at the top are checked against the schemas below.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException, ValidationError
+
+from stmask.config_check import check_targets, nearest
+from stmask.errors import ConfigError, StmaskError
+
+_VERSION_BASE = "1.3"
+_CONF_VARIABLE = "STMASK_CONF"
+
+
+@dataclass
+class TrainSchema:
+    """The plain keys of conf/train.yaml; groups are checked by `check_targets` and by what they build."""
+
+    name: str = ""
+    seed: int = 0
+    output_root: str = ""
+    output_dir: str = ""
+    resume: str | None = None
+    init_from: str | None = None
+    monitor: str = ""
+    reference_batch: int | None = None
+    tags: list[str] = field(default_factory=list)
+    model: Any = None
+    data: Any = None
+    loss: Any = None
+    optimizer: Any = None
+    scheduler: Any = None
+    inference: Any = None
+    trainer: Any = None
+    logger: Any = None
+
+
+@dataclass
+class EvaluateSchema:
+    """The plain keys of conf/evaluate.yaml."""
+
+    checkpoint: str = ""
+    split: str = ""
+    device: str = ""
+    output_root: str = ""
+    output: str = ""
+    data: Any = None
+    inference: Any = None
+
+
+SCHEMAS: dict[str, type] = {"train": TrainSchema, "evaluate": EvaluateSchema}
+
+
+def conf_dir() -> Path:
+    """The folder of configurations: `STMASK_CONF`, else the installed package's, else the checkout's.
+
+    Raises:
+        ConfigError: `STMASK_CONF` names a folder without train.yaml, or the installation lacks its configurations.
+    """
+    package = Path(__file__).resolve().parent
+    given = os.environ.get(_CONF_VARIABLE)
+    places = [Path(given).resolve()] if given else [package / "conf", package.parent / "conf"]
+    for place in places:
+        if (place / "train.yaml").is_file():
+            return place
+    raise ConfigError(f"no configurations (train.yaml) in {' or '.join(map(str, places))}; set {_CONF_VARIABLE}")
+
+
+def compose(config_name: str, overrides: Sequence[str] = (), *, check: bool = True) -> DictConfig:
+    """Composes `conf/<config_name>.yaml` with overrides, as the command line does, for notebooks, tests and commands.
+
+    Raises:
+        ConfigError: an unknown key, group or option, a wrong type, or a value that is missing; the key is named.
+    """
+    from hydra.errors import HydraException
+
+    try:
+        cfg = _compose(config_name, overrides)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise explain(error, config_name, overrides) or error from error
+    return check_config(cfg, config_name) if check else cfg
+
+
+def _compose(config_name: str, overrides: Sequence[str]) -> DictConfig:
+    import hydra
+    from hydra.core.global_hydra import GlobalHydra
+
+    instance = GlobalHydra.instance()
+    outer = instance.hydra  # a running Hydra application, which must find its state again
+    instance.clear()
+    try:
+        with hydra.initialize_config_dir(str(conf_dir()), version_base=_VERSION_BASE):
+            return hydra.compose(config_name, list(overrides))
+    finally:
+        instance.hydra = outer
+
+
+def check_config(cfg: DictConfig, config_name: str) -> DictConfig:
+    """Refuses what a composed configuration can't mean, before anything is built; returns it, typed by its schema.
+
+    Raises:
+        ConfigError: a key that is missing, unknown or of a wrong type, named in full.
+    """
+    try:
+        if config_name in SCHEMAS:
+            cfg = OmegaConf.merge(OmegaConf.structured(SCHEMAS[config_name]), cfg)  # type: ignore[assignment]
+        missing = sorted(OmegaConf.missing_keys(cfg))
+    except OmegaConfBaseException as error:
+        raise explain(error, config_name) or error from error
+    if missing:
+        raise ConfigError(f"{missing[0]} has no value; give it as {missing[0]}=VALUE")
+    try:
+        check_targets(cfg)
+    except OmegaConfBaseException as error:
+        raise explain(error, config_name) or error from error
+    return cfg
+
+
+def run_hydra_app(config_name: str, task: Callable[[DictConfig], Any] | None, argv: Sequence[str]) -> int:
+    """Runs `task` as a Hydra application: overrides, --multirun, --cfg, --help, --config-dir, shell completion.
+
+    The task gets the checked configuration; its key `output_dir` (or `output`), where the schema has it, is the
+    absolute folder of this run. A run that fails before it wrote anything leaves no folder behind.
+
+    Args:
+        config_name: file of `conf/`, without its suffix.
+        task: None where only Hydra's own answers are wanted (shell completion).
+        argv: arguments after the command's name.
+
+    Raises:
+        StmaskError: whatever the user can mend.
+    """
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.errors import HydraException
+    from hydra.types import RunMode
+
+    invoked = sys.argv
+    failures: list[Exception] = []
+
+    def job(cfg: DictConfig) -> Any:
+        sys.argv = invoked  # processes that a distributed run starts repeat the whole command
+        runtime = HydraConfig.get()
+        folder = Path(runtime.runtime.output_dir)
+        try:
+            for key in {"output_dir", "output"} & set(cfg):
+                cfg[key] = str(folder)
+            return task(check_config(cfg, config_name)) if task else None
+        except Exception as error:
+            _discard_empty_run(folder, log=f"{runtime.job.name}.log")
+            if runtime.mode == RunMode.MULTIRUN:
+                raise  # Hydra reports which job it was and goes on with the others
+            failures.append(error)
+        return None
+
+    job.__module__ = f"stmask.commands.{config_name}"  # Hydra names the job after it
+    app = hydra.main(config_path=str(conf_dir()), config_name=config_name, version_base=_VERSION_BASE)(job)
+    try:
+        with _hydra_process(["stmask", *argv]):
+            app()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise explain(error, config_name, argv) or error from error
+    finally:
+        sys.argv = invoked
+    if failures:
+        raise failures[0]
+    return 0
+
+
+@contextmanager
+def _hydra_process(argv: list[str]) -> Iterator[None]:
+    """Hydra reads `sys.argv`, and lets errors reach its caller only when this variable is set."""
+    variable = "HYDRA_FULL_ERROR"
+    before = os.environ.get(variable)
+    sys.argv, os.environ[variable] = argv, "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[variable]
+        else:
+            os.environ[variable] = before
+
+
+def _discard_empty_run(folder: Path, *, log: str) -> None:
+    if folder.is_dir() and {entry.name for entry in folder.iterdir()} <= {".hydra", log}:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def explain(error: Exception, config_name: str = "train", overrides: Sequence[str] = ()) -> StmaskError | None:
+    """An error of Hydra or OmegaConf in the words of the user's command line; None where it is no user's error."""
+    from hydra.errors import InstantiationException, MissingConfigException, OverrideParseException
+
+    message = str(error)
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        group, _, option = str(error.missing_cfg_file).rpartition("/")
+        return ConfigError(f"no option {option!r} in group {group!r}; there are: {', '.join(error.options)}")
+    if isinstance(error, OverrideParseException):
+        return ConfigError(
+            f"cannot read the override {error.override!r} ({message.splitlines()[0]}); quote special characters "
+            f"for Hydra as well as for the shell: 'key=\"a=b\"'"
+        )
+    if isinstance(error, InstantiationException):
+        return _explain_instantiation(error)
+    if found := re.search(r"Could not override '([^']+)'|config group '([^']+)' does not", message):
+        return unknown_key(found[1] or found[2], config_name, overrides)
+    if isinstance(error, ConfigKeyError) and error.full_key:
+        return unknown_key(error.full_key, config_name, overrides)
+    if isinstance(error, MissingMandatoryValue):
+        return ConfigError(f"{error.full_key} has no value; give it as {error.full_key}=VALUE")
+    if isinstance(error, ValidationError):
+        return ConfigError(f"{error.full_key}: {message.splitlines()[0]}")
+    cause = error.__cause__
+    if isinstance(cause, OmegaConfBaseException):
+        return ConfigError(f"{message.splitlines()[0] if message else cause.full_key}: {str(cause).splitlines()[0]}")
+    return ConfigError("; ".join(line.strip() for line in message.splitlines() if line.strip()))
+
+
+def _explain_instantiation(error: Exception) -> StmaskError | None:
+    found = re.search(r"full_key: (\S+)", str(error))
+    key = found[1] if found else "configuration"
+    cause = error.__cause__
+    if isinstance(cause, StmaskError):
+        return type(cause)(f"{key}: {cause}")
+    if cause is None:
+        return ConfigError(f"{key}: {str(error).splitlines()[0]}")
+    if isinstance(cause, (ValueError, TypeError, OSError)) or type(cause).__name__ == "MisconfigurationException":
+        return ConfigError(f"{key}: {cause}")
+    return None
+
+
+def unknown_key(key: str, config_name: str, overrides: Sequence[str] = ()) -> ConfigError:
+    """The error for a key that a configuration lacks, with the nearest one that it has."""
+    from hydra.errors import HydraException
+
+    others = [text for text in overrides if "=" in text and not text.startswith("-") and key not in text]
+    keys: list[str] = []
+    for attempt in (others, []):
+        try:
+            keys = list(_dotted_keys(_compose(config_name, attempt)))
+            break
+        except (HydraException, OmegaConfBaseException):
+            continue
+    plain = key.lstrip("+~").replace("/", ".")
+    near = nearest(plain, keys) or next(iter(difflib.get_close_matches(plain.rpartition(".")[2], keys, n=1)), None)
+    hint = f"did you mean {near!r}?" if near else f"`stmask {config_name} --help` lists them all"
+    return ConfigError(f"unknown key {key!r}; {hint}")
+
+
+def _dotted_keys(cfg: DictConfig, prefix: str = "") -> Iterator[str]:
+    for key, value in cfg.items_ex(resolve=False):
+        yield f"{prefix}{key}"
+        if isinstance(value, DictConfig) and not value._is_none() and not value._is_interpolation():
+            yield from _dotted_keys(value, f"{prefix}{key}.")
