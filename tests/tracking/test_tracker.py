@@ -7,7 +7,7 @@ import torch
 from tracking.scenes import Shift, detections, maps
 
 from stmask.structures import Detections, TrackedFrame
-from stmask.tracking import OnlineTracker, PlainTracker
+from stmask.tracking import MatchWeights, OnlineTracker, PlainTracker
 from stmask.tracking.tracker import Tracker
 
 NOTHING = detections()
@@ -151,7 +151,10 @@ class TestWithTemporalFusion:
 
 class TestWithoutTemporalFusion:
     def test_cross(self) -> None:
-        assert identities(run(PlainTracker(occlusion_iou=1.0), *CROSSING)[-1]) == {0: 0, 1: 1}
+        assert identities(run(PlainTracker(weights=MatchWeights(embedding=2.0), occlusion_iou=1.0), *CROSSING)[-1]) == {
+            0: 0,
+            1: 1,
+        }
         # The occlusion rule freezes both while they overlap, so afterwards each is where the other one was.
         assert identities(run(PlainTracker(), *CROSSING)[-1]) == {0: 1, 1: 0}
 
