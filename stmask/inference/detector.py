@@ -12,14 +12,8 @@ from stmask.ops import masks as mask_ops
 from stmask.ops.nms import CrossClassNMS, Kept
 from stmask.structures import DensePredictions, Detections
 
-NMS = Callable[[Tensor, Tensor], Kept]
-ScoreRule = Callable[[Tensor, Tensor], Tensor]
+NMS = Callable[[Tensor, Tensor, Tensor], Kept]
 DEFAULT_NMS = CrossClassNMS()
-
-
-def class_times_centerness(probabilities: Tensor, centerness: Tensor) -> Tensor:
-    """Detection scores (N, K) from class probabilities (N, K) and centre-ness (N,)."""
-    return probabilities * centerness[:, None]
 
 
 class Detector:
@@ -30,18 +24,16 @@ class Detector:
         *,
         score_threshold: float = 0.05,
         nms: NMS = DEFAULT_NMS,
-        score: ScoreRule = class_times_centerness,
     ) -> None:
         """
         Args:
             score_threshold: an anchor is a candidate when its best class is more probable than this, whatever its
                 centre-ness.
-            nms: takes boxes (N, 4) and scores (N, K), gives what to keep.
-            score: takes probabilities (N, K) and centre-ness (N,), gives the scores (N, K) by which instances compete.
+            nms: takes boxes (N, 4), class probabilities (N, K) and centre-ness (N,), gives what to keep. The score of
+                an instance is its class probability times its centre-ness.
         """
         self.score_threshold = score_threshold
         self.nms = nms
-        self.score = score
 
     @torch.no_grad()
     def __call__(self, predictions: DensePredictions, index: int = 0) -> Detections:
@@ -55,7 +47,7 @@ class Detector:
             centerness = torch.ones_like(boxes[:, 0])
         else:
             centerness = predictions.centerness[index, candidates].float()
-        kept = self.nms(boxes, self.score(probabilities[candidates], centerness))
+        kept = self.nms(boxes, probabilities[candidates], centerness)
         anchors, boxes = candidates[kept.indices], boxes[kept.indices]
         mask_coeffs = predictions.mask_coeffs[index, anchors].float()
         return Detections(

@@ -51,11 +51,15 @@ class CrossClassNMS:
     top_k: int = 200
     max_detections: int = 100
 
-    def __call__(self, boxes: Tensor, scores: Tensor) -> Kept:
-        """Boxes (N, 4) xyxy and their scores (N, K) over the foreground classes."""
+    def __call__(self, boxes: Tensor, probabilities: Tensor, quality: Tensor) -> Kept:
+        """Boxes (N, 4) xyxy, probabilities (N, K) of the foreground classes and a factor (N,) on each box's score.
+
+        The class is the most probable one, whatever the sign of the quality.
+        """
         if boxes.shape[0] == 0:
-            return _nothing(scores)
-        best, classes = scores.max(dim=1)
+            return _nothing(probabilities)
+        best, classes = probabilities.max(dim=1)
+        best = best * quality
         order = best.argsort(descending=True, stable=True)[: self.top_k]
         keep = order[unsuppressed(boxes[order], iou_threshold=self.iou_threshold)][: self.max_detections]
         return Kept(keep, classes[keep] + 1, best[keep])
@@ -77,10 +81,11 @@ class PerClassNMS:
     max_detections: int = 100
     min_score: float = 0.05
 
-    def __call__(self, boxes: Tensor, scores: Tensor) -> Kept:
-        """Boxes (N, 4) xyxy and their scores (N, K) over the foreground classes."""
+    def __call__(self, boxes: Tensor, probabilities: Tensor, quality: Tensor) -> Kept:
+        """Boxes (N, 4) xyxy, probabilities (N, K) of the foreground classes and a factor (N,) on each box's score."""
         if boxes.shape[0] == 0:
-            return _nothing(scores)
+            return _nothing(probabilities)
+        scores = probabilities * quality[:, None]
         ranked, order = scores.t().sort(dim=1, descending=True, stable=True)  # (K, N)
         ranked, order = ranked[:, : self.top_k], order[:, : self.top_k]
         keep = unsuppressed(boxes[order], iou_threshold=self.iou_threshold) & (ranked > self.min_score)

@@ -31,7 +31,7 @@ class FrameMaps:
 
     Attributes:
         prototypes: (h, w, D).
-        temporal_features: (1, C, h', w'), or None for a network without temporal fusion.
+        temporal_features: (1, 2C, h', w'), or None for a network without temporal fusion.
     """
 
     prototypes: Tensor
