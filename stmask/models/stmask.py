@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -61,6 +61,7 @@ class STMask(nn.Module):
         self.head = head(num_classes=num_classes, **shared)
         self.temporal = None if temporal is None else temporal(**shared)
         self.num_classes = num_classes
+        self.card: Any = None  # of a loaded checkpoint: `stmask.inference.card.ModelCard`
         self._initialise()
 
     def forward(self, frames: Tensor) -> DensePredictions:

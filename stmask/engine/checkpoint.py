@@ -1,0 +1,174 @@
+"""Checkpoints: plain tensors, dicts, strings and numbers; written whole or not at all; read without running code."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from torch import Tensor
+
+from stmask.errors import CheckpointError
+from stmask.files import atomic_open
+from stmask.inference.card import ModelCard
+from stmask.models import STMask
+
+FORMAT = 1
+ENTRY = "stmask"  # of the checkpoint's dict: format and card
+_PREFIX = "model."  # of the network's tensors inside the Lightning module
+_TRUSTED = "stmask.models."  # a checkpoint names the classes to build; only ours are built
+_SHOWN = 3
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the target, syncs and renames: a kill at any moment leaves the last good file, on any filesystem."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        with atomic_open(os.fspath(path), "wb") as handle:
+            torch.save(checkpoint, handle)
+
+
+def build_model(config: Mapping[str, Any], *, num_classes: int) -> STMask:
+    """The network of a `model` configuration.
+
+    Raises:
+        ConfigError: a value that its constructor refuses (through `stmask.config.explain`).
+    """
+    from hydra.utils import instantiate
+
+    model = instantiate(dict(config), num_classes=num_classes, _convert_="all")
+    if not isinstance(model, STMask):
+        raise CheckpointError(f"the model configuration builds a {type(model).__name__}, not an STMask")
+    return model
+
+
+def read_file(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The dict in a file written by torch.save, tensors and plain values only.
+
+    Raises:
+        CheckpointError: missing, no checkpoint at all (says what it looks like), truncated, or with code inside.
+    """
+    source = Path(path)
+    try:
+        with source.open("rb") as handle:
+            head = handle.read(64)
+    except OSError as error:
+        raise CheckpointError(f"cannot read the checkpoint {source}: {error.strerror or error}") from error
+    if head.startswith(b"version https://git-lfs"):
+        raise CheckpointError(f"{source} is a Git LFS pointer, not the weights: fetch the file itself (git lfs pull)")
+    if head.lstrip()[:5].lower() in (b"<!doc", b"<html"):
+        raise CheckpointError(f"{source} is a web page, not the weights: the download got a page instead of the file")
+    try:
+        content = torch.load(source, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if head.startswith((b"PK", b"\x80")):
+            raise CheckpointError(
+                f"{source} holds Python objects besides tensors and plain values; it is not unpickled, since that could run code"
+            ) from error
+        raise CheckpointError(f"{source} is not a PyTorch checkpoint") from error
+    except (RuntimeError, EOFError, OSError, zipfile.BadZipFile, ValueError, KeyError) as error:
+        raise CheckpointError(f"{source} is truncated or not a PyTorch checkpoint") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{source} holds a {type(content).__name__}, not the dict of a checkpoint")
+    return content
+
+
+def is_ours(content: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint's dict was written by stmask (a Lightning checkpoint of a training, or `save_model`)."""
+    return isinstance(content.get(ENTRY), dict) and isinstance(content.get("state_dict"), dict)
+
+
+def card_of(content: Mapping[str, Any], *, source: str) -> ModelCard:
+    """The card in a checkpoint's dict.
+
+    Raises:
+        CheckpointError: not a checkpoint of stmask, of a newer version, or with a broken card.
+    """
+    if not is_ours(content):
+        keys = ", ".join(map(str, list(content)[:_SHOWN]))
+        raise CheckpointError(f"{source} is not a checkpoint of stmask (it holds {keys or 'nothing'}, ..)")
+    entry = content[ENTRY]
+    if entry.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{source} has checkpoint format {entry.get('format')!r}, this version reads {FORMAT}: use a newer stmask"
+        )
+    try:
+        card = ModelCard.from_dict(entry["card"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{source} has a broken description of its network ({error})") from error
+    _refuse_foreign_classes(card.model, source)
+    return card
+
+
+def entry_of(card: ModelCard) -> dict[str, Any]:
+    """What a checkpoint keeps under `ENTRY`."""
+    return {"format": FORMAT, "card": card.to_dict()}
+
+
+def load_model(content: Mapping[str, Any], *, source: str) -> STMask:
+    """The network of a checkpoint's dict, with its weights and its card, in evaluation mode."""
+    card = card_of(content, source=source)
+    config = _without_files(card.model)
+    num_classes = config.pop("num_classes")
+    model = build_model(config, num_classes=num_classes)
+    load_weights(model, network_weights(content), source=source)
+    model.card = card
+    return model.eval()
+
+
+def network_weights(content: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The network's own tensors of a checkpoint's dict."""
+    state = content["state_dict"]
+    return {name[len(_PREFIX) :]: value for name, value in state.items() if name.startswith(_PREFIX)}
+
+
+def load_weights(model: STMask, weights: Mapping[str, Tensor], *, source: str) -> None:
+    """Fills every tensor of the network.
+
+    Raises:
+        CheckpointError: names or shapes differ; the first differences are named.
+    """
+    own = model.state_dict()
+    problems = [f"missing {name}" for name in own if name not in weights]
+    problems += [f"unexpected {name}" for name in weights if name not in own]
+    problems += [
+        f"{name} is {tuple(weights[name].shape)}, the network's is {tuple(value.shape)}"
+        for name, value in own.items()
+        if name in weights and weights[name].shape != value.shape
+    ]
+    if problems:
+        more = f" and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        raise CheckpointError(f"{source} is a checkpoint of another network: {'; '.join(problems[:_SHOWN])}{more}")
+    model.load_state_dict(dict(weights))
+
+
+def save_model(path: str | os.PathLike[str], model: STMask, card: ModelCard) -> None:
+    """Writes weights and card, without optimiser or trainer state, atomically."""
+    state = {_PREFIX + name: value.detach().cpu() for name, value in model.state_dict().items()}
+    with atomic_open(path, "wb") as handle:
+        torch.save({"state_dict": state, ENTRY: entry_of(card)}, handle)
+
+
+def _refuse_foreign_classes(value: Any, source: str) -> None:
+    if isinstance(value, Mapping):
+        target = value.get("_target_")
+        if target is not None and not str(target).startswith(_TRUSTED):
+            raise CheckpointError(f"{source} wants {target} to be called; only classes of {_TRUSTED}* are built")
+        for child in value.values():
+            _refuse_foreign_classes(child, source)
+    elif isinstance(value, (list, tuple)):
+        for child in value:
+            _refuse_foreign_classes(child, source)
+
+
+def _without_files(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The weights file that a training started from is not needed, and may be gone."""
+    plain = dict(config)
+    if isinstance(plain.get("backbone"), Mapping):
+        plain["backbone"] = {**plain["backbone"], "weights": None}
+    return plain

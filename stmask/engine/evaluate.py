@@ -1,0 +1,92 @@
+"""One evaluation from its configuration: all videos of a split, results.json, the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from stmask.data import VideoClips, VISDataModule
+from stmask.engine.videos import segment_video
+from stmask.errors import ConfigError, DataError
+from stmask.evaluation import GroundTruth, evaluate as score, print_report, to_results, write_results
+from stmask.files import write_json
+from stmask.inference.card import ModelCard
+from stmask.loading import load_segmenter, pick_device
+
+
+def evaluate(cfg: DictConfig) -> dict[str, float]:
+    """Evaluates `cfg.checkpoint` on a split as `conf/evaluate.yaml` says; writes results.json and metrics.json.
+
+    Returns:
+        The twelve figures by their usual names, and "seconds" and "frames_per_second". Without ground truth only the
+        last two.
+
+    Raises:
+        StmaskError: whatever the user can mend.
+    """
+    output = Path(cfg.output)
+    segmenter = load_segmenter(cfg.checkpoint, inference=without_nulls(cfg.inference), device=pick_device(cfg.device))
+    card: ModelCard = segmenter.model.card
+    data = _datamodule(cfg, card)
+    data.setup("validate")
+    dataset = data.valid_dataset
+    if len(dataset.class_names) != len(card.class_names):
+        raise ConfigError(
+            f"{cfg.checkpoint} knows {len(card.class_names)} classes, {dataset.annotations_path} has "
+            f"{len(dataset.class_names)}: give data.root of the dataset it was trained for"
+        )
+    clips = VideoClips(dataset, prefetch=data.prefetch)
+    total = sum(len(clips[index]) for index in range(len(clips)))
+    start = perf_counter()
+    results = []
+    with _progress() as progress:
+        bar = progress.add_task("evaluating", total=total)
+        for index in range(len(clips)):
+            results.append(segment_video(segmenter, clips[index], on_frame=lambda: progress.advance(bar)))
+    seconds = perf_counter() - start
+    entries = to_results(results, dataset.category_ids)
+    write_results(output / "results.json", entries)
+    figures = {"seconds": seconds, "frames_per_second": total / max(seconds, 1e-9)}
+    console = Console()
+    if dataset.is_labelled:
+        report = score(GroundTruth.load(dataset.annotations_path), entries)
+        print_report(report, console=console)
+        figures = {**report.stats, **figures}
+    else:
+        console.print(f"{dataset.annotations_path} has no annotations: nothing to score, results are written")
+    write_json(output / "metrics.json", figures, indent=1)
+    console.print(f"{len(clips)} videos, {total} frames, {figures['frames_per_second']:.1f} frames per second")
+    console.print(f"written: {output / 'results.json'}, {output / 'metrics.json'}", soft_wrap=True)
+    return figures
+
+
+def without_nulls(value: Any) -> dict[str, Any]:
+    """A configuration as plain dicts, without the keys that are null: those that say "as in training"."""
+    plain = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+    kept = {str(k): without_nulls(v) if isinstance(v, Mapping) else v for k, v in plain.items() if v is not None}
+    return {k: v for k, v in kept.items() if v != {}}
+
+
+def _datamodule(cfg: DictConfig, card: ModelCard) -> VISDataModule:
+    changes = without_nulls(cfg.data)
+    if "_target_" not in changes and not card.data:
+        raise DataError(f"{cfg.checkpoint} does not say what it was trained on: choose data=GROUP and data.root=FOLDER")
+    merged = OmegaConf.merge(card.data, changes)
+    if "_target_" in changes:  # another dataset altogether: only the network's input stays
+        merged = OmegaConf.create(changes)
+    data: VISDataModule = instantiate({**merged, "train": None, "valid": cfg.split, "augmentation": None}, _convert_="all")
+    data.preprocessor = card.preprocessor
+    return data
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("frames"), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True))

@@ -1,0 +1,142 @@
+"""The LightningModule: a thin layer between the network, its losses and the trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from stmask.engine.checkpoint import ENTRY, entry_of
+from stmask.engine.videos import Video, segment_video
+from stmask.errors import StmaskError
+from stmask.evaluation import VideoMeanAveragePrecision
+from stmask.inference.builder import build_segmenter
+from stmask.inference.card import ModelCard
+from stmask.losses import Criterion
+from stmask.models import STMask
+from stmask.structures import Clip
+
+OptimizerFactory = Callable[[Iterable[Tensor]], Optimizer]
+SchedulerFactory = Callable[[Optimizer], LRScheduler]
+_VALIDATION_FIGURES = ("AP", "AP50", "AP75", "APS", "APM", "APL", "AR1", "AR10")
+
+
+class VISModule(pl.LightningModule):
+    """Trains on clips, validates by segmenting and tracking whole videos.
+
+    Args:
+        model: the network.
+        criterion: its losses.
+        optimizer: makes the optimiser from parameters.
+        scheduler: makes the learning-rate schedule, stepped after every optimiser step.
+        card: written into every checkpoint.
+        metric: scores the validation videos; None for data without ground truth.
+        max_skipped_in_a_row: so many steps with a loss or gradient that is not finite are skipped before training stops.
+    """
+
+    def __init__(
+        self,
+        model: STMask,
+        criterion: Criterion,
+        *,
+        optimizer: OptimizerFactory,
+        scheduler: SchedulerFactory,
+        card: ModelCard,
+        metric: VideoMeanAveragePrecision | None = None,
+        max_skipped_in_a_row: int = 20,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.criterion = criterion
+        self.card = card
+        self.metric = metric
+        self._make_optimizer, self._make_scheduler = optimizer, scheduler
+        self._max_skipped_in_a_row = max_skipped_in_a_row
+        self.skipped_steps = 0
+        self._skipped_in_a_row = 0
+
+    # training
+
+    def training_step(self, clip: Clip, batch_index: int) -> Tensor:
+        frames = clip.frames.flatten(0, 1)  # (B * T, 3, H, W)
+        predictions = self.model(frames.contiguous(memory_format=torch.channels_last))
+        report = self.criterion(
+            predictions, clip.flat_targets, clip_length=clip.frames.shape[1], temporal=self.model.temporal
+        )
+        total = report.total
+        scalars = {f"train/{name}": value.detach() for name, value in report.terms.items()}
+        scalars |= {"train/loss": total.detach(), "train/positives": float(report.num_positives)}
+        self.log_dict(scalars, batch_size=len(clip))
+        self.log("loss", total.detach(), prog_bar=True, logger=False, batch_size=len(clip))
+        return total
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Measures the gradient, and empties it where it is not finite: an optimiser leaves such parameters alone.
+
+        The gradients are those after the reduction over processes, so that all of them decide alike. A loss scaler
+        (16-mixed) skips such steps by itself and has unscaled the gradients already.
+        """
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        if not gradients:
+            return
+        norm = torch.stack([gradient.norm() for gradient in gradients]).norm()
+        finite = bool(norm.isfinite())
+        if not finite:
+            self.skipped_steps += 1
+            self._skipped_in_a_row += 1
+            if getattr(self.trainer.precision_plugin, "scaler", None) is None:
+                for parameter in self.model.parameters():
+                    parameter.grad = None
+        else:
+            self._skipped_in_a_row = 0
+            self.log("train/grad_norm", norm)
+        self.log("train/skipped_steps", float(self.skipped_steps))
+        if self._skipped_in_a_row >= self._max_skipped_in_a_row:
+            raise StmaskError(
+                f"training diverged: {self._skipped_in_a_row} steps in a row had a gradient that is not finite (up to "
+                f"step {self.global_step}); lower optimizer.lr, lengthen scheduler.warmup_steps, or use trainer.precision=32-true"
+            )
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self._make_optimizer(p for p in self.model.parameters() if p.requires_grad)
+        scheduler = self._make_scheduler(optimizer)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    # validation
+
+    def on_validation_epoch_start(self) -> None:
+        self._segmenter = build_segmenter(
+            self.model,
+            self.card.inference,
+            preprocessor=self.card.preprocessor,
+            class_names=self.card.class_names,
+            device=self.device,
+        )
+        if self.metric is not None:
+            self.metric.reset()
+
+    def validation_step(self, video: Video, batch_index: int) -> None:
+        result = segment_video(self._segmenter, video)
+        if self.metric is not None:
+            self.metric.update(result)
+
+    def on_validation_epoch_end(self) -> None:
+        if self.metric is None or self.trainer.sanity_checking:
+            return
+        stats = self.metric.compute().stats
+        figures = {f"valid/{name}": float(stats[name]) for name in _VALIDATION_FIGURES}
+        self.log_dict(figures)
+        self.log("AP", figures["valid/AP"], prog_bar=True, logger=False)
+
+    # checkpoints
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint[ENTRY] = {**entry_of(self.card), "skipped_steps": self.skipped_steps}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.skipped_steps = int(checkpoint.get(ENTRY, {}).get("skipped_steps", 0))

@@ -1,0 +1,73 @@
+"""Learning-rate schedules that count optimiser steps, and the rule that scales the learning rate with the batch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+
+def warmup_steps(
+    optimizer: Optimizer,
+    *,
+    warmup_steps: int = 500,
+    warmup_factor: float = 0.1,
+    milestones: Sequence[int] = (),
+    gamma: float = 0.1,
+) -> LambdaLR:
+    """Linear warm-up from `warmup_factor`, then the learning rate times `gamma` at each milestone.
+
+    Raises:
+        ValueError: milestones that do not increase, or a negative warm-up.
+    """
+    _check_warmup(warmup_steps, warmup_factor)
+    if list(milestones) != sorted(set(milestones)):
+        raise ValueError(f"milestones must increase, got {list(milestones)}")
+
+    def factor(step: int) -> float:
+        passed = sum(step >= milestone for milestone in milestones)
+        return float(_warmup(step, warmup_steps, warmup_factor) * gamma**passed)
+
+    return LambdaLR(optimizer, factor)
+
+
+def warmup_cosine(
+    optimizer: Optimizer,
+    *,
+    total_steps: int,
+    warmup_steps: int = 500,
+    warmup_factor: float = 0.1,
+    final_factor: float = 0.01,
+) -> LambdaLR:
+    """Linear warm-up from `warmup_factor`, then half a cosine down to `final_factor` at `total_steps`.
+
+    Raises:
+        ValueError: a warm-up that is negative or longer than the training.
+    """
+    _check_warmup(warmup_steps, warmup_factor)
+    if total_steps <= warmup_steps:
+        raise ValueError(f"total_steps must exceed warmup_steps = {warmup_steps}, got {total_steps}")
+
+    def factor(step: int) -> float:
+        if step < warmup_steps:
+            return _warmup(step, warmup_steps, warmup_factor)
+        progress = min((step - warmup_steps) / (total_steps - warmup_steps), 1.0)
+        return final_factor + (1 - final_factor) * (1 + math.cos(math.pi * progress)) / 2
+
+    return LambdaLR(optimizer, factor)
+
+
+def scaled_learning_rate(lr: float, *, frames_per_batch: int, reference_batch: int | None) -> float:
+    """The learning rate in proportion to the batch (the release: 1e-4 for 8 frames); unchanged without a reference."""
+    return lr if reference_batch is None else lr * frames_per_batch / reference_batch
+
+
+def _check_warmup(steps: int, factor: float) -> None:
+    if steps < 0 or not 0 <= factor <= 1:
+        raise ValueError(f"a warm-up needs steps >= 0 and a factor in [0, 1], got {steps} and {factor}")
+
+
+def _warmup(step: int, steps: int, factor: float) -> float:
+    return 1.0 if step >= steps else factor + (1 - factor) * step / steps

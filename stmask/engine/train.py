@@ -1,0 +1,173 @@
+"""One training run from its configuration: build, fit, keep what is needed to repeat and to use it."""
+
+from __future__ import annotations
+
+import os
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import Callback, LearningRateMonitor, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.loggers import CSVLogger, Logger
+
+from stmask.data import VISDataModule
+from stmask.engine.checkpoint import AtomicCheckpointIO, build_model, load_weights, network_weights, read_file
+from stmask.engine.module import VISModule
+from stmask.engine.optimisation import scaled_learning_rate
+from stmask.errors import CheckpointError, ConfigError
+from stmask.evaluation import GroundTruth, VideoMeanAveragePrecision
+from stmask.files import atomic_open, write_json
+from stmask.inference.builder import InferenceSettings
+from stmask.inference.card import ModelCard
+
+CHECKPOINT_FOLDER = "checkpoints"
+_FRAMES_PER_PAIR = 2
+_LAST = "last.ckpt"
+
+
+def train(cfg: DictConfig) -> dict[str, float]:
+    """Trains as `conf/train.yaml` says, into the folder `cfg.output_dir`.
+
+    Writes config.yaml (resolved), metrics.csv, checkpoints/{best,last}.ckpt and summary.json.
+
+    Returns:
+        The logged figures of the best validation (those of the last step where nothing was validated), and
+        "train_seconds".
+
+    Raises:
+        StmaskError: whatever the user can mend.
+    """
+    output = Path(cfg.output_dir)
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    data: VISDataModule = instantiate(cfg.data, _convert_="all")
+    data.setup("fit")
+    module = _build_module(cfg, data)
+    if cfg.init_from is not None:
+        start_from(module, cfg.init_from)
+    resume = _resume_path(cfg.resume, output)
+    with atomic_open(output / "config.yaml") as handle:
+        handle.write(OmegaConf.to_yaml(cfg, resolve=True))
+    best = ModelCheckpoint(
+        dirpath=output / CHECKPOINT_FOLDER,
+        filename="best",
+        monitor=cfg.monitor if data.valid_split is not None else None,
+        mode="max",
+        save_last=True,
+        enable_version_counter=False,
+    )
+    trainer = _build_trainer(cfg, output, [best])
+    start = time.perf_counter()
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=resume)
+    finally:
+        _finish_loggers(trainer)
+    figures = _best_figures(best, trainer, cfg.monitor) | {"train_seconds": time.perf_counter() - start}
+    if trainer.is_global_zero:
+        write_json(output / "summary.json", figures, indent=1)
+    return figures
+
+
+def _build_module(cfg: DictConfig, data: VISDataModule) -> VISModule:
+    num_classes = len(data.class_names)
+    model_config = _plain(cfg.model)
+    card = ModelCard(
+        model={**model_config, "num_classes": num_classes},
+        class_names=data.class_names,
+        preprocessor=data.preprocessor,
+        inference=InferenceSettings.from_dict(_plain(cfg.inference)).to_dict(),
+        data=_plain(cfg.data),
+        origin=f"run {cfg.name}",
+    )
+    metric = None
+    if data.valid_split is not None:
+        metric = VideoMeanAveragePrecision(GroundTruth.load(data.valid_dataset.annotations_path))
+    lr = scaled_learning_rate(
+        cfg.optimizer.lr,
+        frames_per_batch=_FRAMES_PER_PAIR * data.batch_size * _processes(cfg.trainer),
+        reference_batch=cfg.reference_batch,
+    )
+    return VISModule(
+        build_model(model_config, num_classes=num_classes),
+        instantiate(cfg.loss, _convert_="all"),
+        optimizer=partial(instantiate(cfg.optimizer, _convert_="all"), lr=lr),
+        scheduler=instantiate(cfg.scheduler, _convert_="all"),
+        card=card,
+        metric=metric,
+    )
+
+
+def _build_trainer(cfg: DictConfig, output: Path, callbacks: list[Callback]) -> pl.Trainer:
+    callbacks = [*callbacks, LearningRateMonitor("step")]
+    if cfg.trainer.enable_progress_bar:
+        callbacks.append(RichProgressBar())
+    loggers: list[Logger] = [CSVLogger(output, name="", version="")]
+    if cfg.logger is not None and "_target_" in cfg.logger:
+        loggers.append(instantiate(cfg.logger, _convert_="all"))
+    return instantiate(
+        cfg.trainer,
+        callbacks=callbacks,
+        logger=loggers,
+        plugins=[AtomicCheckpointIO()],
+        default_root_dir=str(output),
+        use_distributed_sampler=False,
+        enable_model_summary=False,
+        _convert_="all",
+    )
+
+
+def start_from(module: VISModule, path: str) -> None:
+    """Initialises the network with the weights of a checkpoint of the same network."""
+    content = read_file(path)
+    if "state_dict" not in content:
+        raise CheckpointError(f"{path} holds no state_dict; init_from wants a checkpoint of stmask")
+    load_weights(module.model, network_weights(content), source=path)
+
+
+def _resume_path(resume: str | None, output: Path) -> str | None:
+    if resume is None:
+        return None
+    if resume == "auto":
+        last = output / CHECKPOINT_FOLDER / _LAST
+        return str(last) if last.exists() else None
+    if not Path(resume).is_file():
+        raise CheckpointError(f"no such checkpoint to resume from: {resume}")
+    return resume
+
+
+def _best_figures(best: ModelCheckpoint, trainer: pl.Trainer, monitor: str) -> dict[str, float]:
+    figures = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("valid/")}
+    if best.best_model_score is not None:
+        figures[monitor] = float(best.best_model_score)
+    return figures
+
+
+def _finish_loggers(trainer: pl.Trainer) -> None:
+    """Ends a W&B run, with its exit code: without this, the next run of a sweep would log into it."""
+    for logger in trainer.loggers:
+        if type(logger).__name__ == "WandbLogger" and trainer.is_global_zero:
+            import wandb
+
+            wandb.finish(exit_code=1 if trainer.interrupted else 0)
+
+
+def _processes(trainer: DictConfig) -> int:
+    devices = trainer.get("devices", 1)
+    if isinstance(devices, int) and devices > 0:
+        return devices * int(trainer.get("num_nodes", 1))
+    world = os.environ.get("WORLD_SIZE")
+    if world is not None:
+        return int(world)
+    raise ConfigError(
+        f"trainer.devices={devices} leaves the batch of all processes open, and with it the learning rate: give a "
+        "number of devices, or reference_batch=null"
+    )
+
+
+def _plain(cfg: DictConfig) -> dict[str, Any]:
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}

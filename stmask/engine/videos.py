@@ -1,0 +1,47 @@
+"""A whole video through a segmenter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from stmask.inference.results import VideoResultBuilder
+from stmask.inference.segmenter import VideoSegmenter
+from stmask.structures import VideoResult
+
+
+class Video(Protocol):
+    """As `stmask.data.VideoClip`: a video whose frames are decoded one by one."""
+
+    @property
+    def video_id(self) -> int: ...
+
+    @property
+    def size(self) -> tuple[int, int]: ...
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterable[npt.NDArray[np.uint8]]: ...
+
+
+def segment_video(
+    segmenter: VideoSegmenter, video: Video, *, on_frame: Callable[[], None] | None = None
+) -> VideoResult:
+    """Segments and tracks all frames of a video; masks are encoded at the video's own size.
+
+    Args:
+        segmenter: reset before the first frame.
+        video: frames in order.
+        on_frame: called after each frame, for progress bars.
+    """
+    segmenter.reset()
+    builder = VideoResultBuilder(video.video_id)
+    for frame in video:
+        tracked = segmenter.step(frame)
+        builder.add(tracked, segmenter.frame_masks(tracked, video.size))
+        if on_frame is not None:
+            on_frame()
+    return builder.build(len(video))

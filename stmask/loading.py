@@ -1,0 +1,83 @@
+"""From a file of weights to a network that is ready to use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from stmask.engine.checkpoint import is_ours, load_model, read_file
+from stmask.errors import CheckpointError, ConfigError
+from stmask.inference.builder import build_segmenter
+from stmask.inference.segmenter import VideoSegmenter
+from stmask.models import STMask
+
+
+def load(path: str | os.PathLike[str]) -> STMask:
+    """The network in a checkpoint, in evaluation mode; `model.card` says how it was trained.
+
+    Raises:
+        CheckpointError: missing, broken, or of another project.
+    """
+    content = read_file(path)
+    if is_ours(content):
+        return load_model(content, source=str(path))
+    keys = ", ".join(map(str, list(content)[:3]))
+    raise CheckpointError(f"{path} is not a checkpoint of stmask (it holds {keys or 'nothing'}, ..)")
+
+
+def load_segmenter(
+    path: str | os.PathLike[str],
+    *,
+    inference: Mapping[str, Any] | None = None,
+    device: torch.device | str | None = None,
+    autocast: torch.dtype | None = None,
+) -> VideoSegmenter:
+    """A segmenter for the network in a checkpoint, with the settings it was trained with.
+
+    Args:
+        path: the checkpoint.
+        inference: plain settings that win over the checkpoint's, keys as in conf/inference/default.yaml.
+        device: default the CPU.
+        autocast: half precision type for the network.
+
+    Raises:
+        CheckpointError: as `load`.
+        ConfigError: a setting that does not exist or cannot work.
+    """
+    model = load(path)
+    return build_segmenter(
+        model,
+        _merged(model.card.inference, inference or {}),
+        preprocessor=model.card.preprocessor,
+        class_names=model.card.class_names,
+        device=device,
+        autocast=autocast,
+    )
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` is the first GPU where there is one, else the CPU.
+
+    Raises:
+        ConfigError: a device that does not exist here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"device must be auto, cpu, cuda or cuda:N, got {name!r}") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"device={name}: this machine has {torch.cuda.device_count()} GPUs that PyTorch can use")
+    return device
+
+
+def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in changes.items():
+        nested = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merged(merged[key], value) if nested else value
+    return merged
