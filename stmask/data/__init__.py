@@ -1,0 +1,26 @@
+"""Datasets: files, frame-pair sampling, augmentation, batches. See README, "Data"."""
+
+from stmask.data.augment import NO_AUGMENTATION, Augmentation, ClipAugmenter
+from stmask.data.classes import CLASS_NAMES
+from stmask.data.collate import collate_pairs
+from stmask.data.datamodule import VISDataModule
+from stmask.data.images import read_image
+from stmask.data.pairs import FramePairDataset
+from stmask.data.videos import VideoClip, VideoClips
+from stmask.data.ytvis import FrameInstances, VideoDataset, VideoInfo
+
+__all__ = [
+    "CLASS_NAMES",
+    "NO_AUGMENTATION",
+    "Augmentation",
+    "ClipAugmenter",
+    "FrameInstances",
+    "FramePairDataset",
+    "VISDataModule",
+    "VideoClip",
+    "VideoClips",
+    "VideoDataset",
+    "VideoInfo",
+    "collate_pairs",
+    "read_image",
+]

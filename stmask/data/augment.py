@@ -1,0 +1,148 @@
+"""Random changes of training frames, the same geometry for all frames of a clip. The only user of albumentations.
+
+Its generator lives in the pipeline object, so that worker processes would all draw the same numbers and repeat them
+every epoch; every call here seeds the pipeline with a number that belongs to the sample.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+Image = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Augmentation:
+    """How strongly training frames are changed; everything off is `Augmentation(flip=0, scale=(1, 1), colour=0)`.
+
+    Attributes:
+        flip: probability of a horizontal flip.
+        scale: smallest and largest magnification, at least 1; the frame is enlarged by a random factor relative to the
+            network input and a window of the input's size is cut out. (1, 4/3) is the jitter of the short side from 360
+            to 480 of the paper's setting.
+        aspect: largest factor by which the ratio of width to height changes, at least 1.
+        colour: probability of a change of colour by up to these fractions: brightness, contrast, saturation, hue.
+        separate_colour: draws the colours of the frames of a clip independently instead of together.
+    """
+
+    flip: float = 0.5
+    scale: Sequence[float] = (1.0, 4 / 3)
+    aspect: float = 1.0
+    colour: float = 0.5
+    brightness: float = 0.2
+    contrast: float = 0.2
+    saturation: float = 0.2
+    hue: float = 0.02
+    separate_colour: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("flip", "colour"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is a probability, got {getattr(self, name)}")
+        if len(self.scale) != 2 or not 1 <= self.scale[0] <= self.scale[1]:
+            raise ValueError(f"scale must be two factors with 1 <= smallest <= largest, got {list(self.scale)}")
+        if self.aspect < 1:
+            raise ValueError(f"aspect must be at least 1, got {self.aspect}")
+        for name in ("brightness", "contrast", "saturation", "hue"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+        if self.hue > 0.5:
+            raise ValueError(f"hue must be at most 0.5, got {self.hue}")
+
+    @property
+    def crops(self) -> bool:
+        """Whether objects may leave the frame."""
+        return self.scale[1] > 1 or self.aspect > 1
+
+
+NO_AUGMENTATION = Augmentation(flip=0.0, scale=(1.0, 1.0), colour=0.0)
+
+
+class ClipAugmenter:
+    """Brings the frames and masks of a clip to height x width, changed at random but reproducibly."""
+
+    def __init__(self, augmentation: Augmentation, *, height: int, width: int) -> None:
+        self.augmentation = augmentation
+        self.height = height
+        self.width = width
+        self._geometry: dict[tuple[int, int], Any] = {}  # by frame size
+        self._colour = self._make_colour()
+
+    def __call__(
+        self, frames: Sequence[Image], masks: Sequence[Sequence[Image]], seed: int
+    ) -> tuple[list[Image], list[list[Image]]]:
+        """Frames (h, w, 3) and masks (h, w) of T frames of one size; the same seed gives the same result.
+
+        Returns:
+            The frames (height, width, 3) and their masks, as many as before; a mask whose object left is empty.
+        """
+        geometry_seed, *colour_seeds = (int(n) for n in np.random.SeedSequence(seed).generate_state(1 + len(frames)))
+        flat = [mask for of_frame in masks for mask in of_frame]
+        pipeline = self._geometry_of(*frames[0].shape[:2])
+        pipeline.set_random_seed(geometry_seed)
+        result = pipeline(images=np.stack(frames), masks=flat)
+        images: list[Image] = list(result["images"])
+        moved = iter(result["masks"])
+        return self._recolour(images, colour_seeds), [[next(moved) for _ in of_frame] for of_frame in masks]
+
+    def _recolour(self, images: list[Image], seeds: list[int]) -> list[Image]:
+        if self._colour is None:
+            return images
+        if not self.augmentation.separate_colour:
+            self._colour.set_random_seed(seeds[0])
+            return list(self._colour(images=np.stack(images))["images"])
+        changed = []
+        for image, seed in zip(images, seeds, strict=True):
+            self._colour.set_random_seed(seed)
+            changed.append(self._colour(image=image)["image"])
+        return changed
+
+    def _geometry_of(self, height: int, width: int) -> Any:
+        if (height, width) not in self._geometry:
+            self._geometry[height, width] = self._make_geometry(height, width)
+        return self._geometry[height, width]
+
+    def _make_geometry(self, height: int, width: int) -> Any:
+        a, how = _albumentations(), self.augmentation
+        size, nearest = (self.height, self.width), cv2.INTER_NEAREST_EXACT  # the plain kind is off by half a pixel
+        if how.crops:
+            ratio = width / height
+            resize = a.RandomResizedCrop(
+                size=size,
+                scale=(how.scale[1] ** -2, how.scale[0] ** -2),
+                ratio=(ratio / how.aspect, ratio * how.aspect),
+                interpolation=cv2.INTER_LINEAR,
+                mask_interpolation=nearest,
+            )
+        else:
+            resize = a.Resize(*size, interpolation=cv2.INTER_LINEAR, mask_interpolation=nearest)
+        return a.Compose([resize, a.HorizontalFlip(p=how.flip)])
+
+    def _make_colour(self) -> Any:
+        how = self.augmentation
+        if how.colour == 0:
+            return None
+        a = _albumentations()
+        jitter = a.ColorJitter(
+            brightness=(1 - how.brightness, 1 + how.brightness),
+            contrast=(1 - how.contrast, 1 + how.contrast),
+            saturation=(1 - how.saturation, 1 + how.saturation),
+            hue=(-how.hue, how.hue),
+            p=how.colour,
+        )
+        return a.Compose([jitter])
+
+
+def _albumentations() -> Any:
+    """The library, imported when first needed (it takes two seconds) and kept from asking the network for updates."""
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    import albumentations
+
+    return albumentations

@@ -1,0 +1,161 @@
+"""The data of a training or evaluation run, as Lightning takes it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader
+
+from stmask.data.augment import Augmentation
+from stmask.data.collate import collate_pairs
+from stmask.data.loading import EpochSampler, PairLoader, VideoSampler, start_worker
+from stmask.data.pairs import Balance, FramePairDataset, OnError
+from stmask.data.videos import VideoClip, VideoClips, single_video
+from stmask.data.ytvis import VideoDataset
+from stmask.errors import ConfigError, DataError
+from stmask.files import read_json
+from stmask.ops.frames import FramePreprocessor
+
+
+class VISDataModule(pl.LightningDataModule):
+    """A YouTube-VIS style dataset: frame pairs of one split to train on, whole videos of another to evaluate with.
+
+    Files are opened when they are first needed. Training batches are `Clip`s; the validation loader yields one
+    `VideoClip` at a time and gives each rank its own videos, each video once: ranks may differ in how many they get.
+
+    Args:
+        root: folder of the dataset; its layout is recognised (see `stmask.data.layouts`).
+        train, valid: names of the splits; null leaves a split out.
+        train_annotations, train_frames, valid_annotations, valid_frames: explicit paths, which win over the layout.
+        preprocessor: size, normalisation and padding of the network input.
+        augmentation: random changes of the training pairs; null for none.
+        gap, balance, on_error: see `FramePairDataset`.
+        batch_size: pairs per process.
+        samples_per_epoch: pairs per epoch, all processes together; null for one pass over the annotated frames (or
+            videos). Rounded up to whole batches.
+        num_workers: processes that load training pairs; 0 loads in the training process.
+        prefetch: frames that are read ahead of the network in evaluation.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: str | None = None,
+        train: str | None = "train",
+        valid: str | None = "valid",
+        train_annotations: str | None = None,
+        train_frames: str | None = None,
+        valid_annotations: str | None = None,
+        valid_frames: str | None = None,
+        preprocessor: FramePreprocessor | None = None,
+        augmentation: Augmentation | None = None,
+        gap: int = 5,
+        balance: Balance = "frames",
+        on_error: OnError = "raise",
+        batch_size: int = 4,
+        samples_per_epoch: int | None = None,
+        num_workers: int = 2,
+        prefetch: int = 4,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1 or num_workers < 0:
+            numbers = f"{batch_size} and {num_workers}"
+            raise ConfigError(f"data.batch_size must be at least 1 and data.num_workers at least 0, got {numbers}")
+        self.root = root
+        self.train_split = train
+        self.valid_split = valid
+        self._train_paths = {"annotations": train_annotations, "frames": train_frames}
+        self._valid_paths = {"annotations": valid_annotations, "frames": valid_frames}
+        self.preprocessor = preprocessor or FramePreprocessor()
+        self.batch_size = batch_size
+        self.samples_per_epoch = samples_per_epoch
+        self.num_workers = num_workers
+        self.prefetch = prefetch
+        self._pairs: dict[str, Any] = {
+            "gap": gap, "balance": balance, "augmentation": augmentation, "seed": seed, "on_error": on_error
+        }  # fmt: skip
+
+    @cached_property
+    def train_dataset(self) -> VideoDataset:
+        """The split to train on."""
+        if self.train_split is None:
+            raise ConfigError("data.train is null, there is no split to train on")
+        return VideoDataset.from_root(self.root, self.train_split, **self._train_paths)
+
+    @cached_property
+    def valid_dataset(self) -> VideoDataset:
+        """The split to evaluate with."""
+        if self.valid_split is None:
+            raise ConfigError("data.valid is null, there is no split to evaluate with")
+        return VideoDataset.from_root(self.root, self.valid_split, **self._valid_paths)
+
+    def setup(self, stage: str) -> None:
+        """Opens what a stage needs, so that a mistake shows before the training starts.
+
+        Raises:
+            DataError: a file that is missing or broken, or two splits with different classes.
+        """
+        if stage != "fit":
+            self.valid_dataset  # noqa: B018
+            return
+        self.train_pairs()
+        if self.valid_split is not None and self.valid_dataset.category_ids != self.train_dataset.category_ids:
+            paths = f"{self.train_dataset.annotations_path} and {self.valid_dataset.annotations_path}"
+            raise DataError(f"{paths} do not have the same categories")
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the K classes; label i is class_names[i - 1]."""
+        return (self.train_dataset if self.train_split is not None else self.valid_dataset).class_names
+
+    @property
+    def category_ids(self) -> tuple[int, ...]:
+        """The dataset's own ids of the classes, in the order of the labels."""
+        return (self.train_dataset if self.train_split is not None else self.valid_dataset).category_ids
+
+    @property
+    def ground_truth(self) -> tuple[Path, dict[str, Any]]:
+        """The annotation file to evaluate with and its contents."""
+        path = self.valid_dataset.annotations_path
+        return path, read_json(path)
+
+    def train_pairs(self) -> FramePairDataset:
+        """The frame pairs of the training split, an epoch being a whole number of batches on every rank."""
+        pairs = FramePairDataset(self.train_dataset, self.preprocessor, **self._pairs)
+        step = self.batch_size * self._world_size
+        wanted = self.samples_per_epoch or pairs.references
+        pairs.samples_per_epoch = -(-wanted // step) * step
+        return pairs
+
+    def train_dataloader(self) -> PairLoader:
+        pairs = self.train_pairs()
+        return PairLoader(
+            pairs,
+            batch_size=self.batch_size,
+            sampler=EpochSampler(pairs, rank=self._rank, world_size=self._world_size),
+            num_workers=self.num_workers,
+            collate_fn=collate_pairs,
+            worker_init_fn=start_worker,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def val_dataloader(self) -> DataLoader[VideoClip] | list[Any]:
+        if self.valid_split is None:
+            return []
+        clips = VideoClips(self.valid_dataset, prefetch=self.prefetch)
+        sampler = VideoSampler(clips, rank=self._rank, world_size=self._world_size)
+        return DataLoader(clips, batch_size=1, sampler=sampler, collate_fn=single_video)
+
+    @property
+    def _rank(self) -> int:
+        return self.trainer.global_rank if self.trainer is not None else 0
+
+    @property
+    def _world_size(self) -> int:
+        return self.trainer.world_size if self.trainer is not None else 1

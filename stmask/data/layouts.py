@@ -1,0 +1,61 @@
+"""Where datasets keep their annotations and frames: the folder layouts that are recognised."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from stmask.errors import DataError
+
+# In the order tried: YouTube-VIS 2019, YouTube-VOS style, YouTube-VIS 2021, OVIS, LV-VIS.
+ANNOTATION_PATTERNS = (
+    "{split}.json",
+    "annotations_instances/{split}.json",
+    "{split}/instances.json",
+    "annotations_{split}.json",
+    "{split}_instances.json",
+)
+FRAME_PATTERNS = ("{split}/JPEGImages", "JPEGImages/{split}", "{split}", "JPEGImages")
+_SYNONYMS = {"valid": ("valid", "val"), "val": ("val", "valid")}
+
+
+def find_annotations(root: Path, split: str) -> Path:
+    """The annotation file of a split of the dataset in `root`.
+
+    Raises:
+        DataError: there is no such folder, or no file of any known layout in it.
+    """
+    if not root.is_dir():
+        raise DataError(f"no dataset folder {root}: give its path by data.root=... or the variable STMASK_DATA")
+    tried = [p.format(split=word) for word in _SYNONYMS.get(split, (split,)) for p in ANNOTATION_PATTERNS]
+    for name in tried:
+        if (root / name).is_file():
+            return root / name
+    raise DataError(f"no annotations of split {split!r} in {root}: looked for {', '.join(tried)}")
+
+
+def find_frames(root: Path, split: str, first_frames: list[str]) -> Path:
+    """The folder below `root` to which the file names in the annotations are relative.
+
+    Args:
+        first_frames: file names of a few frames, to tell which folder it is. A split made of another one's videos has
+            no folder of its own, so every folder named JPEGImages and every one directly in `root` is considered.
+
+    Raises:
+        DataError: no folder of a known layout holds any of these frames.
+    """
+    for folder in _frame_folders(root, split):
+        if any((folder / name).is_file() for name in first_frames):
+            return folder
+    example = first_frames[0] if first_frames else "<video>/00000.jpg"
+    known = ", ".join(pattern.format(split=split) for pattern in FRAME_PATTERNS)
+    raise DataError(f"no frames of split {split!r} in {root}: looked for {example} in {known} and their neighbours")
+
+
+def _frame_folders(root: Path, split: str) -> Iterator[Path]:
+    for word in _SYNONYMS.get(split, (split,)):
+        for pattern in FRAME_PATTERNS:
+            yield root / pattern.format(split=word)
+    yield from sorted(root.glob("*/JPEGImages"))
+    yield from sorted(root.glob("JPEGImages/*/"))
+    yield from sorted(path for path in root.iterdir() if path.is_dir())

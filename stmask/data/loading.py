@@ -1,0 +1,89 @@
+"""Which process sees which sample, and where an interrupted epoch goes on.
+
+The samplers derive from DistributedSampler only so that Lightning, which would otherwise put its own in their place
+under DDP, leaves them alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import cv2
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+from stmask.structures import Clip
+
+
+class EpochSampler(DistributedSampler[Any]):
+    """Yields (epoch, index): every `world_size`-th sample of an epoch from `rank` on, the samples handed out left out.
+
+    Shuffling is the dataset's own affair, see FramePairDataset.
+
+    Raises:
+        ValueError: the dataset's length is no multiple of the world size, so that the ranks would get out of step.
+    """
+
+    def __init__(self, dataset: Dataset[Clip], *, rank: int = 0, world_size: int = 1) -> None:
+        super().__init__(dataset, num_replicas=world_size, rank=rank, shuffle=False)
+        self.samples = len(dataset)  # type: ignore[arg-type]
+        if self.samples % world_size:
+            raise ValueError(f"{self.samples} samples cannot be shared equally by {world_size} processes")
+        self.handed_out = 0  # samples of this epoch, all ranks together
+
+    def __len__(self) -> int:
+        return self.samples // self.num_replicas
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        if self.handed_out >= self.samples:
+            self.epoch, self.handed_out = self.epoch + 1, 0
+        epoch = self.epoch
+        for index in range(self.handed_out + self.rank, self.samples, self.num_replicas):
+            yield epoch, index
+
+    def set_epoch(self, epoch: int) -> None:
+        """Starts an epoch from its beginning, unless it is the one that is under way."""
+        if epoch != self.epoch:
+            self.epoch, self.handed_out = epoch, 0
+
+
+class PairLoader(DataLoader[Clip]):
+    """A DataLoader over an EpochSampler that remembers how far it is: interrupted epochs go on where they stopped.
+
+    Batches count when they are handed out, not when a worker fetches them ahead.
+    """
+
+    def __iter__(self) -> Iterator[Clip]:  # type: ignore[override]
+        for batch in super().__iter__():
+            if isinstance(self.sampler, EpochSampler):
+                self.sampler.handed_out += len(batch) * self.sampler.num_replicas
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """Plain numbers for a checkpoint."""
+        if not isinstance(self.sampler, EpochSampler):
+            return {}
+        return {"epoch": self.sampler.epoch, "handed_out": self.sampler.handed_out}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        if isinstance(self.sampler, EpochSampler) and state:
+            self.sampler.epoch, self.sampler.handed_out = state["epoch"], state["handed_out"]
+
+
+class VideoSampler(DistributedSampler[Any]):
+    """Every `world_size`-th video from `rank` on: each video on exactly one rank, none repeated to fill up."""
+
+    def __init__(self, dataset: Dataset[Any], *, rank: int = 0, world_size: int = 1) -> None:
+        super().__init__(dataset, num_replicas=world_size, rank=rank, shuffle=False)
+        self.shard = range(rank, len(dataset), world_size)  # type: ignore[arg-type]
+
+    def __len__(self) -> int:
+        return len(self.shard)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.shard)
+
+
+def start_worker(_worker: int) -> None:
+    """Workers are the parallelism; threads of OpenCV inside each would only fight over the cores."""
+    cv2.setNumThreads(0)

@@ -1,0 +1,109 @@
+"""One object's mask in one frame: the three encodings of YouTube-VIS files, packed to bytes and decoded."""
+
+from __future__ import annotations
+
+import json
+from enum import IntEnum
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from pycocotools import mask as coco_mask
+
+
+class Encoding(IntEnum):
+    """How the bytes of a packed segmentation are to be read."""
+
+    ABSENT = 0  # null, or nothing in it
+    COMPRESSED = 1  # COCO's run-length string
+    COUNTS = 2  # run lengths, column by column, as uint32
+    POLYGONS = 3  # JSON text of [[x, y, ...], ...]
+
+
+def pack(segmentation: Any) -> tuple[Encoding, bytes, tuple[int, int] | None]:
+    """Packs a segmentation as found in the JSON: how to read it, its bytes, and (height, width) where it states them.
+
+    Raises:
+        ValueError: it is none of null, run lengths or polygons; the message says what is wrong with it.
+    """
+    if segmentation is None:
+        return Encoding.ABSENT, b"", None
+    if isinstance(segmentation, dict):
+        return _pack_run_lengths(segmentation)
+    if not isinstance(segmentation, list):
+        raise ValueError(f"expected null, run lengths or polygons, got {type(segmentation).__name__}")
+    if not segmentation:
+        return Encoding.ABSENT, b"", None
+    for polygon in segmentation:
+        if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
+            raise ValueError("a polygon must be a list of at least three x, y pairs")
+        if not all(isinstance(value, (int, float)) for value in polygon):
+            raise ValueError("a polygon holds something that is not a number")
+    return Encoding.POLYGONS, json.dumps(segmentation).encode("ascii"), None
+
+
+def _pack_run_lengths(segmentation: dict[str, Any]) -> tuple[Encoding, bytes, tuple[int, int] | None]:
+    try:
+        height, width = segmentation["size"]
+        counts = segmentation["counts"]
+    except (KeyError, TypeError, ValueError):
+        raise ValueError("run lengths need the keys 'size' ([height, width]) and 'counts'") from None
+    size = (height, width)
+    if isinstance(counts, str):
+        return Encoding.COMPRESSED, counts.encode("ascii", "replace"), size
+    if not isinstance(counts, list):
+        raise ValueError(f"'counts' must be a string or a list, got {type(counts).__name__}")
+    if len(counts) < 2:  # background only
+        return Encoding.ABSENT, b"", size
+    try:
+        return Encoding.COUNTS, np.array(counts, dtype=np.uint32).tobytes(), size
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError("'counts' holds something that is not a run length") from None
+
+
+def run_lengths(data: bytes) -> npt.NDArray[np.int64]:
+    """The run lengths (background first, column by column) behind COCO's compressed string.
+
+    A number is written in base 32, lowest digit first, one character per digit from code 48 on; bit 5 says that more
+    digits follow, bit 4 of the last digit is the sign. From the fourth number on, each is the difference to the one two
+    before.
+
+    Raises:
+        ValueError: the string ends inside a number or holds other characters.
+    """
+    codes = np.frombuffer(data, np.uint8).astype(np.int64) - 48
+    if codes.size == 0 or codes.min() < 0 or codes.max() > 63 or codes[-1] & 32:
+        raise ValueError("the run-length string is broken")
+    ends = np.flatnonzero((codes & 32) == 0)
+    digits_of = np.diff(ends, prepend=-1)  # how many digits each number has
+    if digits_of.max() > 7:
+        raise ValueError("the run-length string is broken")
+    starts = ends - digits_of + 1
+    place = np.arange(codes.size) - np.repeat(starts, digits_of)
+    values = np.add.reduceat((codes & 31) << (5 * place), starts)
+    values -= np.where(codes[ends] & 16, np.int64(1) << (5 * digits_of), 0)
+    values[1::2] = np.cumsum(values[1::2])
+    values[2::2] = np.cumsum(values[2::2])
+    return values
+
+
+def decode(encoding: int, data: bytes, height: int, width: int) -> npt.NDArray[np.uint8]:
+    """The mask (height, width) of zeros and ones.
+
+    Run lengths are expanded here and not by pycocotools, which reads a string that is too short without complaint and
+    leaves the rest of the mask uninitialised.
+
+    Raises:
+        ValueError: the run lengths do not fill the frame.
+    """
+    if encoding == Encoding.ABSENT:
+        return np.zeros((height, width), np.uint8)
+    if encoding == Encoding.POLYGONS:
+        rle = coco_mask.merge(coco_mask.frPyObjects(json.loads(data), height, width))
+        return decode(Encoding.COMPRESSED, rle["counts"], height, width)
+    counts = run_lengths(data) if encoding == Encoding.COMPRESSED else np.frombuffer(data, np.uint32).astype(np.int64)
+    if counts.min() < 0 or counts.sum() != height * width:
+        raise ValueError(f"the run lengths cover {counts.sum()} of {height * width} pixels")
+    columns = np.repeat(np.arange(counts.size, dtype=np.int64).astype(np.uint8) & 1, counts).reshape(width, height)
+    return np.asarray(cv2.transpose(columns), dtype=np.uint8)

@@ -1,0 +1,78 @@
+"""Whole videos for evaluation, one frame in memory at a time."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import numpy.typing as npt
+from torch.utils.data import Dataset
+
+from stmask.data.ytvis import VideoDataset
+
+Image = npt.NDArray[np.uint8]
+
+
+class VideoClip:
+    """One video whose RGB frames (h, w, 3) uint8 are read while it is iterated over, a few ahead in a thread.
+
+    Attributes:
+        video_id: as in the dataset.
+        size: (height, width) of its frames.
+        file_names: of its frames; the length of the video is their number.
+    """
+
+    def __init__(self, dataset: VideoDataset, index: int, *, prefetch: int = 4) -> None:
+        video = dataset.video(index)
+        self.video_id = video.video_id
+        self.size = video.size
+        self.file_names = video.file_names
+        self._dataset = dataset
+        self._index = index
+        self._prefetch = prefetch
+
+    def __len__(self) -> int:
+        return len(self.file_names)
+
+    def __iter__(self) -> Iterator[Image]:
+        """The frames in order.
+
+        Raises:
+            DataError: a frame is missing, unreadable or of another size than the annotations say.
+        """
+        pending: deque[Future[Image]] = deque()
+        with ThreadPoolExecutor(1, thread_name_prefix="frames") as reader:
+            try:
+                for position in range(len(self)):
+                    pending.append(reader.submit(self._dataset.read_frame, self._index, position))
+                    if len(pending) > self._prefetch:
+                        yield pending.popleft().result()
+                while pending:
+                    yield pending.popleft().result()
+            finally:
+                for future in pending:
+                    future.cancel()
+
+
+class VideoClips(Dataset[VideoClip]):
+    """All videos of a split, labelled or not, in the order of the file."""
+
+    def __init__(self, dataset: VideoDataset, *, prefetch: int = 4) -> None:
+        if prefetch < 1:
+            raise ValueError(f"prefetch must be at least 1, got {prefetch}")
+        self.dataset = dataset
+        self._prefetch = prefetch
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> VideoClip:
+        return VideoClip(self.dataset, index, prefetch=self._prefetch)
+
+
+def single_video(videos: Sequence[VideoClip]) -> VideoClip:
+    """The collate function of a loader of one video per batch."""
+    (video,) = videos
+    return video

@@ -1,0 +1,193 @@
+"""A split of a YouTube-VIS style dataset: its videos, frames and instances, read when they are asked for."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from stmask.data.images import read_image
+from stmask.data.index import Categories, Index, Ints, read_index
+from stmask.data.layouts import find_annotations, find_frames
+from stmask.data.segmentation import Encoding, decode
+from stmask.errors import DataError
+
+_PROBED_VIDEOS = 20  # how many videos' first frames are looked for when the frame folder is to be found
+
+
+@dataclass(frozen=True, slots=True)
+class VideoInfo:
+    """One video of a dataset; `index` is its position, `video_id` its id in the file, `size` (height, width)."""
+
+    index: int
+    video_id: int
+    size: tuple[int, int]
+    file_names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.file_names)
+
+
+@dataclass(frozen=True, slots=True)
+class FrameInstances:
+    """The instances to learn from in one frame, N of them; crowd regions are not among them.
+
+    Attributes:
+        labels: (N,) in 1..K.
+        track_ids: (N,) > 0, equal for the same object in every frame of a video and different between videos.
+        masks: N masks (height, width) of zeros and ones at the video's own size.
+    """
+
+    labels: Ints
+    track_ids: Ints
+    masks: tuple[npt.NDArray[np.uint8], ...]
+
+    def __len__(self) -> int:
+        return len(self.masks)
+
+
+class VideoDataset:
+    """The index of one annotation file and the folder of its frames.
+
+    Categories may have any ids; labels are 1..K in the order of the file. A file without annotations (the key is
+    missing or null) is unlabelled and can be predicted on, but neither trained on nor evaluated with.
+
+    Raises:
+        DataError: the file is not a valid YouTube-VIS file; the message names the annotation and the key.
+    """
+
+    def __init__(self, annotations: str | os.PathLike[str], frames: str | os.PathLike[str]) -> None:
+        self.annotations_path = Path(annotations)
+        self.frames_path = Path(frames)
+        self._categories, self.index = read_index(self.annotations_path)
+
+    @classmethod
+    def from_root(
+        cls,
+        root: str | os.PathLike[str] | None,
+        split: str,
+        *,
+        annotations: str | os.PathLike[str] | None = None,
+        frames: str | os.PathLike[str] | None = None,
+    ) -> VideoDataset:
+        """Opens a split of the dataset in `root` by its layout; paths that are given explicitly win.
+
+        Raises:
+            DataError: no layout fits, or the annotation file is not valid.
+        """
+        if root is None and (annotations is None or frames is None):
+            raise DataError(f"split {split!r}: give data.root, or both its annotation file and its folder of frames")
+        base = Path(root) if root is not None else Path()
+        dataset = cls(annotations if annotations is not None else find_annotations(base, split), frames or base)
+        if frames is None:
+            dataset.frames_path = find_frames(base, split, dataset._some_file_names())
+        return dataset
+
+    def _some_file_names(self) -> list[str]:
+        return [self._file_name(int(f)) for f in self.index.frame_starts[:-1][:_PROBED_VIDEOS]]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes; label i is class_names[i - 1]."""
+        return self._categories.names
+
+    @property
+    def category_ids(self) -> tuple[int, ...]:
+        """The dataset's own ids of the classes, in the order of the labels."""
+        return self._categories.ids
+
+    @property
+    def labelled(self) -> bool:
+        return bool(self.index.labelled[0])
+
+    @property
+    def annotated_frames(self) -> Ints:
+        """All frames with an instance to learn from, counted over the whole dataset; see `locate`."""
+        return self.index.annotated_frames
+
+    def __len__(self) -> int:
+        return len(self.index.video_ids)
+
+    def _file_name(self, frame: int) -> str:
+        start, end = self.index.name_starts[frame : frame + 2]
+        return self.index.names[start:end].tobytes().decode()
+
+    def video(self, index: int) -> VideoInfo:
+        """The video at a position 0..len - 1."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"video {index} of {len(self)}")
+        start, end = self.index.frame_starts[index : index + 2]
+        height, width = self.index.video_sizes[index]
+        names = tuple(self._file_name(frame) for frame in range(start, end))
+        return VideoInfo(index, int(self.index.video_ids[index]), (int(height), int(width)), names)
+
+    def video_id(self, index: int) -> int:
+        """The file's own id of the video at a position."""
+        return int(self.index.video_ids[index])
+
+    def locate(self, frame: int) -> tuple[int, int]:
+        """(video, position in it) of a frame that is counted over the whole dataset."""
+        video = int(np.searchsorted(self.index.frame_starts, frame, side="right")) - 1
+        return video, frame - int(self.index.frame_starts[video])
+
+    def annotated_in(self, video: int) -> Ints:
+        """Positions of the annotated frames in one video, ascending."""
+        start, end = self.index.frame_starts[video : video + 2]
+        low, high = np.searchsorted(self.index.annotated_frames, (start, end))
+        return np.asarray(self.index.annotated_frames[low:high] - start, dtype=np.int64)
+
+    def frame_path(self, video: int, position: int) -> Path:
+        return self.frames_path / self._file_name(int(self.index.frame_starts[video]) + position)
+
+    def read_frame(self, video: int, position: int) -> npt.NDArray[np.uint8]:
+        """The RGB frame (h, w, 3).
+
+        Raises:
+            DataError: it is missing, unreadable, truncated, or not of the size that the annotations state.
+        """
+        path = self.frame_path(video, position)
+        image = read_image(path)
+        height, width = self.index.video_sizes[video]
+        if image.shape[:2] != (height, width):
+            found = f"{image.shape[1]} x {image.shape[0]}"
+            raise DataError(f"frame {path} is {found}, {self.annotations_path} says {width} x {height}")
+        return image
+
+    def instances(self, video: int, position: int) -> FrameInstances:
+        """The instances of a frame, in the order of the file; none is normal.
+
+        Raises:
+            DataError: a mask's run lengths do not fill the frame; the message names the annotation.
+        """
+        index = self.index
+        height, width = (int(n) for n in index.video_sizes[video])
+        start, end = (int(n) for n in index.annotation_starts[video : video + 2])
+        rows, masks = [], []
+        for row in range(start, end):
+            segment = int(index.segment_starts[row]) + position
+            encoding = int(index.encodings[segment])
+            if index.crowds[row] or encoding == Encoding.ABSENT:
+                continue
+            data = index.data[index.data_starts[segment] : index.data_starts[segment + 1]].tobytes()
+            try:
+                masks.append(decode(encoding, data, height, width))
+            except ValueError as error:
+                where = f"annotation {index.annotation_ids[row]}: segmentations[{position}]"
+                raise DataError(f"{self.annotations_path}: {where}: {error}") from error
+            rows.append(row)
+        chosen = np.array(rows, dtype=np.int64)
+        return FrameInstances(labels=index.labels[chosen], track_ids=chosen + 1, masks=tuple(masks))
+
+
+def require_annotated(dataset: VideoDataset) -> None:
+    """Raises DataError if there is nothing to learn from in a dataset."""
+    if not dataset.labelled:
+        raise DataError(f"{dataset.annotations_path} has no annotations, it cannot be trained on")
+    if len(dataset.annotated_frames) == 0:
+        raise DataError(f"{dataset.annotations_path} has no annotated video, there is nothing to learn from")
+
+
+__all__ = ["Categories", "FrameInstances", "Index", "VideoDataset", "VideoInfo", "require_annotated"]

@@ -1,0 +1,182 @@
+import json
+from collections import Counter
+from itertools import chain
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from data.makers import contents, write_dataset
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from stmask.data import Augmentation, VISDataModule
+from stmask.data.loading import EpochSampler, VideoSampler
+from stmask.errors import ConfigError, DataError
+from stmask.ops.frames import FramePreprocessor
+
+SMALL = FramePreprocessor(height=24, width=32)
+
+
+def make(root, **how):
+    if not root.exists():
+        write_dataset(root, contents(videos=3))
+        write_dataset(root, contents(videos=5), split="valid")
+    return VISDataModule(root=str(root), preprocessor=SMALL, **({"num_workers": 0, "batch_size": 4} | how))
+
+
+def signature(batch):
+    return [(int(v), *t) for v, t in zip(batch.video_ids, batch.frame_indices.tolist(), strict=True)]
+
+
+class Recorder(pl.LightningModule):
+    """Notes the batches it is given."""
+
+    def __init__(self, stop_after=None):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.seen, self.videos, self.stop_after = [], [], stop_after
+
+    def training_step(self, batch, _):
+        self.seen.append((self.current_epoch, signature(batch)))
+        return self.weight * batch.frames.mean()
+
+    def validation_step(self, video, _):
+        self.videos.append((video.video_id, sum(1 for _ in video)))
+
+    def on_train_batch_end(self, *_):
+        if len(self.seen) == self.stop_after:
+            self.trainer.save_checkpoint(f"{self.trainer.default_root_dir}/mid.ckpt")
+            raise InterruptedError
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+def fit(tmp_path, data, module, **how):
+    trainer = pl.Trainer(
+        accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False, max_epochs=3,
+        enable_checkpointing=False, default_root_dir=tmp_path, num_sanity_val_steps=0,
+    )  # fmt: skip
+    trainer.fit(module, datamodule=data, **how)
+
+
+def test_through_the_trainer(tmp_path):
+    module = Recorder()
+    fit(tmp_path, make(tmp_path / "d"), module)
+    assert [epoch for epoch, _ in module.seen] == [0] * 5 + [1] * 5 + [2] * 5  # 18 frames: 5 whole batches
+    stream = [pair[:2] for _, batch in module.seen for pair in batch]
+    for lap in range(3):
+        assert len(set(stream[18 * lap : 18 * (lap + 1)])) == 18
+    assert module.videos == [(i, 6) for i in range(1, 6)] * 3
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_an_interrupted_epoch_goes_on_where_it_stopped(tmp_path, num_workers):
+    whole, first, rest = Recorder(), Recorder(stop_after=7), Recorder()
+    fit(tmp_path, make(tmp_path / "d", valid=None), whole)
+    with pytest.raises(InterruptedError):
+        fit(tmp_path, make(tmp_path / "d", valid=None, num_workers=num_workers), first)
+    resumed = make(tmp_path / "d", valid=None, num_workers=num_workers)
+    fit(tmp_path, resumed, rest, ckpt_path=tmp_path / "mid.ckpt")
+    assert first.seen + rest.seen == whole.seen
+
+
+def test_workers_do_not_change_a_batch(tmp_path):
+    how = {"augmentation": Augmentation(colour=1.0)}
+    alone = make(tmp_path / "d", **how).train_dataloader()
+    helped = make(tmp_path / "d", **how, num_workers=2).train_dataloader()
+    for _ in range(2):  # the second pass is the second epoch
+        for a, b in zip(alone, helped, strict=True):
+            assert torch.equal(a.frames, b.frames)
+            assert signature(a) == signature(b)
+    assert alone.state_dict() == helped.state_dict() == {"epoch": 1, "handed_out": 20}
+
+
+def test_samples_per_epoch_in_whole_batches(tmp_path):
+    loader = make(tmp_path / "d", samples_per_epoch=9).train_dataloader()
+    assert len(loader) == 3
+    assert [len(batch) for batch in loader] == [4, 4, 4]
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_ranks_share_an_epoch_without_repeating(tmp_path, world_size):
+    pairs = make(tmp_path / "d", batch_size=6).train_pairs()
+    samplers = [EpochSampler(pairs, rank=r, world_size=world_size) for r in range(world_size)]
+    given = [list(sampler) for sampler in samplers]
+    assert all(len(keys) == len(sampler) for keys, sampler in zip(given, samplers, strict=True))
+    assert sorted(chain(*given)) == [(0, i) for i in range(18)]
+
+
+def test_ranks_that_would_get_out_of_step_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="18 samples cannot be shared equally by 4"):
+        EpochSampler(make(tmp_path / "d", batch_size=6).train_pairs(), world_size=4)
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 4, 7])
+def test_each_video_is_on_one_rank(world_size):
+    videos = list(range(5))
+    samplers = [VideoSampler(videos, rank=r, world_size=world_size) for r in range(world_size)]
+    shards = [list(sampler) for sampler in samplers]
+    assert Counter(chain(*shards)) == dict.fromkeys(videos, 1)
+    assert [len(sampler) for sampler in samplers] == [len(shard) for shard in shards]
+
+
+def test_videos_are_whole_and_lazy(tmp_path):
+    data = make(tmp_path / "d")
+    data.setup("validate")
+    videos = list(data.val_dataloader())
+    assert [video.video_id for video in videos] == [1, 2, 3, 4, 5]
+    video = videos[2]
+    assert (len(video), video.size) == (6, (48, 64))
+    frames = list(video)
+    assert all(np.array_equal(f, data.valid_dataset.read_frame(2, t)) for t, f in enumerate(frames))
+    assert len(list(video)) == 6  # a second time
+    next(iter(video))  # and only in part
+
+
+def test_an_unreadable_frame_of_a_video_is_named(tmp_path):
+    data = make(tmp_path / "d")
+    data.valid_dataset.frame_path(0, 4).unlink()
+    with pytest.raises(DataError, match=r"v1/00004\.jpg"):
+        list(next(iter(data.val_dataloader())))
+
+
+def test_names_ids_and_ground_truth(tmp_path):
+    data = make(tmp_path / "d")
+    assert data.class_names == ("square", "bar")
+    assert data.category_ids == (7, 3)
+    path, document = data.ground_truth
+    assert path == tmp_path / "d/valid.json"
+    assert document == json.loads(path.read_text())
+    assert make(tmp_path / "d", train=None).class_names == ("square", "bar")
+
+
+def test_splits_must_agree_in_their_classes(tmp_path):
+    data = make(tmp_path / "d")
+    other = contents()
+    other["categories"].append({"id": 9, "name": "disc"})
+    write_dataset(tmp_path / "d", other, split="valid")
+    with pytest.raises(DataError, match="do not have the same categories"):
+        data.setup("fit")
+
+
+def test_splits_that_were_left_out(tmp_path):
+    data = make(tmp_path / "d", valid=None)
+    data.setup("fit")
+    assert data.val_dataloader() == []
+    with pytest.raises(ConfigError, match=r"data\.valid is null"):
+        data.setup("validate")
+    with pytest.raises(ConfigError, match=r"data\.train is null"):
+        make(tmp_path / "d", train=None).setup("fit")
+
+
+@pytest.mark.parametrize("name", ["synthetic", "ytvis2019", "ytvis2021", "ovis", "custom"])
+def test_configurations_make_a_module(pytestconfig, name):
+    conf = pytestconfig.rootpath / "conf/data"
+    config = OmegaConf.merge(OmegaConf.load(conf / f"{name}.yaml"), {"root": "/nowhere", "seed": 3})
+    data = instantiate(config, _convert_="object")
+    assert isinstance(data, VISDataModule)
+    assert set(config) == set(OmegaConf.load(conf / "as_trained.yaml"))
+    with pytest.raises(DataError, match="/nowhere"):
+        data.setup("fit")
