@@ -8,11 +8,13 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 CONF = Path("conf")
-configuration = sorted({path.parent for path in CONF.rglob("*.yaml")} | {CONF})
-packages = [*find_packages(include=["stmask", "stmask.*"]), *(".".join(("stmask", *folder.parts)) for folder in configuration)]
+folders = sorted({path.parent for path in CONF.rglob("*.yaml")} | {CONF})
 
 setup(
-    packages=packages,
+    packages=[
+        *find_packages(include=["stmask", "stmask.*"]),
+        *(".".join(("stmask", *folder.parts)) for folder in folders),
+    ],
     package_dir={"stmask.conf": "conf"},
     package_data={"": ["*.yaml"], "stmask": ["py.typed", "**/*.md"]},
 )

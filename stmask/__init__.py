@@ -1,0 +1,40 @@
+"""STMask: video instance segmentation with spatial feature calibration and temporal fusion (CVPR 2021).
+
+`stmask.load("best.ckpt")` gives a trained network and `stmask.VideoSegmenter` runs it over the frames of a video.
+Names are imported when they are first used, so that `import stmask` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stmask.config import compose
+    from stmask.errors import StmaskError
+    from stmask.inference import VideoSegmenter
+    from stmask.loading import load, load_segmenter
+    from stmask.models import STMask
+
+_HOMES = {
+    "STMask": "stmask.models",
+    "StmaskError": "stmask.errors",
+    "VideoSegmenter": "stmask.inference",
+    "compose": "stmask.config",
+    "load": "stmask.loading",
+    "load_segmenter": "stmask.loading",
+}
+
+__all__ = ["STMask", "StmaskError", "VideoSegmenter", "compose", "load", "load_segmenter"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("stmask")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'stmask' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "__version__"})

@@ -6,7 +6,6 @@ signature; the few plain keys at the top are checked against the schemas below.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import shutil
@@ -57,6 +56,7 @@ class EvaluateSchema:
     checkpoint: str = ""
     split: str = ""
     device: str = ""
+    seed: int = 0
     output_root: str = ""
     output: str = ""
     data: Any = None
@@ -116,15 +116,11 @@ def check_config(cfg: DictConfig, config_name: str) -> DictConfig:
     Raises:
         ConfigError: a key that is missing, unknown or of a wrong type, named in full.
     """
+    if missing := sorted(OmegaConf.missing_keys(cfg)):
+        raise ConfigError(f"{missing[0]} has no value; give it as {missing[0]}=VALUE")
     try:
         if config_name in SCHEMAS:
             cfg = OmegaConf.merge(OmegaConf.structured(SCHEMAS[config_name]), cfg)  # type: ignore[assignment]
-        missing = sorted(OmegaConf.missing_keys(cfg))
-    except OmegaConfBaseException as error:
-        raise explain(error, config_name) or error from error
-    if missing:
-        raise ConfigError(f"{missing[0]} has no value; give it as {missing[0]}=VALUE")
-    try:
         check_targets(cfg)
     except OmegaConfBaseException as error:
         raise explain(error, config_name) or error from error
@@ -245,25 +241,39 @@ def _explain_instantiation(error: Exception) -> StmaskError | None:
 
 
 def unknown_key(key: str, config_name: str, overrides: Sequence[str] = ()) -> ConfigError:
-    """The error for a key that a configuration lacks, with the nearest one that it has."""
+    """The error for a key or group that a configuration lacks, with the nearest one that it has."""
+    if "/" in key:
+        root = conf_dir()
+        names = [folder.relative_to(root).as_posix() for folder in root.rglob("*") if folder.is_dir()]
+    else:
+        names = _known_keys(key, config_name, overrides)
+    parent, _, leaf = key.rpartition(".")
+    siblings = [name.rpartition(".")[2] for name in names if parent and name.rpartition(".")[0] == parent]
+    if siblings:
+        near = nearest(leaf, siblings)
+        hint = f"did you mean '{parent}.{near}'?" if near else f"{parent} has: {', '.join(siblings)}"
+    else:
+        near = nearest(key, names)
+        hint = f"did you mean {near!r}?" if near else f"`stmask {config_name} --help` lists them all"
+    return ConfigError(f"unknown key {key!r}; {hint}")
+
+
+def _known_keys(key: str, config_name: str, overrides: Sequence[str]) -> list[str]:
+    """The keys of the configuration without the override that failed, or else as it is by default."""
     from hydra.errors import HydraException
 
     others = [text for text in overrides if "=" in text and not text.startswith("-") and key not in text]
-    keys: list[str] = []
     for attempt in (others, []):
         try:
-            keys = list(_dotted_keys(_compose(config_name, attempt)))
-            break
+            return list(_dotted_keys(_compose(config_name, attempt)))
         except (HydraException, OmegaConfBaseException):
             continue
-    plain = key.lstrip("+~").replace("/", ".")
-    near = nearest(plain, keys) or next(iter(difflib.get_close_matches(plain.rpartition(".")[2], keys, n=1)), None)
-    hint = f"did you mean {near!r}?" if near else f"`stmask {config_name} --help` lists them all"
-    return ConfigError(f"unknown key {key!r}; {hint}")
+    return []
 
 
 def _dotted_keys(cfg: DictConfig, prefix: str = "") -> Iterator[str]:
     for key, value in cfg.items_ex(resolve=False):
-        yield f"{prefix}{key}"
+        if not str(key).startswith("_"):  # Hydra's own: _target_, _partial_, ..
+            yield prefix + str(key)
         if isinstance(value, DictConfig) and not value._is_none() and not value._is_interpolation():
-            yield from _dotted_keys(value, f"{prefix}{key}.")
+            yield from _dotted_keys(value, f"{prefix}{key!s}.")

@@ -1,9 +1,12 @@
-"""Checks every `_target_` node of a configuration against the signature of what it will call, before anything is built."""
+"""Checks every `_target_` node of a configuration against the signature of what it calls, before anything is built."""
 
 from __future__ import annotations
 
 import difflib
+import enum
 import inspect
+import os
+import pkgutil
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,6 +17,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from stmask.errors import ConfigError
 
 _HYDRA_KEYS = frozenset({"_target_", "_partial_", "_recursive_", "_convert_", "_args_"})
+_FROM_STRING = (os.PathLike, enum.Enum)  # what a string of a yaml file may stand for
 
 
 def check_targets(cfg: DictConfig | ListConfig, *, key: str = "") -> None:
@@ -23,7 +27,7 @@ def check_targets(cfg: DictConfig | ListConfig, *, key: str = "") -> None:
         ConfigError: a target that can't be imported, an argument that it does not have (with the nearest that it
             has), or a plain value of a type that its annotation excludes; the full key is named.
     """
-    if isinstance(cfg, DictConfig) and "_target_" in cfg:
+    if isinstance(cfg, DictConfig) and cfg.get("_target_") is not None:
         _check_call(cfg, key)
     names = range(len(cfg)) if isinstance(cfg, ListConfig) else list(cfg)
     for name in names:
@@ -51,7 +55,7 @@ def _check_call(node: DictConfig, key: str) -> None:
             if open_ended:
                 continue
             near = nearest(name, named)
-            hint = f"did you mean {_join(key, near)!r}?" if near else f"there are: {', '.join(sorted(named))}"
+            hint = f"did you mean {_join(key, near)!r}?" if near else f"{key or 'it'} takes: {', '.join(sorted(named))}"
             raise ConfigError(f"unknown key {_join(key, name)!r}; {hint}")
         value = node[name]
         plain = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
@@ -62,13 +66,10 @@ def _check_call(node: DictConfig, key: str) -> None:
 
 
 def _locate(path: str, key: str) -> Callable[..., Any]:
-    from hydra.utils import get_object
-
     try:
-        target = get_object(path)
-    except Exception as error:  # hydra wraps whatever the import raised
-        cause = str(error.__cause__ or error).splitlines()[0]
-        raise ConfigError(f"{_join(key, '_target_')}: cannot import {path!r} ({cause})") from error
+        target = pkgutil.resolve_name(path)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"{_join(key, '_target_')}: cannot import {path!r} ({error})") from error
     if not callable(target):
         raise ConfigError(f"{_join(key, '_target_')}: {path!r} is not a class or function")
     return typing.cast(Callable[..., Any], target)
@@ -84,7 +85,7 @@ def _annotations(target: Callable[..., Any]) -> dict[str, Any]:
 def _fits(value: Any, annotation: Any) -> bool:
     """False only where a plain value surely contradicts its annotation; what can't be judged fits."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if isinstance(value, Mapping) and "_target_" in value:
+    if (isinstance(value, Mapping) and "_target_" in value) or getattr(annotation, "_is_protocol", False):
         return True
     if origin in (typing.Union, types.UnionType):
         return any(_fits(value, argument) for argument in arguments)
@@ -104,8 +105,8 @@ def _fits(value: Any, annotation: Any) -> bool:
         return isinstance(value, list) and _elements_fit(value, origin, arguments)
     if inspect.isclass(origin) and issubclass(origin, Mapping):
         return isinstance(value, dict)
-    if inspect.isclass(annotation) and isinstance(value, (bool, int, float)):
-        return annotation is object or issubclass(annotation, (int, float))
+    if inspect.isclass(annotation) and isinstance(value, (bool, int, float, str)):
+        return isinstance(value, annotation) or (isinstance(value, str) and issubclass(annotation, _FROM_STRING))
     return True
 
 
