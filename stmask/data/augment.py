@@ -87,7 +87,7 @@ class ClipAugmenter:
         flat = [mask for of_frame in masks for mask in of_frame]
         pipeline = self._geometry_of(*frames[0].shape[:2])
         pipeline.set_random_seed(geometry_seed)
-        result = pipeline(images=np.stack(frames), masks=flat)
+        result = pipeline(images=list(frames), masks=flat)
         images: list[Image] = list(result["images"])
         moved = iter(result["masks"])
         return self._recolour(images, colour_seeds), [[next(moved) for _ in of_frame] for of_frame in masks]
@@ -123,7 +123,8 @@ class ClipAugmenter:
             )
         else:
             resize = a.Resize(*size, interpolation=cv2.INTER_LINEAR, mask_interpolation=nearest)
-        return a.Compose([resize, a.HorizontalFlip(p=how.flip)])
+        # Its own check of shapes goes through numpy copies of every frame and mask, and takes longer than the work.
+        return a.Compose([resize, a.HorizontalFlip(p=how.flip)], is_check_shapes=False)
 
     def _make_colour(self) -> Any:
         how = self.augmentation
