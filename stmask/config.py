@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException, ValidationError
+from omegaconf import DictConfig, Node, OmegaConf
+from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from stmask.config_check import check_targets, nearest
 from stmask.errors import ConfigError, StmaskError
@@ -116,11 +116,13 @@ def check_config(cfg: DictConfig, config_name: str) -> DictConfig:
     Raises:
         ConfigError: a key that is missing, unknown or of a wrong type, named in full.
     """
-    if missing := sorted(OmegaConf.missing_keys(cfg)):
-        raise ConfigError(f"{missing[0]} has no value; give it as {missing[0]}=VALUE")
+    for key, node in _walk(cfg):
+        if node._is_missing():
+            raise ConfigError(f"{key} has no value; give it as {key}=VALUE")
     try:
         if config_name in SCHEMAS:
             cfg = OmegaConf.merge(OmegaConf.structured(SCHEMAS[config_name]), cfg)  # type: ignore[assignment]
+        OmegaConf.to_container(cfg, resolve=True)  # every interpolation has an end
         check_targets(cfg)
     except OmegaConfBaseException as error:
         raise explain(error, config_name) or error from error
@@ -219,7 +221,7 @@ def explain(error: Exception, config_name: str = "train", overrides: Sequence[st
         return unknown_key(error.full_key, config_name, overrides)
     if isinstance(error, MissingMandatoryValue):
         return ConfigError(f"{error.full_key} has no value; give it as {error.full_key}=VALUE")
-    if isinstance(error, ValidationError):
+    if isinstance(error, OmegaConfBaseException) and error.full_key:
         return ConfigError(f"{error.full_key}: {message.splitlines()[0]}")
     cause = error.__cause__
     if isinstance(cause, OmegaConfBaseException):
@@ -265,15 +267,17 @@ def _known_keys(key: str, config_name: str, overrides: Sequence[str]) -> list[st
     others = [text for text in overrides if "=" in text and not text.startswith("-") and key not in text]
     for attempt in (others, []):
         try:
-            return list(_dotted_keys(_compose(config_name, attempt)))
+            return [key for key, _ in _walk(_compose(config_name, attempt))]
         except (HydraException, OmegaConfBaseException):
             continue
     return []
 
 
-def _dotted_keys(cfg: DictConfig, prefix: str = "") -> Iterator[str]:
-    for key, value in cfg.items_ex(resolve=False):
-        if not str(key).startswith("_"):  # Hydra's own: _target_, _partial_, ..
-            yield prefix + str(key)
-        if isinstance(value, DictConfig) and not value._is_none() and not value._is_interpolation():
-            yield from _dotted_keys(value, f"{prefix}{key!s}.")
+def _walk(cfg: DictConfig, prefix: str = "") -> Iterator[tuple[str, Node]]:
+    """Every key of a configuration in full, with its unresolved node; Hydra's own (_target_, ..) left out."""
+    for name in (str(name) for name in cfg if not str(name).startswith("_")):
+        key, node = prefix + name, cfg._get_node(name)
+        assert isinstance(node, Node)
+        yield key, node
+        if isinstance(node, DictConfig) and not (node._is_none() or node._is_interpolation() or node._is_missing()):
+            yield from _walk(node, f"{key}.")

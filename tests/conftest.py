@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import importlib.util
+import logging
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    lacks = {
+        "gpu": None if torch.cuda.is_available() else "needs a CUDA device",
+        "sampler": None if importlib.util.find_spec("spatial_correlation_sampler") else "needs `make sampler`",
+    }
+    for item in items:
+        for marker, reason in lacks.items():
+            if reason and item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    """Small tensors gain nothing from threads, and the test processes have the cores already."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _clean_surroundings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No settings of the user's shell inside, no logging of a Hydra run left behind."""
+    for name in ("STMASK_CONF", "STMASK_DATA", "STMASK_TRACEBACK"):
+        monkeypatch.delenv(name, raising=False)
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    for handler in set(root.handlers) - set(handlers):
+        handler.close()
+    root.handlers[:], root.level = handlers, level

@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from stmask.config import check_config, compose, conf_dir, explain, run_hydra_app
+from stmask.config_check import check_targets
+from stmask.errors import ConfigError, DataError
+
+CONF = conf_dir()
+NOT_GROUPS = {"hydra"}
+EXPERIMENTS = sorted(
+    path.relative_to(CONF / "experiment").with_suffix("").as_posix() for path in (CONF / "experiment").rglob("*.yaml")
+)
+
+
+def options() -> list[str]:
+    """GROUP=OPTION for every file of every group that conf/train.yaml may choose from."""
+    files = (path.relative_to(CONF) for path in sorted(CONF.rglob("*.yaml")) if path.parent != CONF)
+    return [
+        f"{file.parent.as_posix()}={file.stem}"
+        for file in files
+        if file.parts[0] not in {*NOT_GROUPS, "experiment"} and file.stem != "as_trained"
+    ]
+
+
+# --- what this repository ships
+
+
+@pytest.mark.parametrize("override", options())
+def test_every_option_composes_and_fits_its_constructor(override: str) -> None:
+    cfg = compose("train", [override])
+    assert set(cfg) >= {"model", "data", "loss", "optimizer", "scheduler", "inference", "trainer", "logger"}
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_builds_its_optimizer_and_scheduler(name: str) -> None:
+    import torch
+
+    cfg = compose("train", [f"experiment={name}"])
+    OmegaConf.to_container(cfg, resolve=True)
+    optimizer = instantiate(cfg.optimizer, _convert_="object")([torch.nn.Parameter(torch.zeros(1))])
+    scheduler = instantiate(cfg.scheduler, _convert_="object")(optimizer)
+    optimizer.step()
+    scheduler.step()
+    assert optimizer.param_groups[0]["lr"] >= 0
+
+
+def test_evaluation_composes_and_asks_for_its_checkpoint() -> None:
+    assert compose("evaluate", ["checkpoint=best.ckpt", "inference.nms_iou=0.4"]).inference.nms_iou == 0.4
+    with pytest.raises(ConfigError, match="checkpoint has no value; give it as checkpoint=VALUE"):
+        compose("evaluate")
+
+
+def keys(cfg: DictConfig, prefix: str = "") -> set[str]:
+    nested = (keys(value, f"{prefix}{key}.") for key, value in cfg.items() if isinstance(value, DictConfig))
+    return {f"{prefix}{key}" for key in cfg}.union(*nested)
+
+
+def test_as_trained_offers_every_inference_setting_and_sets_none() -> None:
+    default, as_trained = (OmegaConf.load(CONF / "inference" / f"{name}.yaml") for name in ("default", "as_trained"))
+    assert keys(as_trained) == keys(default)
+    leaves = (OmegaConf.select(as_trained, key) for key in keys(as_trained))
+    assert all(leaf is None or isinstance(leaf, DictConfig) for leaf in leaves)
+
+
+def test_composing_leaves_a_running_application_alone() -> None:
+    outer = GlobalHydra.instance().hydra
+    compose("train", ["seed=3"])
+    assert GlobalHydra.instance().hydra is outer
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["model.hed.kernels=[[3,3]]"], "unknown key 'model.hed.kernels'; did you mean 'model.head.kernels'?"),
+        (["model.head.kernals=[[3,3]]"], "unknown key 'model.head.kernals'; did you mean 'model.head.kernels'?"),
+        (["+model.head.kernals=[[3,3]]"], "unknown key 'model.head.kernals'; did you mean 'model.head.kernels'?"),
+        (["modle.channels=3"], "unknown key 'modle.channels'; did you mean 'model.channels'?"),
+        (["model.temporal.qqqq=3"], "unknown key 'model.temporal.qqqq'; model.temporal has: level, size"),
+        (["sed=3"], "unknown key 'sed'; did you mean 'seed'?"),
+        (["+sed=3"], "unknown key 'sed'; did you mean 'seed'?"),
+        (["model/head/aling=ada"], "unknown key 'model/head/aling'; did you mean 'model/head/align'?"),
+        (["model/head/align=adda"], "no option 'adda' in group 'model/head/align'; there are: ada, ali, none"),
+        (["experiment=nothing"], "no option 'nothing' in group 'experiment'; there are: "),
+        (["seed=abc"], "seed: Value 'abc' of type 'str' could not be converted to Integer"),
+        (["tags=paper"], "tags: "),
+        (["model.channels=many"], "model.channels must be int, got 'many'"),
+        (["optimizer.lr=fast"], "optimizer.lr must be float or Tensor, got 'fast'"),
+        (["trainer.precision=15"], "trainer.precision must be 64 or 32 or 16 or "),
+        (["name=a=b"], "cannot read the override 'name=a=b'"),
+        (["name=${nope}"], "name: Interpolation key 'nope' not found"),
+        (["+seed=3"], "Could not append to config. An item is already at 'seed'."),
+        (["optimizer._target_=torch.optim.SGDD"], "optimizer._target_: cannot import 'torch.optim.SGDD'"),
+        (["seed=???"], "seed has no value; give it as seed=VALUE"),
+    ],
+)
+def test_errors_name_the_key_and_the_way_out(overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        compose("train", overrides)
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_without_configurations_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("STMASK_CONF", str(tmp_path))
+    with pytest.raises(ConfigError, match=rf"no configurations \(train.yaml\) in {tmp_path}"):
+        conf_dir()
+
+
+# --- targets against signatures
+
+
+class Point:
+    def __init__(
+        self,
+        x: int,
+        y: float = 0.0,
+        *,
+        name: str | None = None,
+        kind: Literal["a", "b"] = "a",
+        sizes: Sequence[tuple[int, int]] = (),
+        inner: Point | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> None:
+        if x < 0:
+            raise ValueError(f"x must not be negative, got {x}")
+
+
+def open_ended(width: int, **rest: Any) -> None:
+    pass
+
+
+POINT = f"{__name__}.Point"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"x": 1, "y": 2, "name": None, "kind": "b", "sizes": [[3, 3], [3, 5]], "extra": {"any": [1]}},
+        {"_partial_": True, "_convert_": "object"},
+        {"inner": {"_target_": POINT, "x": 1}},
+        {"x": "${other}"},
+    ],
+)
+def test_right_arguments_pass(arguments: dict[str, Any]) -> None:
+    check_targets(OmegaConf.create({"other": 3, "point": {"_target_": POINT, **arguments}}))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"width": 1}, "unknown key 'point.width'; point takes: extra, inner, kind, name, sizes, x, y"),
+        ({"nmae": "a"}, "unknown key 'point.nmae'; did you mean 'point.name'?"),
+        ({"x": 1.5}, "point.x must be int, got 1.5"),
+        ({"x": True}, "point.x must be int, got True"),
+        ({"x": None}, "point.x must be int, got None"),
+        ({"x": "${other}"}, "point.x must be int, got 'three'"),
+        ({"kind": "c"}, "point.kind must be 'a' or 'b', got 'c'"),
+        ({"sizes": [[3, 3, 3]]}, "point.sizes must be Sequence[tuple[int, int]], got [[3, 3, 3]]"),
+        ({"inner": 3}, "point.inner must be Point or null, got 3"),
+        ({"inner": {"_target_": POINT, "y": "a"}}, "point.inner.y must be float, got 'a'"),
+        ({"extra": {"deep": [{"_target_": POINT, "z": 1}]}}, "unknown key 'point.extra.deep.0.z'"),
+    ],
+)
+def test_wrong_arguments_are_named_in_full(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_targets(OmegaConf.create({"other": "three", "point": {"_target_": POINT, **arguments}}))
+    assert str(caught.value).startswith(message)
+
+
+def test_open_ended_targets_take_anything_but_check_what_they_name() -> None:
+    target = f"{__name__}.open_ended"
+    check_targets(OmegaConf.create({"f": {"_target_": target, "anything": 1}}))
+    with pytest.raises(ConfigError, match="f.width must be int, got 'a'"):
+        check_targets(OmegaConf.create({"f": {"_target_": target, "width": "a"}}))
+
+
+def test_a_constructor_that_refuses_is_one_line_with_its_key() -> None:
+    cfg = OmegaConf.create({"model": {"point": {"_target_": POINT, "x": -1}}})
+    with pytest.raises(Exception, match="full_key") as caught:
+        instantiate(cfg.model)
+    assert str(explain(caught.value)) == "model.point: x must not be negative, got -1"
+
+
+# --- the application
+
+
+@pytest.fixture
+def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "conf"
+    folder.mkdir()
+    (folder / "train.yaml").write_text(
+        "defaults: [_self_]\nname: a\nseed: 0\noutput_root: runs\noutput_dir: ${output_root}/${name}\n"
+        "hydra: {run: {dir: '${output_dir}'}, sweep: {dir: sweep, subdir: '${hydra.job.num}'}}\n"
+    )
+    monkeypatch.setenv("STMASK_CONF", str(folder))
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+def record(seen: list[DictConfig], cfg: DictConfig) -> None:
+    if cfg.seed == 1:
+        raise DataError("no such file: train.json")
+    seen.append(cfg)
+    Path(cfg.output_dir, "metrics.csv").write_text("step\n")
+
+
+def test_the_task_gets_a_checked_configuration_and_its_folder(conf: Path) -> None:
+    seen: list[DictConfig] = []
+    assert run_hydra_app("train", partial(record, seen), ["name=b", "seed=7"]) == 0
+    assert seen[0].output_dir == str(conf.parent / "runs" / "b")
+    assert seen[0].seed == 7
+    assert (conf.parent / "runs" / "b" / ".hydra" / "config.yaml").is_file()
+    assert not GlobalHydra.instance().is_initialized()
+
+
+def test_multirun_goes_on_after_a_failure_and_reports_it(conf: Path) -> None:
+    seen: list[DictConfig] = []
+    with pytest.raises(DataError, match="no such file: train.json"):
+        run_hydra_app("train", partial(record, seen), ["-m", "seed=0,1,2"])
+    assert [cfg.seed for cfg in seen] == [0, 2]
+    assert sorted(path.name for path in (conf.parent / "sweep").iterdir() if path.is_dir()) == ["0", "2"]
+
+
+@pytest.mark.parametrize("override", ["seed=1", "seed=abc", "+sed=1"])
+def test_a_run_that_never_began_leaves_no_folder(conf: Path, override: str) -> None:
+    with pytest.raises((DataError, ConfigError)):
+        run_hydra_app("train", partial(record, []), ["name=b", override])
+    assert list((conf.parent / "runs").iterdir()) == []
+
+
+def test_a_run_that_fails_keeps_what_was_there(conf: Path) -> None:
+    kept = conf.parent / "runs" / "b" / "last.ckpt"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("weights")
+    with pytest.raises(DataError):
+        run_hydra_app("train", partial(record, []), ["name=b", "seed=1"])
+    assert kept.read_text() == "weights"
+
+
+def test_an_output_that_cannot_be_written(conf: Path) -> None:
+    (conf.parent / "runs").write_text("")
+    with pytest.raises(OSError, match="runs"):
+        run_hydra_app("train", partial(record, []), [])
+
+
+def test_users_own_groups(conf: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine" / "experiment"
+    mine.mkdir(parents=True)
+    (mine / "x.yaml").write_text("# @package _global_\nseed: 42\n")
+    seen: list[DictConfig] = []
+    run_hydra_app("train", partial(record, seen), ["--config-dir", str(mine.parent), "+experiment=x"])
+    assert seen[0].seed == 42
+
+
+def test_the_schema_types_what_it_knows() -> None:
+    cfg = check_config(OmegaConf.create({"checkpoint": "a.ckpt", "seed": 1}), "evaluate")
+    with pytest.raises(Exception, match="could not be converted to Integer"):
+        cfg.seed = "a"
