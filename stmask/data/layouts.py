@@ -31,7 +31,8 @@ def find_annotations(root: Path, split: str) -> Path:
     for name in tried:
         if (root / name).is_file():
             return root / name
-    raise DataError(f"no annotations of split {split!r} in {root}: looked for {', '.join(tried)}")
+    hint = "; `stmask data split` divides a labelled split in two" if split.endswith("-sub") else ""
+    raise DataError(f"no annotations of split {split!r} in {root}: looked for {', '.join(tried)}{hint}")
 
 
 def find_frames(root: Path, split: str, first_frames: list[str]) -> Path:

@@ -88,6 +88,15 @@ def run_lengths(data: bytes) -> npt.NDArray[np.int64]:
     return values
 
 
+def _counts(encoding: int, data: bytes, height: int, width: int) -> npt.NDArray[np.int64]:
+    if encoding == Encoding.POLYGONS:
+        data = coco_mask.merge(coco_mask.frPyObjects(json.loads(data), height, width))["counts"]
+    counts = np.frombuffer(data, np.uint32).astype(np.int64) if encoding == Encoding.COUNTS else run_lengths(data)
+    if counts.min() < 0 or counts.sum() != height * width:
+        raise ValueError(f"the run lengths cover {counts.sum()} of {height * width} pixels")
+    return counts
+
+
 def decode(encoding: int, data: bytes, height: int, width: int) -> npt.NDArray[np.uint8]:
     """The mask (height, width) of zeros and ones.
 
@@ -99,11 +108,26 @@ def decode(encoding: int, data: bytes, height: int, width: int) -> npt.NDArray[n
     """
     if encoding == Encoding.ABSENT:
         return np.zeros((height, width), np.uint8)
-    if encoding == Encoding.POLYGONS:
-        rle = coco_mask.merge(coco_mask.frPyObjects(json.loads(data), height, width))
-        return decode(Encoding.COMPRESSED, rle["counts"], height, width)
-    counts = run_lengths(data) if encoding == Encoding.COMPRESSED else np.frombuffer(data, np.uint32).astype(np.int64)
-    if counts.min() < 0 or counts.sum() != height * width:
-        raise ValueError(f"the run lengths cover {counts.sum()} of {height * width} pixels")
-    columns = np.repeat(np.arange(counts.size, dtype=np.int64).astype(np.uint8) & 1, counts).reshape(width, height)
+    counts = _counts(encoding, data, height, width)
+    columns = np.repeat(np.arange(counts.size).astype(np.uint8) & 1, counts).reshape(width, height)
     return np.asarray(cv2.transpose(columns), dtype=np.uint8)
+
+
+def measure(encoding: int, data: bytes, height: int, width: int) -> tuple[int, tuple[int, int, int, int]]:
+    """The number of pixels of a mask and its tight box (x, y, w, h) in pixels, zeros for an empty mask.
+
+    Raises:
+        ValueError: the run lengths do not fill the frame.
+    """
+    if encoding == Encoding.ABSENT:
+        return 0, (0, 0, 0, 0)
+    ends = np.cumsum(_counts(encoding, data, height, width))
+    starts, ends = ends[:-1:2], ends[1::2]
+    starts, ends = starts[ends > starts], ends[ends > starts]
+    if len(starts) == 0:
+        return 0, (0, 0, 0, 0)
+    left, right = starts // height, (ends - 1) // height  # a run that crosses columns touches the top and the bottom
+    top = int(np.where(left == right, starts % height, 0).min())
+    bottom = int(np.where(left == right, (ends - 1) % height, height - 1).max())
+    x, y = int(left.min()), top
+    return int((ends - starts).sum()), (x, y, int(right.max()) + 1 - x, bottom + 1 - y)

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from stmask.data.images import read_image
-from stmask.data.index import Categories, Index, Ints, read_index
+from stmask.data.index import Ints
 from stmask.data.layouts import find_annotations, find_frames
+from stmask.data.reader import read_index
 from stmask.data.segmentation import Encoding, decode
 from stmask.errors import DataError
 
@@ -188,6 +189,3 @@ def require_annotated(dataset: VideoDataset) -> None:
         raise DataError(f"{dataset.annotations_path} has no annotations, it cannot be trained on")
     if len(dataset.annotated_frames) == 0:
         raise DataError(f"{dataset.annotations_path} has no annotated video, there is nothing to learn from")
-
-
-__all__ = ["Categories", "FrameInstances", "Index", "VideoDataset", "VideoInfo", "require_annotated"]

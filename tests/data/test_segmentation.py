@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco_mask
 
-from stmask.data.segmentation import Encoding, decode, pack
+from stmask.data.segmentation import Encoding, decode, measure, pack
 
 masks = hnp.arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40)), elements=st.integers(0, 1))
 
@@ -76,3 +76,12 @@ def test_run_lengths_that_do_not_fill_the_frame():
     encoding, data, _ = pack(uncompressed(rectangle(3, 3, 5, 5)))
     with pytest.raises(ValueError, match="cover 3072 of 3008 pixels"):
         decode(encoding, data, 47, 64)
+
+
+@given(masks)
+def test_area_and_box_agree_with_pycocotools(mask):
+    encoding, data, _ = pack(compressed(mask))
+    rle = coco_mask.encode(np.asfortranarray(mask))
+    area, box = measure(encoding, data, *mask.shape)
+    assert area == coco_mask.area(rle)
+    assert list(box) == coco_mask.toBbox(rle).tolist()

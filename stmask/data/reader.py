@@ -1,0 +1,264 @@
+"""From a YouTube-VIS annotation file to its index, with every mistake named."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from stmask.data.index import Bytes, Categories, Index, Ints
+from stmask.data.jsonstream import stream_object
+from stmask.data.segmentation import Encoding, pack
+from stmask.errors import DataError
+
+# Columns of an annotation while it is read; height and width are 0 where no segmentation states them.
+ID, VIDEO, CATEGORY, CROWD, FIRST, COUNT, HEIGHT, WIDTH = range(8)
+
+
+class AnnotationError(DataError):
+    """Something wrong with one entry of an annotation file; `kind` says what, in words that fit all such cases."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A rule that rows of a table break: `wrong` (N,) bool says which, `describe` puts one of them into words."""
+
+    kind: str
+    wrong: npt.NDArray[np.bool_]
+    describe: Callable[[int], str]
+
+
+def read_index(path: Path) -> tuple[Categories, Index]:
+    """Reads and validates an annotation file.
+
+    Raises:
+        DataError: naming the file and, where it applies, the annotation's id and the key that is wrong.
+    """
+    reader = AnnotationReader(path)
+    for key, position, value in stream_object(path, ("videos", "annotations")):
+        reader.take(key, position, value)
+    for fault in reader.faults():
+        if fault.wrong.any():
+            raise reader.error(fault.kind, fault.describe(int(fault.wrong.argmax())))
+    return reader.categories, reader.index()
+
+
+class AnnotationReader:
+    """Collects the members of a file in whatever order they come; what refers to what is checked at the end."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.seen: set[str] = set()
+        self.labelled = False
+        self.categories = Categories((), ())
+        self.video_ids, self.video_sizes = array("q"), array("q")
+        self.frame_starts, self.name_starts, self.names = array("q", [0]), array("q", [0]), bytearray()
+        self.annotations = array("q")  # 8 columns, see above
+        self.encodings, self.data_starts, self.data = bytearray(), array("q", [0]), bytearray()
+
+    def error(self, kind: str, message: str) -> AnnotationError:
+        return AnnotationError(kind, f"{self.path}: {message}")
+
+    def take(self, key: str, position: int | None, value: Any) -> None:
+        """Takes in one member as `stream_object` yields it.
+
+        Raises:
+            AnnotationError: it cannot be used; nothing of it was taken.
+        """
+        self.seen.add(key)
+        if key == "videos" and position is not None:
+            self._take_video(position, value)
+        elif key == "annotations" and position is not None:
+            self._take_annotation(position, value)
+        elif key == "annotations":
+            if value is not None and value != []:
+                raise self.error("not a YouTube-VIS file", "'annotations' must be a list or null")
+            self.labelled = value is not None
+        elif key == "videos" and value != []:
+            raise self.error("not a YouTube-VIS file", "'videos' must be a list")
+        elif key == "categories":
+            self.categories = self._read_categories(value)
+
+    def _read_categories(self, value: Any) -> Categories:
+        try:
+            ids = tuple(int(category["id"]) for category in value)
+            names = tuple(str(category["name"]) for category in value)
+        except (KeyError, TypeError, ValueError):
+            message = "'categories' must be a list of objects with 'id' and 'name'"
+            raise self.error("not a YouTube-VIS file", message) from None
+        if len(set(ids)) < len(ids):
+            twice = next(i for i in ids if ids.count(i) > 1)
+            raise self.error("a category id twice", f"category id {twice} occurs twice in 'categories'")
+        return Categories(ids, names)
+
+    def _take_video(self, position: int, video: Any) -> None:
+        try:
+            video_id, height, width = int(video["id"]), int(video["height"]), int(video["width"])
+            names = video["file_names"]
+        except (KeyError, TypeError, ValueError) as error:
+            message = f"videos[{position}] needs 'id', 'height', 'width' and 'file_names' ({error!r})"
+            raise self.error("a video with a key missing", message) from None
+        if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+            message = f"video {video_id}: 'file_names' must be a list of at least one file name"
+            raise self.error("a video without frames", message)
+        if video.get("length", len(names)) != len(names):
+            message = f"video {video_id}: 'length' is {video['length']}, but it has {len(names)} 'file_names'"
+            raise self.error("a list of the wrong length", message)
+        if height < 1 or width < 1:
+            message = f"video {video_id}: 'height' and 'width' must be positive, got {height} and {width}"
+            raise self.error("a video without a size", message)
+        self.video_ids.append(video_id)
+        self.video_sizes.extend((height, width))
+        for name in names:
+            self.names += name.encode()
+            self.name_starts.append(len(self.names))
+        self.frame_starts.append(len(self.name_starts) - 1)
+
+    def _take_annotation(self, position: int, annotation: Any) -> None:
+        try:
+            fields = [int(annotation[key]) for key in ("id", "video_id", "category_id")]
+            segmentations = annotation["segmentations"]
+        except (KeyError, TypeError, ValueError) as error:
+            needed = "'id', 'video_id', 'category_id' and 'segmentations'"
+            message = f"annotations[{position}] needs {needed} ({error!r})"
+            raise self.error("an annotation with a key missing", message) from None
+        if not isinstance(segmentations, list):
+            message = f"annotation {fields[0]}: 'segmentations' must be a list with one entry per frame"
+            raise self.error("a list of the wrong length", message)
+        packed: list[tuple[Encoding, bytes]] = []
+        size = (0, 0)
+        for frame, segmentation in enumerate(segmentations):
+            try:
+                encoding, data, stated = pack(segmentation)
+                if stated is not None and stated != size:
+                    if size != (0, 0):
+                        raise ValueError(f"'size' is {list(stated)}, earlier in this annotation it was {list(size)}")
+                    size = (int(stated[0]), int(stated[1]))
+            except (TypeError, ValueError) as error:
+                message = f"annotation {fields[0]}: segmentations[{frame}]: {error}"
+                raise self.error("a segmentation that cannot be read", message) from None
+            packed.append((encoding, data))
+        crowd = int(bool(annotation.get("iscrowd")))
+        self.annotations.extend((*fields, crowd, len(self.encodings), len(packed), *size))
+        for encoding, data in packed:
+            self.encodings.append(encoding)
+            self.data += data
+            self.data_starts.append(len(self.data))
+
+    @property
+    def rows(self) -> Ints:
+        """(A, 8), the annotations taken so far."""
+        return _column(self.annotations).reshape(-1, 8)
+
+    def faults(self) -> Iterator[Fault]:
+        """The rules that can only be checked when everything has been read; those on annotations follow `rows`.
+
+        Raises:
+            AnnotationError: the file is not of this format at all.
+        """
+        for key in ("videos", "categories"):
+            if key not in self.seen:
+                hint = "; it looks like an image dataset" if "images" in self.seen else ""
+                raise self.error("not a YouTube-VIS file", f"not a YouTube-VIS file, it has no {key!r}{hint}")
+        videos, rows = _column(self.video_ids), self.rows
+        yield Fault("a video id twice", _repeats(videos), lambda i: f"video id {videos[i]} occurs twice in 'videos'")
+        ids = rows[:, ID]
+        yield Fault("an annotation id twice", _repeats(ids), lambda i: f"annotation id {ids[i]} occurs twice")
+        known = _positions(rows[:, VIDEO], videos)
+        yield Fault(
+            "an annotation of an unknown video",
+            known < 0,
+            lambda i: f"annotation {ids[i]}: 'video_id' is {rows[i, VIDEO]}, which is not in 'videos'",
+        )
+        yield Fault(
+            "an unknown category",
+            _positions(rows[:, CATEGORY], self.categories.ids) < 0,
+            lambda i: f"annotation {ids[i]}: 'category_id' is {rows[i, CATEGORY]}, which is not in 'categories'",
+        )
+        lengths = np.append(np.diff(_column(self.frame_starts)), 0)[known]
+        yield Fault(
+            "a list of the wrong length",
+            (known >= 0) & (rows[:, COUNT] != lengths),
+            lambda i: (
+                f"annotation {ids[i]}: 'segmentations' has {rows[i, COUNT]} entries, "
+                f"video {rows[i, VIDEO]} has {lengths[i]} frames"
+            ),
+        )
+        sizes = np.append(_column(self.video_sizes), [0, 0]).reshape(-1, 2)[known]
+        yield Fault(
+            "masks of another size than their video",
+            (known >= 0) & (rows[:, HEIGHT] > 0) & (rows[:, HEIGHT:] != sizes).any(axis=1),
+            lambda i: (
+                f"annotation {ids[i]}: 'size' is {rows[i, HEIGHT:].tolist()}, "
+                f"video {rows[i, VIDEO]} is {sizes[i].tolist()} (height, width)"
+            ),
+        )
+
+    def index(self, keep: npt.NDArray[np.bool_] | None = None) -> Index:
+        """The columns; `keep` (A,) leaves annotations out. Those kept must be free of faults."""
+        rows = self.rows if keep is None else self.rows[keep]
+        videos = _positions(rows[:, VIDEO], _column(self.video_ids))
+        order = np.argsort(videos, kind="stable")
+        rows, videos = rows[order], videos[order]
+        encodings, frame_starts = _bytes(self.encodings), _column(self.frame_starts)
+        learnt = rows[:, CROWD] == 0
+        return Index(
+            video_ids=_column(self.video_ids),
+            video_sizes=_column(self.video_sizes).reshape(-1, 2),
+            frame_starts=frame_starts,
+            name_starts=_column(self.name_starts),
+            names=_bytes(self.names),
+            annotation_ids=rows[:, ID].copy(),
+            labels=_positions(rows[:, CATEGORY], self.categories.ids) + 1,
+            crowds=rows[:, CROWD].astype(np.uint8),
+            annotation_starts=np.searchsorted(videos, np.arange(len(self.video_ids) + 1)),
+            segment_starts=rows[:, FIRST].copy(),
+            encodings=encodings,
+            data_starts=_column(self.data_starts),
+            data=_bytes(self.data),
+            annotated_frames=_annotated_frames(rows[learnt], frame_starts[videos[learnt]], encodings),
+            labelled=np.array([self.labelled], dtype=np.uint8),
+        )
+
+
+def _annotated_frames(rows: Ints, first_frames: Ints, encodings: Bytes) -> Ints:
+    """Frames in which at least one of these annotations has a segmentation."""
+    counts = rows[:, COUNT]
+    within = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)  # position in the video
+    present = encodings[np.repeat(rows[:, FIRST], counts) + within] != Encoding.ABSENT
+    return np.unique((np.repeat(first_frames, counts) + within)[present])
+
+
+def _positions(ids: Ints, known: Ints | tuple[int, ...]) -> Ints:
+    """Where each id is in `known`; -1 where it is not."""
+    table = np.asarray(known, dtype=np.int64)
+    if len(table) == 0:
+        return np.full(len(ids), -1)
+    order = np.argsort(table, kind="stable")
+    found = order[np.minimum(np.searchsorted(table[order], ids), len(table) - 1)]
+    return np.where(table[found] == ids, found, -1)
+
+
+def _repeats(ids: Ints) -> npt.NDArray[np.bool_]:
+    """True for each id that occurred before."""
+    _, first = np.unique(ids, return_index=True)
+    repeated = np.ones(len(ids), dtype=np.bool_)
+    repeated[first] = False
+    return repeated
+
+
+def _column(values: array[int]) -> Ints:
+    return np.array(values, dtype=np.int64)
+
+
+def _bytes(values: bytearray) -> Bytes:
+    return np.frombuffer(values, dtype=np.uint8)
