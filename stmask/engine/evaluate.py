@@ -7,7 +7,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
@@ -16,7 +15,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from stmask.data import VideoClips, VISDataModule
 from stmask.engine.videos import segment_video
 from stmask.errors import ConfigError, DataError
-from stmask.evaluation import GroundTruth, evaluate as score, print_report, to_results, write_results
+from stmask.evaluation import GroundTruth, to_results, write_results
+from stmask.evaluation import evaluate as score
+from stmask.evaluation.report import class_table, figures_table
 from stmask.files import write_json
 from stmask.inference.card import ModelCard
 from stmask.loading import load_segmenter, pick_device
@@ -56,9 +57,9 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     write_results(output / "results.json", entries)
     figures = {"seconds": seconds, "frames_per_second": total / max(seconds, 1e-9)}
     console = Console()
-    if dataset.is_labelled:
+    if dataset.labelled:
         report = score(GroundTruth.load(dataset.annotations_path), entries)
-        print_report(report, console=console)
+        console.print(figures_table(report), class_table(report), sep="\n")
         figures = {**report.stats, **figures}
     else:
         console.print(f"{dataset.annotations_path} has no annotations: nothing to score, results are written")

@@ -128,7 +128,7 @@ class VISModule(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         if self.metric is None or self.trainer.sanity_checking:
             return
-        stats = self.metric.compute().stats
+        stats = self.metric.compute()
         figures = {f"valid/{name}": float(stats[name]) for name in _VALIDATION_FIGURES}
         self.log_dict(figures)
         self.log("AP", figures["valid/AP"], prog_bar=True, logger=False)

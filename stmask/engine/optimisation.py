@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from stmask.errors import ConfigError
+
 
 def warmup_steps(
     optimizer: Optimizer,
@@ -20,11 +22,11 @@ def warmup_steps(
     """Linear warm-up from `warmup_factor`, then the learning rate times `gamma` at each milestone.
 
     Raises:
-        ValueError: milestones that do not increase, or a negative warm-up.
+        ConfigError: milestones that do not increase, or a negative warm-up.
     """
     _check_warmup(warmup_steps, warmup_factor)
     if list(milestones) != sorted(set(milestones)):
-        raise ValueError(f"milestones must increase, got {list(milestones)}")
+        raise ConfigError(f"scheduler.milestones must increase, got {list(milestones)}")
 
     def factor(step: int) -> float:
         passed = sum(step >= milestone for milestone in milestones)
@@ -44,11 +46,11 @@ def warmup_cosine(
     """Linear warm-up from `warmup_factor`, then half a cosine down to `final_factor` at `total_steps`.
 
     Raises:
-        ValueError: a warm-up that is negative or longer than the training.
+        ConfigError: a warm-up that is negative or longer than the training.
     """
     _check_warmup(warmup_steps, warmup_factor)
     if total_steps <= warmup_steps:
-        raise ValueError(f"total_steps must exceed warmup_steps = {warmup_steps}, got {total_steps}")
+        raise ConfigError(f"scheduler.total_steps must exceed scheduler.warmup_steps = {warmup_steps}, got {total_steps}")
 
     def factor(step: int) -> float:
         if step < warmup_steps:
@@ -66,7 +68,7 @@ def scaled_learning_rate(lr: float, *, frames_per_batch: int, reference_batch: i
 
 def _check_warmup(steps: int, factor: float) -> None:
     if steps < 0 or not 0 <= factor <= 1:
-        raise ValueError(f"a warm-up needs steps >= 0 and a factor in [0, 1], got {steps} and {factor}")
+        raise ConfigError(f"scheduler.warmup_steps and warmup_factor must be at least 0 and in [0, 1], got {steps} and {factor}")
 
 
 def _warmup(step: int, steps: int, factor: float) -> float:
