@@ -51,6 +51,7 @@ def draw(
     scores: Sequence[float] | None = None,
     class_names: Sequence[str] = (),
     supplemented: Sequence[bool] | None = None,
+    captions: bool = True,
     opacity: float = 0.5,
 ) -> Image:
     """A copy of `frame` with N instances drawn on it (N = 0 is normal); where they overlap, the first is on top.
@@ -64,6 +65,7 @@ def draw(
         scores: written after the name.
         class_names: see `labels`.
         supplemented: instances carried over without a detection; they get a dashed box and a hollow label.
+        captions: write the track ids, and with them labels and scores as far as they are given.
         opacity: of the masks.
 
     Raises:
@@ -85,7 +87,7 @@ def draw(
         for i in back_to_front:
             dashed = supplemented is not None and bool(supplemented[i])
             _draw_box(image, [int(v) for v in boxes[i]], colours[i], thickness=thickness, dashed=dashed)
-    for i in back_to_front:
+    for i in back_to_front if captions else ():
         anchor = _label_anchor(boxes[i] if boxes is not None else None, shapes[i])
         if anchor is not None:
             label = None if labels is None else int(labels[i])

@@ -78,6 +78,13 @@ def test_captions(label: int | None, score: float | None, caption: str) -> None:
     assert viz._caption(7, label, score, ("cat", "dog")) == caption
 
 
+def test_captions_can_be_left_out() -> None:
+    nothing = np.zeros((1, 120, 160), dtype=bool)
+    out = viz.draw(GREY, nothing, track_ids=[1], boxes=[(40, 60, 80, 100)], labels=[1], captions=False)
+    assert not changed(out)[:60].any()
+    assert changed(viz.draw(GREY, nothing, track_ids=[1], boxes=[(40, 60, 80, 100)], labels=[1]))[:60].any()
+
+
 @pytest.mark.parametrize("anchor", [(0, 0), (159, 119), (-5, -5), (60, 60)])
 def test_labels_stay_inside_the_frame(anchor: tuple[int, int]) -> None:
     image = GREY.copy()

@@ -1,0 +1,219 @@
+"""A whole video through a segmenter, to a video with the instances drawn on it and to results in YouTube-VIS format."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from stmask import viz
+from stmask.errors import OutputError
+from stmask.evaluation import write_results
+from stmask.files import atomic_path
+from stmask.inference.results import VideoResultBuilder
+from stmask.inference.segmenter import VideoSegmenter
+from stmask.inference.video import VideoReader, VideoWriter, require_video_suffix
+from stmask.structures import TrackedFrame
+
+Image = npt.NDArray[np.uint8]
+_VIDEO_ID = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrawStyle:
+    """How instances are drawn.
+
+    Attributes:
+        min_score: instances below it are left out of the picture (not of the results).
+        boxes: draw them.
+        labels: write track id, class and score.
+        opacity: of the masks, 0 to 1.
+        zoom: enlarges the frames by a whole number first; small ones need it to be read.
+    """
+
+    min_score: float = 0.3
+    boxes: bool = True
+    labels: bool = True
+    opacity: float = 0.5
+    zoom: int = 1
+
+    def __post_init__(self) -> None:
+        if self.zoom < 1 or not 0 <= self.opacity <= 1:
+            raise ValueError(f"zoom must be at least 1 and opacity within 0 to 1, got {self.zoom} and {self.opacity}")
+
+
+@dataclass(frozen=True, slots=True)
+class PredictSummary:
+    """What a prediction took.
+
+    Attributes:
+        frames: how many.
+        tracks: different objects that were reported.
+        seconds: spent in each stage, in the order of the work.
+        wall_seconds: from the first frame to the finished files.
+    """
+
+    frames: int
+    tracks: int
+    seconds: dict[str, float]
+    wall_seconds: float
+
+    @property
+    def frames_per_second(self) -> float:
+        """Of the whole, decoding and encoding included."""
+        return self.frames / max(self.wall_seconds, 1e-9)
+
+
+def predict_video(
+    segmenter: VideoSegmenter,
+    source: VideoReader,
+    *,
+    output: str | os.PathLike[str] | None,
+    results: str | os.PathLike[str] | None,
+    fps: float | None = None,
+    style: DrawStyle | None = None,
+    category_ids: Sequence[int] | None = None,
+    on_frame: Callable[[], None] = lambda: None,
+) -> PredictSummary:
+    """Segments a video frame by frame; only the current frame and run-length encoded masks are kept in memory.
+
+    Args:
+        segmenter: reset before the first frame.
+        source: the frames.
+        output: video file to draw on, or None for none.
+        results: JSON file for the list of tracks, or None for none.
+        fps: of the output; default the source's.
+        style: default `DrawStyle()`.
+        category_ids: the dataset's ids of labels 1..K in the results; default 1..K.
+        on_frame: called after each frame, to show progress.
+
+    Raises:
+        DataError: a frame that cannot be read. Neither file is written then.
+        OutputError: a file that cannot be written, or one name for two files.
+    """
+    _require_distinct(source.path, output, results)
+    style = style or DrawStyle()
+    watch = _Stopwatch(segmenter, drawing=output is not None)
+    segmenter.reset()
+    builder = VideoResultBuilder(_VIDEO_ID)
+    frames = 0
+    with ExitStack() as files:
+        # Entered first, so that a folder that can't be written is found before the work; written last.
+        results_file = None if results is None else files.enter_context(atomic_path(results))
+        writer: VideoWriter | None = None
+        for frame in watch.each("decoding", source):
+            size = (frame.shape[0], frame.shape[1])
+            if output is not None and writer is None:
+                shape = (size[0] * style.zoom, size[1] * style.zoom)
+                writer = files.enter_context(VideoWriter(output, fps=fps or source.fps, size=shape))
+            tracked = segmenter.step(frame)
+            with watch("masks"):
+                masks = segmenter.frame_masks(tracked, size).cpu()
+                if results_file is not None:
+                    builder.add(tracked, masks)
+            if writer is not None:
+                with watch("drawing"):
+                    drawn = draw_tracked(segmenter, frame, tracked, masks=masks, style=style)
+                with watch("encoding"):
+                    writer.write(drawn)
+            frames += 1
+            on_frame()
+        result = builder.build(frames)
+        if results_file is not None:
+            write_results(results_file, [result], category_ids or range(1, len(segmenter.class_names) + 1))
+        with watch("encoding"):
+            files.close()
+    return PredictSummary(frames, len(result.tracks), watch.seconds(), watch.wall_seconds())
+
+
+def draw_tracked(
+    segmenter: VideoSegmenter,
+    frame: Image,
+    tracked: TrackedFrame,
+    *,
+    masks: Tensor | None = None,
+    style: DrawStyle | None = None,
+) -> Image:
+    """A frame (h, w, 3) with its instances drawn on it, the best score on top, enlarged as `style` says.
+
+    `masks`, (N, h, w) bool on the CPU, saves computing them again where there is no zoom.
+    """
+    style = style or DrawStyle()
+    height, width = frame.shape[0] * style.zoom, frame.shape[1] * style.zoom
+    scores = tracked.detections.scores
+    order = scores.argsort(descending=True)
+    shown = order[scores[order] >= style.min_score]
+    part = TrackedFrame(
+        tracked.frame_index, tracked.detections[shown], tracked.track_ids[shown], tracked.supplemented[shown]
+    )
+    if masks is None or style.zoom > 1:
+        masks = segmenter.frame_masks(part, (height, width)).cpu()
+    else:
+        masks = masks[shown.cpu()]
+    if style.zoom > 1:
+        frame = np.asarray(cv2.resize(frame, (width, height), interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
+    return viz.draw(
+        frame,
+        masks.numpy(),
+        track_ids=part.track_ids.tolist(),
+        boxes=segmenter.frame_boxes(part, (height, width)).tolist() if style.boxes else None,
+        labels=part.detections.labels.tolist(),
+        scores=part.detections.scores.tolist(),
+        class_names=segmenter.class_names,
+        supplemented=part.supplemented.tolist(),
+        captions=style.labels,
+        opacity=style.opacity,
+    )
+
+
+def _require_distinct(
+    source: Path, output: str | os.PathLike[str] | None, results: str | os.PathLike[str] | None
+) -> None:
+    if output is not None:
+        require_video_suffix(output)
+    places = [Path(path).resolve() for path in (source, output, results) if path is not None]
+    if len(set(places)) < len(places):
+        raise OutputError(f"{places[-1]} is named twice: source, output and results must be different files")
+
+
+class _Stopwatch:
+    """Seconds by stage: our own, and those that the segmenter counts itself."""
+
+    def __init__(self, segmenter: VideoSegmenter, *, drawing: bool) -> None:
+        self._segmenter = segmenter
+        self._before = dict(segmenter.timings)
+        self._own = dict.fromkeys(("decoding", "masks", *(("drawing", "encoding") if drawing else ())), 0.0)
+        self._start = time.perf_counter()
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        if stage in self._own:
+            self._own[stage] += time.perf_counter() - start
+
+    def each(self, stage: str, items: Iterable[Image]) -> Iterator[Image]:
+        """The items, timing how long each takes to come."""
+        iterator = iter(items)
+        while True:
+            with self(stage):
+                item = next(iterator, None)
+            if item is None:
+                return
+            yield item
+
+    def seconds(self) -> dict[str, float]:
+        """By stage, in the order of the work."""
+        network = {stage: spent - self._before[stage] for stage, spent in self._segmenter.timings.items()}
+        return {"decoding": self._own["decoding"], **network, **self._own}
+
+    def wall_seconds(self) -> float:
+        return time.perf_counter() - self._start

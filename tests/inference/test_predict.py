@@ -1,0 +1,309 @@
+from __future__ import annotations
+
+import gc
+import json
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from pycocotools import mask as coco_mask
+from torch import Tensor
+
+from stmask import viz
+from stmask.commands import predict as command
+from stmask.errors import CheckpointError, ConfigError, DataError, OutputError
+from stmask.inference.predict import DrawStyle, draw_tracked, predict_video
+from stmask.inference.video import VideoReader
+from stmask.structures import Detections, TrackedFrame
+
+HEIGHT, WIDTH = 48, 64
+
+
+class WhiteThings:
+    """Stands in for a segmenter: reports the white pixels of each half of the frame; the right one is uncertain."""
+
+    class_names = ("left thing", "right thing")
+
+    def __init__(self, scores: tuple[float, float] = (0.9, 0.2)) -> None:
+        self.timings = {"network": 100.0}
+        self.scores = torch.tensor(scores)
+        self.resets = 0
+        self._frames = 0
+
+    def reset(self) -> None:
+        self.resets += 1
+        self._frames = 0
+
+    def step(self, frame: np.ndarray) -> TrackedFrame:
+        white = torch.from_numpy(frame).amin(dim=2) > 200
+        left = torch.arange(frame.shape[1]) < frame.shape[1] // 2
+        masks = torch.stack([white & left, white & ~left])
+        present = masks.flatten(1).any(dim=1)
+        n = int(present.sum())
+        self.timings["network"] += 0.5
+        self._frames += 1
+        return TrackedFrame(
+            frame_index=self._frames - 1,
+            detections=Detections(
+                boxes=torch.tensor([[0.0, 0.0, 0.5, 1.0], [0.5, 0.0, 1.0, 1.0]])[present],
+                scores=self.scores[present],
+                labels=torch.tensor([1, 2])[present],
+                centerness=torch.ones(n),
+                mask_coeffs=torch.zeros(n, 1),
+                embeddings=torch.zeros(n, 1),
+                masks=masks[present].float(),
+            ),
+            track_ids=torch.arange(2)[present],
+            supplemented=torch.zeros(n, dtype=torch.bool),
+        )
+
+    def frame_masks(self, tracked: TrackedFrame, size: tuple[int, int]) -> Tensor:
+        zoom = size[0] // HEIGHT
+        return (tracked.detections.masks > 0.5).repeat_interleave(zoom, 1).repeat_interleave(zoom, 2)
+
+    def frame_boxes(self, tracked: TrackedFrame, size: tuple[int, int]) -> Tensor:
+        return (tracked.detections.boxes * torch.tensor([size[1], size[0], size[1], size[0]])).long()
+
+
+def scene(*, left: bool = False, right: bool = False) -> np.ndarray:
+    frame = np.full((HEIGHT, WIDTH, 3), 60, dtype=np.uint8)
+    if left:
+        frame[10:30, 5:25] = 255
+    if right:
+        frame[20:40, 40:60] = 255
+    return frame
+
+
+# left alone, both, nothing, right alone
+SCENES = [scene(left=True), scene(left=True, right=True), scene(), scene(right=True)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "frames"
+    path.mkdir()
+    for i, frame in enumerate(SCENES):
+        cv2.imwrite(str(path / f"{i}.png"), frame)
+    return path
+
+
+def run(source: Path, **options: Any) -> Any:
+    segmenter: Any = options.pop("segmenter", None) or WhiteThings()
+    options = {"output": source.parent / "out.mp4", "results": source.parent / "out.json", **options}
+    return predict_video(segmenter, VideoReader(source), **options)
+
+
+def test_results_hold_every_track_with_one_mask_or_null_per_frame(folder: Path) -> None:
+    run(folder)
+    tracks = json.loads((folder.parent / "out.json").read_text())
+    assert [set(track) for track in tracks] == [{"video_id", "category_id", "score", "segmentations"}] * 2
+    assert [track["category_id"] for track in tracks] == [1, 2]
+    assert [track["score"] for track in tracks] == pytest.approx([0.9, 0.2])
+    present = [[rle is not None for rle in track["segmentations"]] for track in tracks]
+    assert present == [[True, True, False, False], [False, True, False, True]]
+    mask = coco_mask.decode(tracks[1]["segmentations"][3]).astype(bool)
+    assert mask.shape == (HEIGHT, WIDTH)
+    assert mask[20:40, 40:60].all()
+    assert mask.sum() == 400
+
+
+def test_category_ids_are_those_of_the_dataset(folder: Path) -> None:
+    run(folder, category_ids=[7, 3])
+    assert [track["category_id"] for track in json.loads((folder.parent / "out.json").read_text())] == [7, 3]
+
+
+def test_the_video_shows_what_is_certain_enough(folder: Path) -> None:
+    run(folder, fps=5.0, style=DrawStyle(boxes=False, labels=False))
+    reader = VideoReader(folder.parent / "out.mp4")
+    frames = [frame.astype(int) for frame in reader]
+    assert (reader.fps, len(frames)) == (5.0, 4)
+    tint = np.array(viz.track_colour(0)) // 2 + 127
+    assert np.abs(frames[0][20, 15] - tint).max() < 30
+    assert np.abs(frames[2] - 60).max() < 10  # nothing there
+    assert np.abs(frames[3][30, 50] - 255).max() < 20  # below min_score
+
+
+def test_zoom_enlarges_the_picture_and_not_the_results(folder: Path) -> None:
+    run(folder, style=DrawStyle(zoom=3))
+    assert next(iter(VideoReader(folder.parent / "out.mp4"))).shape == (3 * HEIGHT, 3 * WIDTH, 3)
+    track = json.loads((folder.parent / "out.json").read_text())[0]
+    assert track["segmentations"][0]["size"] == [HEIGHT, WIDTH]
+
+
+def test_the_best_score_is_drawn_on_top() -> None:
+    segmenter: Any = WhiteThings(scores=(0.4, 0.8))
+    tracked = segmenter.step(SCENES[1])
+    everywhere = torch.ones(2, HEIGHT, WIDTH, dtype=torch.bool)
+    style = DrawStyle(opacity=1.0, boxes=False, labels=False)
+    drawn = draw_tracked(segmenter, SCENES[1], tracked, masks=everywhere, style=style)
+    assert tuple(drawn[24, 10]) == viz.track_colour(1)
+
+
+def test_either_file_may_be_left_out(folder: Path) -> None:
+    summary = run(folder, output=None)
+    assert "drawing" not in summary.seconds
+    assert [p.name for p in sorted(folder.parent.iterdir())] == ["frames", "out.json"]
+    run(folder, output=folder.parent / "b.mkv", results=None)
+    assert [p.name for p in sorted(folder.parent.iterdir())] == ["b.mkv", "frames", "out.json"]
+
+
+def test_the_summary_says_where_the_time_went(folder: Path) -> None:
+    segmenter = WhiteThings()
+    summary = run(folder, segmenter=segmenter)
+    assert segmenter.resets == 1
+    assert (summary.frames, summary.tracks) == (4, 2)
+    assert list(summary.seconds) == ["decoding", "network", "masks", "drawing", "encoding"]
+    assert summary.seconds["network"] == pytest.approx(2.0)  # what this run added
+    assert all(seconds > 0 for seconds in summary.seconds.values())
+    assert summary.frames_per_second == pytest.approx(4 / summary.wall_seconds)
+
+
+def test_progress_is_told_after_each_frame(folder: Path) -> None:
+    seen: list[int] = []
+    run(folder, on_frame=lambda: seen.append(1))
+    assert len(seen) == 4
+
+
+def test_frames_are_not_kept(tmp_path: Path) -> None:
+    alive: list[weakref.ref[np.ndarray]] = []
+    most = 0
+
+    class Endless:
+        path, fps = tmp_path / "source", 10.0
+
+        def __iter__(self) -> Iterator[np.ndarray]:
+            nonlocal most
+            for i in range(30):
+                frame = SCENES[i % 4].copy()
+                alive.append(weakref.ref(frame))
+                most = max(most, sum(ref() is not None for ref in alive))
+                yield frame
+
+    segmenter, source = WhiteThings(), Endless()
+    predict_video(segmenter, source, output=tmp_path / "out.mp4", results=tmp_path / "out.json")  # type: ignore[arg-type]
+    gc.collect()
+    assert most <= 3
+
+
+# ---------------------------------------------------------------- what goes wrong
+
+
+def test_a_frame_that_breaks_leaves_neither_file(folder: Path) -> None:
+    (folder / "2.png").write_bytes(b"broken")
+    with pytest.raises(DataError, match=r"2\.png"):
+        run(folder)
+    assert [p.name for p in folder.parent.iterdir()] == ["frames"]
+
+
+def test_an_interrupted_run_leaves_older_files_alone(folder: Path) -> None:
+    run(folder)
+    before = {p.name: p.read_bytes() for p in folder.parent.iterdir() if p.is_file()}
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, on_frame=interrupt)
+    assert {p.name: p.read_bytes() for p in folder.parent.iterdir() if p.is_file()} == before
+
+
+def test_places_that_cannot_work_are_refused_before_the_work(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    segmenter = WhiteThings()
+    for options in (
+        {"output": tmp_path / "out.gif"},
+        {"output": tmp_path / "same.mp4", "results": tmp_path / "same.mp4"},
+        {"output": folder},
+        {"results": tmp_path / "file" / "out.json"},
+    ):
+        with pytest.raises(OutputError):
+            run(folder, segmenter=segmenter, **options)
+    assert segmenter.timings["network"] == 100.0
+    video = tmp_path / "out.mp4"
+    run(folder)
+    with pytest.raises(OutputError, match=r"out\.mp4 is named twice"):
+        run(video, output=video, results=None)
+
+
+@pytest.mark.parametrize("values", [{"zoom": 0}, {"opacity": 1.5}])
+def test_bad_styles_are_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="zoom"):
+        DrawStyle(**values)
+
+
+# ---------------------------------------------------------------- the command
+
+
+@pytest.fixture
+def checkpoint(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Any checkpoint gives the segmenter above; what it was loaded with is recorded."""
+    loaded: dict[str, Any] = {}
+
+    def load(path: str, **options: Any) -> WhiteThings:
+        if not path.endswith(".ckpt"):
+            raise CheckpointError(f"{path} is not a checkpoint")
+        loaded.update(options, path=path)
+        return WhiteThings()
+
+    monkeypatch.setattr("stmask.loading.load_segmenter", load)
+    return loaded
+
+
+def test_command_draws_writes_results_and_reports(
+    folder: Path, checkpoint: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = folder.parent / "sub" / "out.mp4"
+    overrides = ["checkpoint=best.ckpt", f"output={out}", "device=cpu", "inference.max_age=3", "draw.zoom=2", "fps=4"]
+    assert command.main([str(folder), *overrides]) == 0
+    assert checkpoint["inference"] == {"max_age": 3}
+    assert VideoReader(out).fps == 4
+    assert len(json.loads(out.with_suffix(".json").read_text())) == 2
+    printed = capsys.readouterr().out
+    for word in ("decoding", "network", "masks", "drawing", "encoding", "frames/s", str(out)):
+        assert word in printed.replace("\n", "")
+
+
+def test_command_takes_a_source_with_an_equals_sign(folder: Path, checkpoint: dict[str, Any]) -> None:
+    odd = folder.rename(folder.parent / "a=b, c")
+    assert command.main([str(odd), "checkpoint=a.ckpt", "output=null", f"results={folder.parent}/r.json"]) == 0
+    assert (folder.parent / "r.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ("{folder} output={out}", ConfigError, "checkpoint"),
+        ("{folder} checkpoint=a.ckpt", ConfigError, "output"),
+        ("checkpoint=a.ckpt output={out}", ConfigError, "no video to segment"),
+        ("{folder} {folder} checkpoint=a.ckpt output={out}", ConfigError, "one video"),
+        ("{folder} checkpoint=a.ckpt output=null results=null", ConfigError, "nothing to write"),
+        ("{folder} checkpoint=a.ckpt output={out} draw.colour=red", ConfigError, r"draw\.colour"),
+        ("{folder} checkpoint=a.ckpt output={out} +colour=red", ConfigError, "colour"),
+        ("{folder} checkpoint=a.ckpt output={out} draw.zoom=0", ConfigError, "zoom"),
+        ("{folder} checkpoint=a.ckpt output={out} draw.zoom=big", ConfigError, r"draw\.zoom"),
+        ("{folder} checkpoint=a.ckpt output={out} fps=0", ConfigError, "fps"),
+        ("{folder} checkpoint=a.ckpt output={out} --multirun", ConfigError, "--multirun"),
+        ("{folder} checkpoint=a.ckpt output=out.gif", OutputError, r"out\.gif"),
+        ("{folder}/no.mp4 checkpoint=a.ckpt output={out}", DataError, r"no\.mp4"),
+        ("{folder} checkpoint=a.txt output={out}", CheckpointError, r"a\.txt"),
+    ],
+)
+def test_command_names_what_is_wrong(
+    arguments: str, error: type[Exception], message: str, folder: Path, checkpoint: dict[str, Any]
+) -> None:
+    out = folder.parent / "out.mp4"
+    with pytest.raises(error, match=message):
+        command.main(arguments.format(folder=folder, out=out).split(" "))
+    assert [p.name for p in folder.parent.iterdir()] == ["frames"]
+
+
+def test_command_shows_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        command.main(["--help"])
+    assert stop.value.code == 0
+    assert "stmask predict VIDEO_OR_FOLDER" in capsys.readouterr().out
