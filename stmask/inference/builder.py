@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 
 from stmask.errors import ConfigError
-from stmask.inference.detector import Detector
+from stmask.inference.detector import NMS, Detector, DetectorLike
 from stmask.inference.segmenter import VideoSegmenter
 from stmask.ops.frames import FramePreprocessor
 from stmask.ops.nms import CrossClassNMS, PerClassNMS
@@ -32,6 +33,8 @@ class InferenceSettings:
         score_decay, max_age, min_mask_pixels: see `OnlineTracker` (with temporal fusion).
         occlusion_iou: see `PlainTracker` (without).
         forget_after: both trackers; None keeps tracks for ever.
+        detector_wrappers: dotted names within stmask of functions from detector to detector, applied in order; only
+            parity with released weights needs them.
     """
 
     score_threshold: float = 0.05
@@ -46,10 +49,14 @@ class InferenceSettings:
     min_mask_pixels: int = 2
     occlusion_iou: float = 0.3
     forget_after: int | None = 30
+    detector_wrappers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.nms not in _NMS_KINDS:
             raise ConfigError(f"inference.nms must be one of {', '.join(_NMS_KINDS)}, got {self.nms!r}")
+        for name in self.detector_wrappers:
+            if not name.startswith("stmask."):  # a checkpoint names them, and nobody else's code is called
+                raise ConfigError(f"inference.detector_wrappers takes functions of stmask, got {name!r}")
         if self.forget_after is not None and self.forget_after < self.max_age:
             raise ConfigError(
                 f"inference.forget_after must be null or at least inference.max_age = {self.max_age}, "
@@ -67,19 +74,17 @@ class InferenceSettings:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts, strings and numbers, as a checkpoint holds them."""
-        return asdict(self)
+        return {**asdict(self), "detector_wrappers": list(self.detector_wrappers)}
 
-    def detector(self) -> Detector:
+    def detector(self) -> DetectorLike:
         """The detector they describe."""
+        nms: NMS = CrossClassNMS(self.nms_iou, self.nms_top_k, self.max_detections)
         if self.nms == "per_class":
-            return Detector(
-                score_threshold=self.score_threshold,
-                nms=PerClassNMS(self.nms_iou, self.nms_top_k, self.max_detections, self.score_threshold),
-            )
-        return Detector(
-            score_threshold=self.score_threshold,
-            nms=CrossClassNMS(self.nms_iou, self.nms_top_k, self.max_detections),
-        )
+            nms = PerClassNMS(self.nms_iou, self.nms_top_k, self.max_detections, self.score_threshold)
+        detector: DetectorLike = Detector(score_threshold=self.score_threshold, nms=nms)
+        for name in self.detector_wrappers:
+            detector = pkgutil.resolve_name(name)(detector)
+        return detector
 
     def tracker(self, model: nn.Module) -> Tracker:
         """The tracker they describe: with temporal fusion if the model has it."""
@@ -144,6 +149,10 @@ def _checked(hint: Any, value: Any, name: str) -> Any:
     kinds = get_args(hint) or (hint,)
     if isinstance(hint, type) and is_dataclass(hint):
         return _from_mapping(hint, value, name)
+    if hint == tuple[str, ...]:
+        if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
+            raise ConfigError(f"{name} must be a list of names, got {value!r}")
+        return tuple(value)
     if float in kinds:
         kinds = (*kinds, int)
     if isinstance(value, bool) or not isinstance(value, kinds):

@@ -13,6 +13,7 @@ from stmask.ops.nms import CrossClassNMS, Kept
 from stmask.structures import DensePredictions, Detections
 
 NMS = Callable[[Tensor, Tensor, Tensor], Kept]
+DetectorLike = Callable[..., Detections]  # of DensePredictions and the index of a frame, 0 by default
 DEFAULT_NMS = CrossClassNMS()
 
 

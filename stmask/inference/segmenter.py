@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stmask.inference.detector import Detector
+from stmask.inference.detector import Detector, DetectorLike
 from stmask.ops.frames import FramePreprocessor
 from stmask.structures import DensePredictions, TrackedFrame
 from stmask.tracking import FrameMaps, OnlineTracker, PlainTracker, Tracker
@@ -38,7 +38,7 @@ class VideoSegmenter:
         self,
         model: nn.Module,
         *,
-        detector: Detector | None = None,
+        detector: DetectorLike | None = None,
         tracker: Tracker | None = None,
         preprocessor: FramePreprocessor | None = None,
         class_names: Sequence[str] = (),
@@ -57,7 +57,7 @@ class VideoSegmenter:
         """
         self.device = torch.device(next(model.parameters()).device if device is None else device)
         self.model = model.to(self.device).eval()
-        self.detector = detector or Detector()
+        self.detector: DetectorLike = detector or Detector()
         temporal = getattr(model, "temporal", None)
         self.tracker = tracker or (PlainTracker() if temporal is None else OnlineTracker(temporal))
         self.preprocessor = preprocessor or FramePreprocessor()

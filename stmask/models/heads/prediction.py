@@ -62,7 +62,7 @@ class PredictionHead(nn.Module):
         num_classes: K, without the background.
         channels: channels of the levels, the tower and the branches.
         num_prototypes: D.
-        embedding_dim: E.
+        embedding_dim: E; 0 for a head without the tracking branch, where the mask coefficients stand in for embeddings.
         kernels: output kernels (h, w), FCA: one for each aspect ratio.
         anchor_sizes: anchors (h, w) in cells where they are not the kernels' receptive fields (no FCA).
         scales: factors of the anchors' sizes.
@@ -95,12 +95,13 @@ class PredictionHead(nn.Module):
         self.box_tower = _convs(channels, 2)
         self.class_tower = _convs(channels, 2)
         self.mask_tower = _convs(channels, 2)
-        self.track_tower = _convs(channels, 2)
+        self.track_tower = _convs(channels, 2) if embedding_dim else None
         align = align or NoCalibration()
         self.box_outputs = _outputs(channels, 4, self.anchor_shapes)
         self.class_outputs = _outputs(channels, num_classes + 1, self.anchor_shapes, align=align, branch="class")
         self.mask_outputs = _outputs(channels, num_prototypes, self.anchor_shapes, align=align, branch="mask")
-        self.track_outputs = _outputs(channels, embedding_dim, self.anchor_shapes, align=align, branch="track")
+        track_shapes = self.anchor_shapes if embedding_dim else ()
+        self.track_outputs = _outputs(channels, embedding_dim, track_shapes, align=align, branch="track")
         self.centerness_outputs = _outputs(channels, 1, self.anchor_shapes) if centerness else None
 
     def forward(self, pyramid: Pyramid) -> HeadOutputs:
@@ -113,14 +114,15 @@ class PredictionHead(nn.Module):
             boxes.append(anchors_last(deltas))
             classes.append(anchors_last(_apply(self.class_outputs, self.class_tower(shared), deltas)))
             coeffs.append(anchors_last(_apply(self.mask_outputs, self.mask_tower(shared), deltas)))
-            embeddings.append(anchors_last(_apply(self.track_outputs, self.track_tower(shared), deltas)))
+            if self.track_tower is not None:
+                embeddings.append(anchors_last(_apply(self.track_outputs, self.track_tower(shared), deltas)))
             if self.centerness_outputs is not None:
                 centres.append(self.centerness_layout([conv(box_features) for conv in self.centerness_outputs]))
         return HeadOutputs(
             box_deltas=torch.cat(boxes, dim=1),
             class_logits=torch.cat(classes, dim=1),
             mask_coeffs=torch.cat(coeffs, dim=1),
-            embeddings=F.normalize(torch.cat(embeddings, dim=1), dim=-1),
+            embeddings=F.normalize(torch.cat(embeddings or coeffs, dim=1), dim=-1),
             centerness=torch.cat(centres, dim=1).squeeze(-1).tanh() if centres else None,
             towers=Pyramid(towers),
         )

@@ -1,0 +1,223 @@
+"""The authors' files as our checkpoints, and back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stmask.engine.checkpoint import build_model, is_ours, load_weights, read_file
+from stmask.errors import CheckpointError, ConfigError
+from stmask.files import atomic_open
+from stmask.inference.builder import InferenceSettings
+from stmask.inference.card import ModelCard
+from stmask.models import STMask
+from stmask.official.architecture import Architecture, recognise
+from stmask.official.datasets import class_names_for, preprocessor_for
+from stmask.official.keys import to_official, to_ours
+
+_SHOWN = 3
+# Tensors that these networks have only for training or not for instance masks, by the beginning of their names.
+_UNUSED = {
+    "semantic_seg_conv.": "semantic segmentation loss of YOLACT's training",
+    "class_existence_fc.": "class existence loss of the authors' training",
+    "maskiou_net.": "mask rescoring of YOLACT++",
+    "backbone.layer1.": "duplicate of backbone.layers in old files",
+    "backbone.layer2.": "duplicate of backbone.layers in old files",
+    "backbone.layer3.": "duplicate of backbone.layers in old files",
+    "backbone.layer4.": "duplicate of backbone.layers in old files",
+    "backbone.fc.": "ImageNet classifier",
+}
+_DETECTOR_QUIRKS_WITHOUT_FUSION = (
+    "stmask.official.quirks.class_only_per_class",
+    "stmask.official.quirks.tanh_twice",
+    "stmask.official.quirks.binary_masks",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """An authors' file, translated.
+
+    Attributes:
+        card: model, class names, input size and inference settings.
+        weights: by our names, every tensor of the network.
+        recognised: facts, one a line.
+        used: our name of each of the file's tensors that was taken.
+        dropped: why each of the others was not.
+        filled: why each tensor that the file lacks has the value that it has.
+    """
+
+    card: ModelCard
+    weights: Mapping[str, Tensor]
+    recognised: Sequence[str]
+    used: Mapping[str, str]
+    dropped: Mapping[str, str]
+    filled: Mapping[str, str]
+
+    def report(self) -> str:
+        """What was recognised, used and dropped, for a person."""
+        lines = ["recognised", *(f"  {fact}" for fact in self.recognised)]
+        lines.append(f"used {len(self.used)} tensors")
+        for title, why in (("dropped", self.dropped), ("filled", self.filled)):
+            if why:
+                lines += [f"{title} {len(why)} tensors", *(f"  {name}: {reason}" for name, reason in why.items())]
+        return "\n".join(lines)
+
+    def model(self) -> STMask:
+        """The network with these weights and this card, in evaluation mode."""
+        config = dict(self.card.model)
+        model = build_model(config, num_classes=config.pop("num_classes"))
+        load_weights(model, self.weights, source=self.card.origin)
+        model.card = self.card
+        return model.eval()
+
+
+def load(path: str | os.PathLike[str], *, class_names: Sequence[str] | None = None, quirks: bool = True) -> STMask:
+    """The network of one of the authors' files, ready to use, with its card in `.card`.
+
+    Args:
+        path: a .pth file of the STMask authors. Nothing but tensors is unpickled.
+        class_names: of labels 1..K; None takes those of the dataset with as many classes.
+        quirks: behave as the authors' code does, see QUIRKS.md; False takes the weights and the clean path.
+
+    Raises:
+        CheckpointError: the file is damaged, of another project, or does not fit; the first differences are named.
+    """
+    return read(path, class_names=class_names, quirks=quirks).model()
+
+
+def read(path: str | os.PathLike[str], *, class_names: Sequence[str] | None = None, quirks: bool = True) -> Imported:
+    """As `load`, but gives the translation itself."""
+    content, source = read_file(path), os.fspath(path)
+    if is_ours(content):
+        raise CheckpointError(f"{source} is a checkpoint of stmask already")
+    return translate(tensors_of(content, source=source), source=source, class_names=class_names, quirks=quirks)
+
+
+def tensors_of(content: Mapping[str, Any], *, source: str) -> dict[str, Tensor]:
+    """The tensors of an authors' file by their names, without the prefix of data-parallel training.
+
+    Raises:
+        CheckpointError: it holds something else than tensors.
+    """
+    if isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
+    for name, value in content.items():
+        if not isinstance(value, Tensor):
+            raise CheckpointError(
+                f"{source} is not a file of weights: {name} is a {type(value).__name__}, not a tensor"
+            )
+    return {str(name).removeprefix("module."): value for name, value in content.items()}
+
+
+def translate(
+    tensors: Mapping[str, Tensor], *, source: str, class_names: Sequence[str] | None = None, quirks: bool = True
+) -> Imported:
+    """Recognises the network of the authors' tensors and renames them.
+
+    Raises:
+        CheckpointError: they are no STMask network, or do not fit the recognised one; the first differences are named.
+    """
+    kept = {name: value for name, value in tensors.items() if _why_unused(name) is None}
+    shapes = {name: tuple(value.shape) for name, value in kept.items()}
+    architecture = recognise(shapes, source=source)
+    card = _card(architecture, source=source, class_names=class_names, quirks=quirks)
+    expected = {str(to_official(name)): tuple(v.shape) for name, v in _skeleton(card.model).state_dict().items()}
+    missing_counts = [name for name in expected if name not in shapes and name.endswith("num_batches_tracked")]
+    _refuse_differences({**shapes, **dict.fromkeys(missing_counts, ())}, expected, source)
+    used = {name: ours for name in kept if (ours := to_ours(name)) is not None}
+    filled = {str(to_ours(name)): "a counter that old files lack: 0" for name in missing_counts}
+    return Imported(
+        card=card,
+        weights={ours: kept[name] for name, ours in used.items()} | {name: torch.tensor(0) for name in filled},
+        recognised=architecture.describe(),
+        used=used,
+        dropped={name: why for name in tensors if (why := _why_unused(name)) is not None},
+        filled=filled,
+    )
+
+
+def export(model: STMask, path: str | os.PathLike[str]) -> int:
+    """Writes a network's tensors under the authors' names; returns how many.
+
+    Raises:
+        CheckpointError: a network that their format can't tell (several anchor scales, anchors that are not the
+            kernels, temporal fusion elsewhere): read back, it would be another one.
+    """
+    tensors = to_official_state(model)
+    shapes = {name: tuple(value.shape) for name, value in tensors.items()}
+    twin = _skeleton(recognise(shapes, source="the exported network").model_config(quirks=False))
+    if twin.head.anchor_shapes != model.head.anchor_shapes:
+        raise CheckpointError(
+            "the authors' format has no anchors besides the kernels' own; this network's head has others"
+        )
+    if twin.temporal is not None and model.temporal is not None and twin.temporal.level != model.temporal.level:
+        raise CheckpointError(
+            f"the authors' format can't tell that this network fuses on {model.temporal.level}: "
+            f"{twin.temporal.size} x {twin.temporal.size} is read as {twin.temporal.level}"
+        )
+    with atomic_open(path, "wb") as handle:
+        torch.save(tensors, handle)
+    return len(tensors)
+
+
+def to_official_state(model: STMask) -> dict[str, Tensor]:
+    """The network's tensors by the authors' names, on the CPU."""
+    tensors = {}
+    for name, value in model.state_dict().items():
+        official = to_official(name)
+        if official is None:
+            raise CheckpointError(f"the authors' format has no place for the tensor {name}")
+        tensors[official] = value.detach().cpu()
+    return tensors
+
+
+def _card(architecture: Architecture, *, source: str, class_names: Sequence[str] | None, quirks: bool) -> ModelCard:
+    names = tuple(class_names) if class_names is not None else class_names_for(architecture.num_classes, source)
+    if len(names) != architecture.num_classes:
+        raise ConfigError(f"{source} has {architecture.num_classes} classes, {len(names)} names were given")
+    settings = InferenceSettings()
+    if quirks:
+        wrappers = () if architecture.window is not None else _DETECTOR_QUIRKS_WITHOUT_FUSION
+        settings = replace(settings, max_detections=settings.nms_top_k, forget_after=None, detector_wrappers=wrappers)
+    return ModelCard(
+        model=architecture.model_config(quirks=quirks),
+        class_names=names,
+        preprocessor=preprocessor_for(architecture.num_classes),
+        inference=settings.to_dict(),
+        origin=f"{source}, the STMask authors' weights",
+    )
+
+
+def _skeleton(config: Mapping[str, Any]) -> STMask:
+    """A network without storage, for its names and shapes."""
+    plain = dict(config)
+    with torch.device("meta"):
+        return build_model(plain, num_classes=plain.pop("num_classes"))
+
+
+def _why_unused(name: str) -> str | None:
+    extra = name.startswith("fpn.downsample_layers.") and name.split(".")[2] not in ("0", "1")
+    if extra:
+        return "levels above P7 in old files"
+    return next((why for start, why in _UNUSED.items() if name.startswith(start)), None)
+
+
+def _refuse_differences(
+    shapes: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]], source: str
+) -> None:
+    problems = [f"missing {name}" for name in expected if name not in shapes]
+    problems += [f"unexpected {name}" for name in shapes if name not in expected]
+    problems += [
+        f"{name} is {shapes[name]}, expected {shape}"
+        for name, shape in expected.items()
+        if name in shapes and shapes[name] != shape
+    ]
+    if problems:
+        more = f" and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        raise CheckpointError(f"{source} does not fit the network it looks like: {'; '.join(problems[:_SHOWN])}{more}")
