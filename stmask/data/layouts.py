@@ -27,12 +27,26 @@ def find_annotations(root: Path, split: str) -> Path:
     """
     if not root.is_dir():
         raise DataError(f"no dataset folder {root}: give its path by data.root=... or the variable STMASK_DATA")
-    tried = [p.format(split=word) for word in _SYNONYMS.get(split, (split,)) for p in ANNOTATION_PATTERNS]
-    for name in tried:
-        if (root / name).is_file():
-            return root / name
+    found = _find(root, split)
+    if found is not None:
+        return found
+    tried = ", ".join(pattern.format(split=split) for pattern in ANNOTATION_PATTERNS)
     hint = "; `stmask data split` divides a labelled split in two" if split.endswith("-sub") else ""
-    raise DataError(f"no annotations of split {split!r} in {root}: looked for {', '.join(tried)}{hint}")
+    raise DataError(f"no annotations of split {split!r} in {root}: looked for {tried}{hint}")
+
+
+def known_splits(root: Path) -> list[str]:
+    """The splits of usual names whose annotations are in `root`."""
+    names = ("train", "valid", "test", "train-sub", "valid-sub")
+    return [split for split in names if root.is_dir() and _find(root, split) is not None]
+
+
+def _find(root: Path, split: str) -> Path | None:
+    for word in _SYNONYMS.get(split, (split,)):
+        for pattern in ANNOTATION_PATTERNS:
+            if (root / pattern.format(split=word)).is_file():
+                return root / pattern.format(split=word)
+    return None
 
 
 def find_frames(root: Path, split: str, first_frames: list[str]) -> Path:

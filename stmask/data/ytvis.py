@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stmask.data.images import read_image
-from stmask.data.index import Ints
+from stmask.data.index import Categories, Index, Ints
 from stmask.data.layouts import find_annotations, find_frames
 from stmask.data.reader import read_index
 from stmask.data.segmentation import Encoding, decode
@@ -51,7 +51,7 @@ class FrameInstances:
 
 
 class VideoDataset:
-    """The index of one annotation file and the folder of its frames.
+    """The index of one annotation file (or `contents` read from it before) and the folder of its frames.
 
     Categories may have any ids; labels are 1..K in the order of the file. A file without annotations (the key is
     missing or null) is unlabelled and can be predicted on, but neither trained on nor evaluated with.
@@ -60,10 +60,16 @@ class VideoDataset:
         DataError: the file is not a valid YouTube-VIS file; the message names the annotation and the key.
     """
 
-    def __init__(self, annotations: str | os.PathLike[str], frames: str | os.PathLike[str]) -> None:
+    def __init__(
+        self,
+        annotations: str | os.PathLike[str],
+        frames: str | os.PathLike[str],
+        *,
+        contents: tuple[Categories, Index] | None = None,
+    ) -> None:
         self.annotations_path = Path(annotations)
         self.frames_path = Path(frames)
-        self._categories, self.index = read_index(self.annotations_path)
+        self._categories, self.index = contents or read_index(self.annotations_path)
 
     @classmethod
     def from_root(
@@ -84,10 +90,11 @@ class VideoDataset:
         base = Path(root) if root is not None else Path()
         dataset = cls(annotations if annotations is not None else find_annotations(base, split), frames or base)
         if frames is None:
-            dataset.frames_path = find_frames(base, split, dataset._some_file_names())
+            dataset.frames_path = find_frames(base, split, dataset.some_file_names())
         return dataset
 
-    def _some_file_names(self) -> list[str]:
+    def some_file_names(self) -> list[str]:
+        """The names of the first frames of a few videos, by which their folder can be found."""
         return [self._file_name(int(f)) for f in self.index.frame_starts[:-1][:_PROBED_VIDEOS]]
 
     @property
