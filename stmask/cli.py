@@ -33,8 +33,8 @@ examples:
   stmask data synthesize data/synthetic --videos 200 --seed 0
   stmask train experiment=demo
   stmask train data.root=/data/ytvis model/head/align=ada trainer=gpu logger=wandb
-  stmask evaluate checkpoint=runs/demo/best.ckpt
-  stmask predict clip.mp4 checkpoint=runs/demo/best.ckpt output=out.mp4
+  stmask evaluate checkpoint=best.ckpt
+  stmask predict clip.mp4 checkpoint=best.ckpt output=out.mp4
 
   stmask COMMAND --help             the command's own options
   eval "$(stmask -sc install=bash)" completes commands, groups and keys (also zsh and fish)

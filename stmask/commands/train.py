@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -22,4 +24,9 @@ def _train(cfg: DictConfig) -> float | None:
     """Returns the monitored metric, which is what a sweeper optimises."""
     from stmask.engine.train import train
 
-    return train(cfg).get(cfg.monitor)
+    figures = train(cfg)
+    best = figures.get(cfg.monitor)
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # one process speaks for all
+        result = "" if best is None else f", best {cfg.monitor} {best:.4f}"
+        logging.getLogger(__name__).info("trained in %.0f s%s: %s", figures["train_seconds"], result, cfg.output_dir)
+    return best
