@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import torch
+
+from stmask.ops.rois import boxes_on_map, crop_regions
+
+
+def test_boxes_are_ordered_and_clamped_to_the_map() -> None:
+    boxes = torch.tensor([[-0.5, 0.25, 0.5, 1.5], [0.75, 0.9, 0.25, 0.1]])
+    expected = torch.tensor([[0.0, 2.0, 8.0, 8.0], [4.0, 0.8, 12.0, 7.2]])
+    torch.testing.assert_close(boxes_on_map(boxes, 8, 16), expected)
+
+
+def test_regions_of_several_images() -> None:
+    features = torch.arange(2, dtype=torch.float32).view(2, 1, 1, 1).expand(2, 3, 8, 8)
+    regions = crop_regions(features, [torch.zeros(0, 4), torch.tensor([[0.0, 0.0, 1.0, 1.0]])], size=7)
+    assert regions.shape == (1, 3, 7, 7)
+    assert regions.unique().tolist() == [1.0]
+
+
+def test_no_boxes() -> None:
+    assert crop_regions(torch.rand(1, 3, 8, 8), [torch.zeros(0, 4)], size=7).shape == (0, 3, 7, 7)
