@@ -1,0 +1,38 @@
+"""Video AP: the metric of YouTube-VIS and OVIS, exact and fast, on files or on the fly."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from stmask.evaluation.ground_truth import Category, GroundTruth, TruthTrack, Video
+from stmask.evaluation.results import Predictions, check_results, read_results, to_results, write_results
+from stmask.evaluation.video_ap import FIGURES, ClassReport, VideoAPReport, evaluate
+
+if TYPE_CHECKING:
+    from stmask.evaluation.metric import VideoMeanAveragePrecision
+
+__all__ = [
+    "FIGURES",
+    "Category",
+    "ClassReport",
+    "GroundTruth",
+    "Predictions",
+    "TruthTrack",
+    "Video",
+    "VideoAPReport",
+    "VideoMeanAveragePrecision",
+    "check_results",
+    "evaluate",
+    "read_results",
+    "to_results",
+    "write_results",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports torchmetrics only for those who want the metric object: scoring files takes neither it nor torch."""
+    if name == "VideoMeanAveragePrecision":
+        from stmask.evaluation.metric import VideoMeanAveragePrecision
+
+        return VideoMeanAveragePrecision
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,83 @@
+"""Which predicted tracks are compared with which annotated ones, in which order, and how much they overlap."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from stmask.evaluation.curves import MAX_DETECTIONS
+from stmask.evaluation.ground_truth import GroundTruth, TruthTrack
+from stmask.evaluation.matching import Group
+from stmask.evaluation.overlap import TrackAreas, intersections, track_areas, track_ious
+from stmask.evaluation.results import Predictions
+
+
+@dataclass(frozen=True, slots=True)
+class Overlaps:
+    """The predictions that take part, ranked, with their areas and their IoUs with the annotations.
+
+    Attributes:
+        predictions: N tracks, at most 100 per video and category, sorted by category, score (best first), video id and
+            place in the file. All indices of predictions from here on mean this order.
+        entries: (N,) where each stands in the file.
+        rank: (N,) place of each among the predictions of its video and category, from 0.
+        areas: of the predictions.
+        groups: the videos and categories that have both predictions and annotations.
+    """
+
+    predictions: Predictions
+    entries: npt.NDArray[np.int64]
+    rank: npt.NDArray[np.int64]
+    areas: TrackAreas
+    groups: list[Group]
+
+
+def measure(ground_truth: GroundTruth, predictions: Predictions) -> Overlaps:
+    """Areas of all predictions, and IoUs of those that share their video and category with an annotation."""
+    tracks = ground_truth.labelled_tracks
+    entries, rank = _ranking(predictions)
+    ranked = predictions.take(entries)
+    areas = track_areas(ranked.segmentations)
+    truths = _by_group((track.video_id, track.category_id) for track in tracks)
+    rows = _by_group(zip(ranked.video_ids.tolist(), ranked.category_ids.tolist(), strict=True))
+    groups = [
+        Group(np.array(rows[key]), np.array(truths[key]), group_ious(ranked, areas, tracks, rows[key], truths[key]))
+        for key in rows
+        if key in truths
+    ]
+    return Overlaps(ranked, entries, rank, areas, groups)
+
+
+def _ranking(predictions: Predictions) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Entries that take part, in the order of `Overlaps`, and their rank within video and category."""
+    videos, categories, scores = predictions.video_ids, predictions.category_ids, predictions.scores
+    order = np.lexsort((-scores, categories, videos))  # stable, so ties keep the order of the file
+    rank = np.arange(len(order))
+    begins = np.diff(videos[order], prepend=-1).astype(bool) | np.diff(categories[order], prepend=-1).astype(bool)
+    rank -= np.maximum.accumulate(np.where(begins, rank, 0))
+    order, rank = order[rank < MAX_DETECTIONS[-1]], rank[rank < MAX_DETECTIONS[-1]]
+    final = np.lexsort((order, videos[order], -scores[order], categories[order]))
+    return order[final], rank[final]
+
+
+def _by_group(keys: Iterable[tuple[int, int]]) -> dict[tuple[int, int], list[int]]:
+    """Positions by video and category, in their order."""
+    positions: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
+    for position, key in enumerate(keys):
+        positions[key].append(position)
+    return positions
+
+
+def group_ious(
+    predictions: Predictions, areas: TrackAreas, tracks: Sequence[TruthTrack], rows: list[int], columns: list[int]
+) -> npt.NDArray[np.float64]:
+    """IoUs (D, G) of some predictions with some annotations of the same video."""
+    ours = [predictions.segmentations[row] for row in rows]
+    theirs = [tracks[column].segmentations for column in columns]
+    per_frame = [areas[row] for row in rows]
+    shared = intersections(ours, theirs, per_frame).sum(axis=0)
+    return track_ious(shared, np.array([area.sum() for area in per_frame]), track_areas(theirs).totals())

@@ -1,0 +1,184 @@
+"""results.json: what a model says about the videos of a dataset, one entry per track."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Real
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from stmask.errors import DataError
+from stmask.evaluation.ground_truth import GroundTruth, Video
+from stmask.files import read_json, write_json
+
+if TYPE_CHECKING:  # the records import torch, which scoring files does not need
+    from stmask.structures import RLE, VideoResult
+
+_KEYS = ("video_id", "category_id", "score", "segmentations")
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """Checked results in columns: N tracks in file order.
+
+    Attributes:
+        video_ids, category_ids: (N,) int64.
+        scores: (N,) float64, finite.
+        segmentations: for each track one RLE at the video's size, or None, per frame of its video.
+    """
+
+    video_ids: npt.NDArray[np.int64]
+    category_ids: npt.NDArray[np.int64]
+    scores: npt.NDArray[np.float64]
+    segmentations: list[Sequence[RLE | None]]
+
+    def __len__(self) -> int:
+        return len(self.segmentations)
+
+    def take(self, indices: npt.NDArray[np.int64]) -> Predictions:
+        """Some of the tracks, in the order of `indices`."""
+        return Predictions(
+            self.video_ids[indices],
+            self.category_ids[indices],
+            self.scores[indices],
+            [self.segmentations[i] for i in indices.tolist()],
+        )
+
+
+def to_results(video_results: Iterable[VideoResult], category_ids: Sequence[int]) -> list[dict[str, Any]]:
+    """The entries of a results.json: label k becomes `category_ids[k - 1]`, the dataset's id of the k-th class.
+
+    Raises:
+        DataError: a label is not in 1..K.
+    """
+    entries = []
+    for result in video_results:
+        for track in result.tracks:
+            if not 1 <= track.label <= len(category_ids):
+                raise DataError(
+                    f"track {track.track_id} of video {result.video_id} has label {track.label}, "
+                    f"the dataset has the classes 1..{len(category_ids)}: was the model trained on another dataset?"
+                )
+            entries.append(
+                {
+                    "video_id": result.video_id,
+                    "category_id": int(category_ids[track.label - 1]),
+                    "score": float(track.score),
+                    "segmentations": list(track.segmentations),
+                }
+            )
+    return entries
+
+
+def write_results(
+    path: str | os.PathLike[str], video_results: Iterable[VideoResult], category_ids: Sequence[int]
+) -> None:
+    """Writes a results.json, whole or not at all."""
+    write_json(path, to_results(video_results, category_ids))
+
+
+def read_results(path: str | os.PathLike[str], ground_truth: GroundTruth | None = None) -> list[dict[str, Any]]:
+    """Reads a results.json; with `ground_truth` every entry is checked against its videos and categories.
+
+    Raises:
+        DataError: names the file and the index of the first entry that is wrong.
+    """
+    entries: list[dict[str, Any]] = _entry_list(read_json(path), os.fspath(path))
+    if ground_truth is not None:
+        check_results(entries, ground_truth, source=os.fspath(path))
+    return entries
+
+
+def check_results(entries: Any, ground_truth: GroundTruth, *, source: str = "results") -> Predictions:
+    """Checks the entries of a results.json against the dataset and returns them in columns.
+
+    Raises:
+        DataError: names `source` and the index of the first entry that is wrong.
+    """
+    videos = ground_truth.videos
+    categories = set(ground_truth.category_ids)
+    for index, entry in enumerate(_entry_list(entries, source)):
+        if not _is_good(entry, videos, categories):
+            raise DataError(f"{source}: entry {index}: {_complaint(entry, videos, categories)}")
+    return Predictions(
+        video_ids=np.array([entry["video_id"] for entry in entries], dtype=np.int64),
+        category_ids=np.array([entry["category_id"] for entry in entries], dtype=np.int64),
+        scores=np.array([entry["score"] for entry in entries], dtype=np.float64),
+        segmentations=[entry["segmentations"] for entry in entries],
+    )
+
+
+def _entry_list(entries: Any, source: str) -> Any:
+    if not isinstance(entries, list):
+        raise DataError(f"{source}: results must be a list of tracks, got {type(entries).__name__}")
+    return entries
+
+
+def _is_good(entry: Any, videos: Mapping[int, Video], categories: set[int]) -> bool:
+    """Whether an entry is sound. Built of list operations: it runs over every mask of a file, `_complaint` over one."""
+    try:
+        video = videos[entry["video_id"]]
+        segmentations = entry["segmentations"]
+        masks = [mask for mask in segmentations if mask is not None]
+        return (
+            entry["category_id"] in categories
+            and isinstance(entry["score"], Real)
+            and math.isfinite(entry["score"])
+            and len(segmentations) == video.length
+            and [mask["size"] for mask in masks].count([video.height, video.width]) == len(masks)
+            and {type(mask["counts"]) for mask in masks} <= {str}
+            and "" not in [mask["counts"] for mask in masks]
+        )
+    except (KeyError, TypeError, ValueError):
+        return False
+
+
+def _complaint(entry: Any, videos: Mapping[int, Video], categories: set[int]) -> str:
+    """What is wrong with an entry that is not good, and where it can be said, the way out."""
+    if not isinstance(entry, Mapping):
+        return f"expected an object, got {type(entry).__name__}"
+    if missing := [key for key in _KEYS if key not in entry]:
+        return f"has no {missing[0]}"
+    video_id, category_id, score, segmentations = (entry[key] for key in _KEYS)
+    if not _is_key(video_id, videos):
+        return f"video_id {video_id!r} is not a video of the ground truth"
+    if not _is_key(category_id, categories):
+        return f"category_id {category_id!r} is not a category of the ground truth (use the dataset's own ids)"
+    if not isinstance(score, Real) or not math.isfinite(score):
+        return f"score must be a finite number, got {score!r}"
+    if not isinstance(segmentations, (list, tuple)):
+        return f"segmentations must be a list, got {type(segmentations).__name__}"
+    video = videos[video_id]
+    if len(segmentations) != video.length:
+        return f"has {len(segmentations)} segmentations, video {video_id} has {video.length} frames (null where absent)"
+    return next(filter(None, (_mask_complaint(m, t, video) for t, m in enumerate(segmentations))), "cannot be read")
+
+
+def _is_key(value: Any, known: Container[int]) -> bool:
+    try:
+        return value in known
+    except TypeError:  # a list or another value that cannot be a key
+        return False
+
+
+def _mask_complaint(mask: Any, frame: int, video: Video) -> str | None:
+    where = f"segmentations[{frame}]"
+    if mask is None:
+        return None
+    if not isinstance(mask, Mapping) or "size" not in mask or "counts" not in mask:
+        return f"{where} must be null or an RLE with size and counts"
+    if not isinstance(mask["size"], list) or mask["size"] != [video.height, video.width]:
+        return (
+            f"{where} has size {mask['size']!r}, video {video.id} has "
+            f"{[video.height, video.width]} (a list of height, width)"
+        )
+    if isinstance(mask["counts"], bytes):
+        return f"{where}: counts are bytes, a str belongs there: counts.decode('ascii')"
+    if not isinstance(mask["counts"], str) or not mask["counts"]:
+        return f"{where}: counts must be the str of a compressed RLE, got {type(mask['counts']).__name__}"
+    return None
