@@ -49,6 +49,15 @@ def _find(root: Path, split: str) -> Path | None:
     return None
 
 
+def same_layout(root: Path, split: str, annotations: Path, name: str) -> Path:
+    """Where the annotations of a split called `name` belong beside those of `split`, in the same layout."""
+    for word in _SYNONYMS.get(split, (split,)):
+        for pattern in ANNOTATION_PATTERNS:
+            if root / pattern.format(split=word) == annotations:
+                return root / pattern.format(split=name)
+    return annotations.with_name(f"{name}.json")
+
+
 def find_frames(root: Path, split: str, first_frames: list[str]) -> Path:
     """The folder below `root` to which the file names in the annotations are relative.
 

@@ -136,6 +136,10 @@ class VideoDataset:
         """The file's own id of the video at a position."""
         return int(self.index.video_ids[index])
 
+    def length(self, index: int) -> int:
+        """The number of frames of the video at a position."""
+        return int(self.index.frame_starts[index + 1] - self.index.frame_starts[index])
+
     def locate(self, frame: int) -> tuple[int, int]:
         """(video, position in it) of a frame that is counted over the whole dataset."""
         video = int(np.searchsorted(self.index.frame_starts, frame, side="right")) - 1

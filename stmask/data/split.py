@@ -1,0 +1,86 @@
+"""Dividing a labelled split in two by video, for the sets whose validation annotations are not public."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from stmask.data.layouts import same_layout
+from stmask.data.reader import read_index
+from stmask.errors import ConfigError, DataError
+from stmask.files import read_json, write_json
+
+Document = dict[str, Any]
+
+
+def split_document(document: Document, ratio: tuple[int, int], *, seed: int | None = None) -> tuple[Document, Document]:
+    """Two annotation documents, the videos shared out by `ratio`; everything else is in both.
+
+    Args:
+        ratio: (9, 1) puts nine tenths into the first, rounded to whole videos; if it adds up to the number of videos,
+            these are the numbers.
+        seed: None takes the first videos of the file (as the authors do), a number shuffles them. Both parts keep the
+            file's order.
+
+    Raises:
+        DataError: one of the parts would be empty.
+    """
+    videos = document["videos"]
+    order = list(range(len(videos)))
+    if seed is not None:
+        random.Random(seed).shuffle(order)
+    count = round(len(videos) * ratio[0] / sum(ratio))
+    if not 0 < count < len(videos):
+        raise DataError(f"{len(videos)} videos cannot be divided {ratio[0]}:{ratio[1]}, one part would be empty")
+    first = {videos[i]["id"] for i in order[:count]}
+    return _select(document, first, inside=True), _select(document, first, inside=False)
+
+
+def _select(document: Document, chosen: set[int], *, inside: bool) -> Document:
+    videos = [video for video in document["videos"] if (video["id"] in chosen) is inside]
+    annotations = [entry for entry in document["annotations"] if (entry["video_id"] in chosen) is inside]
+    return document | {"videos": videos, "annotations": annotations}
+
+
+def split_file(
+    root: Path,
+    split: str,
+    annotations: Path,
+    *,
+    names: tuple[str, str],
+    ratio: tuple[int, int],
+    seed: int | None = None,
+) -> tuple[Path, Path]:
+    """Divides an annotation file and writes the parts beside it, named as its layout wants them.
+
+    Returns:
+        The two files. Frames stay where they are: a split without a folder of its own uses those of the others.
+
+    Raises:
+        DataError: the file is not valid or unlabelled. ConfigError: a part would overwrite a file that is there.
+    """
+    paths = (same_layout(root, split, annotations, names[0]), same_layout(root, split, annotations, names[1]))
+    for path in paths:
+        if path.exists():
+            raise ConfigError(f"{path} is there already; choose other --names or remove it")
+    read_index(annotations)
+    document = read_json(annotations)
+    if document.get("annotations") is None:
+        raise DataError(f"{annotations} is unlabelled, there is nothing to split")
+    for path, part in zip(paths, split_document(document, ratio, seed=seed), strict=True):
+        write_json(path, part)
+    return paths
+
+
+def parse_ratio(text: str) -> tuple[int, int]:
+    """(9, 1) from "9:1".
+
+    Raises:
+        ConfigError: it is not two positive whole numbers.
+    """
+    parts: Sequence[str] = text.split(":")
+    if len(parts) != 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise ConfigError(f"a ratio is two numbers such as 9:1, got {text!r}")
+    return int(parts[0]), int(parts[1])

@@ -1,0 +1,68 @@
+import json
+
+import pytest
+from data.makers import contents, write_dataset, write_frames
+
+from stmask.commands.data_split import main
+from stmask.data import VideoDataset
+from stmask.data.split import split_document
+from stmask.errors import ConfigError, DataError
+
+
+def ids(part):
+    return [video["id"] for video in part["videos"]]
+
+
+@pytest.mark.parametrize(("ratio", "count"), [((9, 1), 18), ((85, 15), 17), ((3, 17), 3), ((1, 1), 10)])
+def test_the_first_videos_by_default(ratio, count):
+    document = contents(videos=20)
+    first, second = split_document(document, ratio)
+    assert ids(first) == list(range(1, count + 1))
+    assert ids(second) == list(range(count + 1, 21))
+    assert [a["video_id"] for a in first["annotations"]] == [v for v in range(1, count + 1) for _ in range(2)]
+    assert first["annotations"] + second["annotations"] == document["annotations"]
+    assert first["categories"] == second["categories"] == document["categories"]
+
+
+def test_a_seed_shuffles_by_video_and_always_the_same():
+    document = contents(videos=20)
+    first, second = split_document(document, (3, 1), seed=5)
+    assert sorted(ids(first) + ids(second)) == list(range(1, 21))
+    assert ids(first) == sorted(ids(first)) != list(range(1, 16))
+    assert split_document(document, (3, 1), seed=5) == (first, second)
+    assert split_document(document, (3, 1), seed=6) != (first, second)
+
+
+def test_a_part_must_not_be_empty():
+    with pytest.raises(DataError, match="3 videos cannot be divided 99:1"):
+        split_document(contents(videos=3), (99, 1))
+
+
+@pytest.mark.parametrize(
+    ("annotations", "frames", "written"),
+    [
+        ("train.json", "train/JPEGImages", ("train-sub.json", "valid-sub.json")),
+        ("train/instances.json", "train/JPEGImages", ("train-sub/instances.json", "valid-sub/instances.json")),
+        ("annotations_train.json", "train", ("annotations_train-sub.json", "annotations_valid-sub.json")),
+    ],
+)
+def test_the_parts_are_splits_of_the_same_layout(tmp_path, capsys, annotations, frames, written):
+    document = contents(videos=4)
+    (tmp_path / annotations).parent.mkdir(exist_ok=True)
+    (tmp_path / annotations).write_text(json.dumps(document))
+    write_frames(tmp_path / frames, document)
+    assert main([str(tmp_path), "--ratio", "3:1"]) == 0
+    assert capsys.readouterr().out.split() == [str(tmp_path / name) for name in written]
+    parts = [VideoDataset.from_root(tmp_path, name) for name in ("train-sub", "valid-sub")]
+    assert [len(part) for part in parts] == [3, 1]
+    parts[1].read_frame(0, 0)
+    with pytest.raises(ConfigError, match="there already"):
+        main([str(tmp_path), "--ratio", "3:1"])
+
+
+def test_what_cannot_be_divided(tmp_path):
+    write_dataset(tmp_path, contents() | {"annotations": None})
+    with pytest.raises(DataError, match="unlabelled"):
+        main([str(tmp_path)])
+    with pytest.raises(ConfigError, match="9:1"):
+        main([str(tmp_path), "--ratio", "0.9"])
