@@ -6,12 +6,13 @@ signature; the few plain keys at the top are checked against the schemas below.
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -169,7 +170,7 @@ def run_hydra_app(config_name: str, task: Callable[[DictConfig], Any] | None, ar
     job.__module__ = f"stmask.commands.{config_name}"  # Hydra names the job after it
     app = hydra.main(config_path=str(conf_dir()), config_name=config_name, version_base=_VERSION_BASE)(job)
     try:
-        with _hydra_process(["stmask", *argv]):
+        with _hydra_process(["stmask", *_overrides_first(argv, config_name)]):
             app()
     except (HydraException, OmegaConfBaseException) as error:
         raise explain(error, config_name, argv) or error from error
@@ -178,6 +179,25 @@ def run_hydra_app(config_name: str, task: Callable[[DictConfig], Any] | None, ar
     if failures:
         raise failures[0]
     return 0
+
+
+def _overrides_first(argv: Sequence[str], config_name: str) -> list[str]:
+    """Hydra's parser wants overrides in one piece; people write `experiment=demo -m seed=0,1`."""
+    from hydra._internal.utils import get_args_parser
+
+    complaint = io.StringIO()
+    try:
+        with redirect_stderr(complaint):
+            overrides: list[str] = get_args_parser().parse_intermixed_args(list(argv)).overrides
+    except SystemExit as exit_:
+        if not exit_.code:
+            raise
+        reason = complaint.getvalue().rpartition("error: ")[2].strip()
+        raise ConfigError(f"{reason}; `stmask {config_name} --hydra-help` lists the flags") from None
+    flags = list(argv)
+    for override in overrides:
+        flags.remove(override)
+    return [*overrides, *flags]
 
 
 @contextmanager
@@ -196,7 +216,7 @@ def _hydra_process(argv: list[str]) -> Iterator[None]:
 
 
 def _discard_empty_run(folder: Path, *, log: str) -> None:
-    if folder.is_dir() and {entry.name for entry in folder.iterdir()} <= {".hydra", log}:
+    if folder.is_dir() and {entry.name for entry in folder.iterdir()} <= {".hydra", log, "config.yaml"}:
         shutil.rmtree(folder, ignore_errors=True)
 
 

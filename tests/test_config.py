@@ -223,6 +223,19 @@ def test_the_task_gets_a_checked_configuration_and_its_folder(conf: Path) -> Non
     assert not GlobalHydra.instance().is_initialized()
 
 
+def test_flags_stand_anywhere_between_overrides(conf: Path) -> None:
+    seen: list[DictConfig] = []
+    run_hydra_app(
+        "train", partial(record, seen), ["name=b", "-m", "seed=0,2", "--config-dir", str(conf), "output_root=x"]
+    )
+    assert [(cfg.name, cfg.seed, cfg.output_root) for cfg in seen] == [("b", 0, "x"), ("b", 2, "x")]
+
+
+def test_an_unknown_flag_is_one_line(conf: Path) -> None:
+    with pytest.raises(ConfigError, match="unrecognized arguments: --sed; `stmask train --hydra-help` lists the flags"):
+        run_hydra_app("train", None, ["--sed", "3=4"])
+
+
 def test_multirun_goes_on_after_a_failure_and_reports_it(conf: Path) -> None:
     seen: list[DictConfig] = []
     with pytest.raises(DataError, match="no such file: train.json"):
