@@ -13,6 +13,7 @@ import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
 from stmask.errors import DataError
+from stmask.evaluation.overlap import BrokenTrackError, TrackAreas, track_areas
 from stmask.files import read_json
 
 if TYPE_CHECKING:  # the records import torch, which scoring files does not need
@@ -36,6 +37,11 @@ class Video:
     height: int
     length: int
 
+    @property
+    def pixels(self) -> int:
+        """Pixels of one frame."""
+        return self.height * self.width
+
 
 @dataclass(frozen=True, slots=True)
 class TruthTrack:
@@ -43,7 +49,8 @@ class TruthTrack:
 
     Attributes:
         segmentations: one compressed RLE at the video's size, or None, for each frame.
-        area: mean area in pixels over the frames where the object is present; it decides between small, medium, large.
+        area: mean of the file's own areas in pixels over the frames where the object is present, None if the file has
+            none. It decides between small, medium and large, as in the official evaluator, also where the masks differ.
         occlusion: one of "no_occlusion", "slight_occlusion", "severe_occlusion" or None for each frame, where the
             dataset has it (OVIS).
     """
@@ -53,7 +60,7 @@ class TruthTrack:
     category_id: int
     is_crowd: bool
     segmentations: tuple[RLE | None, ...]
-    area: float
+    area: float | None
     occlusion: tuple[str | None, ...] | None = None
 
 
@@ -90,7 +97,15 @@ class GroundTruth:
             return cls(videos, categories, None, source)
         known = {category.id for category in categories}
         tracks = tuple(_track(e, where, videos, known) for e, where in _entries(content, "annotations", source))
-        return cls(videos, categories, tracks, source)
+        truth = cls(videos, categories, tracks, source)
+        try:
+            truth.mask_areas  # noqa: B018  (decodes every mask)
+        except BrokenTrackError as error:
+            raise DataError(
+                f"{source}: annotations[{error.track}].segmentations[{error.frame}]: "
+                "counts are not the run lengths of a mask of the video's size"
+            ) from error
+        return truth
 
     @property
     def labelled_tracks(self) -> tuple[TruthTrack, ...]:
@@ -119,8 +134,15 @@ class GroundTruth:
 
     @cached_property
     def areas(self) -> npt.NDArray[np.float64]:
-        """(annotations,) the mean area of each."""
-        return np.array([track.area for track in self.labelled_tracks], dtype=np.float64)
+        """(annotations,) the mean area of each over the frames where it is present, from the file where it has them."""
+        stated = np.array([track.area for track in self.labelled_tracks], dtype=np.float64)  # None becomes NaN
+        return np.where(np.isnan(stated), self.mask_areas.means(), stated)
+
+    @cached_property
+    def mask_areas(self) -> TrackAreas:
+        """The areas of every mask; the file's own may differ."""
+        tracks = self.labelled_tracks
+        return track_areas([t.segmentations for t in tracks], [self.videos[t.video_id].pixels for t in tracks])
 
     def only(self, video_ids: Sequence[int]) -> GroundTruth:
         """The part of this ground truth that belongs to `video_ids`."""
@@ -184,7 +206,7 @@ def _track(entry: Mapping[str, Any], where: str, videos: Mapping[int, Video], kn
         category_id=category_id,
         is_crowd=bool(entry.get("iscrowd", 0)),
         segmentations=segmentations,
-        area=_mean_area(entry, where, video, segmentations),
+        area=_mean_area(entry, where, video),
         occlusion=None if occlusion is None else tuple(occlusion),
     )
 
@@ -198,12 +220,10 @@ def _per_frame(entry: Mapping[str, Any], key: str, where: str, video: Video) -> 
     return values
 
 
-def _mean_area(entry: Mapping[str, Any], where: str, video: Video, segmentations: Sequence[RLE | None]) -> float:
-    """The file's own areas decide, as in the official evaluator, even where they differ from the masks."""
-    if entry.get("areas") is not None:
-        areas = [area for area in _per_frame(entry, "areas", where, video) if area]
-    else:
-        areas = [area for s in segmentations if s is not None if (area := int(coco_mask.area(s)))]
+def _mean_area(entry: Mapping[str, Any], where: str, video: Video) -> float | None:
+    if entry.get("areas") is None:
+        return None
+    areas = [area for area in _per_frame(entry, "areas", where, video) if area]
     try:
         return float(sum(areas)) / len(areas) if areas else 0.0
     except TypeError:

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from stmask.evaluation.curves import MAX_DETECTIONS
-from stmask.evaluation.ground_truth import GroundTruth, TruthTrack
+from stmask.evaluation.ground_truth import GroundTruth
 from stmask.evaluation.matching import Group
-from stmask.evaluation.overlap import TrackAreas, intersections, track_areas, track_ious
+from stmask.evaluation.overlap import intersections, track_ious
 from stmask.evaluation.results import Predictions
 
 
@@ -25,14 +25,12 @@ class Overlaps:
             place in the file. All indices of predictions from here on mean this order.
         entries: (N,) where each stands in the file.
         rank: (N,) place of each among the predictions of its video and category, from 0.
-        areas: of the predictions.
         groups: the videos and categories that have both predictions and annotations.
     """
 
     predictions: Predictions
     entries: npt.NDArray[np.int64]
     rank: npt.NDArray[np.int64]
-    areas: TrackAreas
     groups: list[Group]
 
 
@@ -41,15 +39,14 @@ def measure(ground_truth: GroundTruth, predictions: Predictions) -> Overlaps:
     tracks = ground_truth.labelled_tracks
     entries, rank = _ranking(predictions)
     ranked = predictions.take(entries)
-    areas = track_areas(ranked.segmentations)
     truths = _by_group((track.video_id, track.category_id) for track in tracks)
     rows = _by_group(zip(ranked.video_ids.tolist(), ranked.category_ids.tolist(), strict=True))
     groups = [
-        Group(np.array(rows[key]), np.array(truths[key]), group_ious(ranked, areas, tracks, rows[key], truths[key]))
+        Group(np.array(rows[key]), np.array(truths[key]), group_ious(ranked, ground_truth, rows[key], truths[key]))
         for key in rows
         if key in truths
     ]
-    return Overlaps(ranked, entries, rank, areas, groups)
+    return Overlaps(ranked, entries, rank, groups)
 
 
 def _ranking(predictions: Predictions) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -73,11 +70,14 @@ def _by_group(keys: Iterable[tuple[int, int]]) -> dict[tuple[int, int], list[int
 
 
 def group_ious(
-    predictions: Predictions, areas: TrackAreas, tracks: Sequence[TruthTrack], rows: list[int], columns: list[int]
+    predictions: Predictions, ground_truth: GroundTruth, rows: Sequence[int], columns: Sequence[int]
 ) -> npt.NDArray[np.float64]:
     """IoUs (D, G) of some predictions with some annotations of the same video."""
     ours = [predictions.segmentations[row] for row in rows]
-    theirs = [tracks[column].segmentations for column in columns]
-    per_frame = [areas[row] for row in rows]
-    shared = intersections(ours, theirs, per_frame).sum(axis=0)
-    return track_ious(shared, np.array([area.sum() for area in per_frame]), track_areas(theirs).totals())
+    theirs = [ground_truth.labelled_tracks[column].segmentations for column in columns]
+    areas = [predictions.areas[row] for row in rows]
+    shared = intersections(ours, theirs, areas).sum(axis=0)
+    totals = [
+        np.array([area.sum() for area in side]) for side in (areas, [ground_truth.mask_areas[c] for c in columns])
+    ]
+    return track_ious(shared, *totals)

@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
+from stmask.evaluation.runs import BrokenMaskError, mask_areas
+
 if TYPE_CHECKING:  # the records import torch, which scoring files does not need
     from stmask.structures import RLE
 
@@ -17,7 +19,15 @@ Segmentations: TypeAlias = "Sequence[RLE | None]"
 
 # stands in for a frame where a track is absent: no area and an empty box, so that it overlaps nothing
 _ABSENT: RLE = {"size": [1, 1], "counts": "1"}
-_MOST_MASKS_PER_CALL = 255  # pycocotools 2.0.11 refuses more in `area` under numpy 2
+
+
+class BrokenTrackError(ValueError):
+    """A mask of a track that cannot be decoded or doesn't cover its frame; `track` and `frame` say which."""
+
+    def __init__(self, track: int, frame: int) -> None:
+        super().__init__(f"the mask in frame {frame} of track {track} is broken")
+        self.track = track
+        self.frame = frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +45,11 @@ class TrackAreas:
     def __getitem__(self, track: int) -> npt.NDArray[np.int64]:
         return self.per_frame[self.starts[track] : self.starts[track + 1]]
 
+    def take(self, tracks: npt.NDArray[np.int64]) -> TrackAreas:
+        """The areas of some of the tracks, in the order of `tracks`."""
+        parts = [self[track] for track in tracks.tolist()]
+        return TrackAreas(np.concatenate([np.zeros(0, dtype=np.int64), *parts]), np.cumsum([0, *map(len, parts)]))
+
     def totals(self) -> npt.NDArray[np.int64]:
         """(N,) sum over the frames of each track."""
         return self._sum(self.per_frame)
@@ -48,13 +63,25 @@ class TrackAreas:
         return sums[self.starts[1:]] - sums[self.starts[:-1]]
 
 
-def track_areas(tracks: Sequence[Segmentations]) -> TrackAreas:
-    """The areas of every mask of N tracks."""
-    masks = [mask or _ABSENT for track in tracks for mask in track]
-    chunks = range(0, len(masks), _MOST_MASKS_PER_CALL)
-    areas = [coco_mask.area(masks[start : start + _MOST_MASKS_PER_CALL]) for start in chunks]
-    per_frame = np.concatenate([np.zeros(0, dtype=np.int64), *areas], dtype=np.int64)
-    return TrackAreas(per_frame, np.cumsum([0, *map(len, tracks)]))
+def track_areas(tracks: Sequence[Segmentations], pixels: Sequence[int]) -> TrackAreas:
+    """The areas of every mask of N tracks whose frames have `pixels` (N) pixels each.
+
+    Raises:
+        BrokenTrackError: a mask cannot be decoded or doesn't cover its frame.
+    """
+    starts = np.cumsum([0, *map(len, tracks)])
+    present = np.array([mask is not None for track in tracks for mask in track], dtype=bool)
+    counts = [mask["counts"] for track in tracks for mask in track if mask is not None]
+    slots = np.flatnonzero(present)
+    per_mask = np.repeat(np.asarray(pixels, dtype=np.int64), np.diff(starts))[slots]
+    per_frame = np.zeros(len(present), dtype=np.int64)
+    try:
+        per_frame[slots] = mask_areas(counts, per_mask)
+    except BrokenMaskError as error:
+        slot = slots[error.index]
+        track = int(np.searchsorted(starts, slot, side="right")) - 1
+        raise BrokenTrackError(track, int(slot - starts[track])) from error
+    return TrackAreas(per_frame, starts)
 
 
 def intersections(

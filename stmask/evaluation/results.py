@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from stmask.errors import DataError
 from stmask.evaluation.ground_truth import GroundTruth, Video
+from stmask.evaluation.overlap import BrokenTrackError, TrackAreas, track_areas
 from stmask.files import read_json, write_json
 
 if TYPE_CHECKING:  # the records import torch, which scoring files does not need
@@ -30,12 +31,14 @@ class Predictions:
         video_ids, category_ids: (N,) int64.
         scores: (N,) float64, finite.
         segmentations: for each track one RLE at the video's size, or None, per frame of its video.
+        areas: of every mask.
     """
 
     video_ids: npt.NDArray[np.int64]
     category_ids: npt.NDArray[np.int64]
     scores: npt.NDArray[np.float64]
     segmentations: list[Sequence[RLE | None]]
+    areas: TrackAreas
 
     def __len__(self) -> int:
         return len(self.segmentations)
@@ -47,6 +50,7 @@ class Predictions:
             self.category_ids[indices],
             self.scores[indices],
             [self.segmentations[i] for i in indices.tolist()],
+            self.areas.take(indices),
         )
 
 
@@ -105,11 +109,21 @@ def check_results(entries: Any, ground_truth: GroundTruth, *, source: str = "res
     for index, entry in enumerate(_entry_list(entries, source)):
         if not _is_good(entry, videos, categories):
             raise DataError(f"{source}: entry {index}: {_complaint(entry, videos, categories)}")
+    segmentations = [entry["segmentations"] for entry in entries]
+    try:
+        areas = track_areas(segmentations, [videos[entry["video_id"]].pixels for entry in entries])
+    except BrokenTrackError as error:
+        video = videos[entries[error.track]["video_id"]]
+        raise DataError(
+            f"{source}: entry {error.track}: segmentations[{error.frame}]: "
+            f"counts are not the run lengths of a mask of {video.height} x {video.width} pixels"
+        ) from error
     return Predictions(
         video_ids=np.array([entry["video_id"] for entry in entries], dtype=np.int64),
         category_ids=np.array([entry["category_id"] for entry in entries], dtype=np.int64),
         scores=np.array([entry["score"] for entry in entries], dtype=np.float64),
-        segmentations=[entry["segmentations"] for entry in entries],
+        segmentations=segmentations,
+        areas=areas,
     )
 
 

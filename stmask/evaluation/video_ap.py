@@ -120,7 +120,7 @@ def summarise(ground_truth: GroundTruth, overlaps: Overlaps, matches: Matches) -
         scores=overlaps.predictions.scores,
         rank=overlaps.rank,
         hits=matched & ~matches.ignored,
-        misses=~matched & ~outside_ranges(overlaps.areas.means())[:, None],
+        misses=~matched & ~outside_ranges(overlaps.predictions.areas.means())[:, None],
     )
     curves = accumulate(ranked, counted)
     return VideoAPReport(

@@ -38,10 +38,11 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS.keys())
 def test_all_forms_of_a_mask(form: Any) -> None:
-    (track,) = GroundTruth.from_dict(content(segmentations=[form, None], areas=None)).labelled_tracks
+    truth = GroundTruth.from_dict(content(segmentations=[form, None], areas=None))
+    (track,) = truth.labelled_tracks
     assert track.segmentations[1] is None
     np.testing.assert_array_equal(coco_mask.decode([track.segmentations[0]])[..., 0], MASK)
-    assert track.area == 16.0
+    assert truth.areas.tolist() == [16.0]
 
 
 def test_the_areas_of_the_file_decide_about_size() -> None:
@@ -70,6 +71,10 @@ BAD = {
     "size": (content(segmentations=[{"size": [10, 8], "counts": "0"}, None]), "segmentations[0]: size [10, 8]"),
     "runs": (content(segmentations=[{"size": [8, 10], "counts": [79]}, None]), "cover 79 pixels, the video has 80"),
     "polygon": (content(segmentations=[[[1, 2, 3]], None]), "a polygon must be a list of at least three x, y pairs"),
+    "counts": (
+        content(segmentations=[{"size": [8, 10], "counts": "2"}, None]),
+        "annotations[0].segmentations[0]: counts",
+    ),
     "areas": (content(areas=["a", None]), "annotations[0]: areas must hold numbers or null"),
     "list": ([], "expected an object with videos, categories and annotations"),
     "videos": ({**content(), "videos": None}, "videos must be a list"),

@@ -47,6 +47,11 @@ BAD_ENTRIES = {
     "bytes": (with_mask(counts=b"abc"), "segmentations[0]: counts are bytes, a str belongs there"),
     "run list": (with_mask(counts=[80]), "counts must be the str of a compressed RLE, got list"),
     "empty": (with_mask(counts=""), "counts must be the str of a compressed RLE"),
+    "runs of a larger frame": (with_mask(counts=rle(box(8, 20, 1, 2, 5, 6))["counts"]), "segmentations[0]: counts are"),
+    "cut": (with_mask(counts=rle(MASK)["counts"][:-1]), "not the run lengths of a mask of 8 x 10 pixels"),
+    "ends inside a run": (with_mask(counts="P"), "not the run lengths"),
+    "a negative run": (with_mask(counts="`21@NW2"), "not the run lengths"),
+    "other characters": (with_mask(counts="2é"), "not the run lengths"),
 }
 
 
