@@ -161,7 +161,7 @@ class TestResults:
         assert rle is not None
         assert rle["size"] == [5, 7]
         assert isinstance(rle["counts"], str)
-        np.testing.assert_array_equal(coco_mask.decode(rle), mask[0].numpy())
+        np.testing.assert_array_equal(coco_mask.decode([rle])[:, :, 0], mask[0].numpy())
 
     def test_the_lowest_of_equally_frequent_labels(self) -> None:
         builder = VideoResultBuilder(1)

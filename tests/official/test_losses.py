@@ -1,0 +1,112 @@
+"""Losses and gradients of the authors' training step."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import torch
+from official.reference import DATA, R50, R50_ADA, R50_PLAIN, build, stored
+
+from stmask.losses import Criterion, LossWeights
+from stmask.official.keys import to_official
+from stmask.official.quirks import misaligned_cross_entropy
+from stmask.ops.frames import FramePreprocessor
+from stmask.structures import FrameTargets
+
+SMOOTH_L1 = "STMask_plus_resnet50_use_boxiou_loss"  # the option that they set to False there
+NAMES = {
+    "box": "BIoU",
+    "mask": "M",
+    "class": "C",
+    "centerness": "center",
+    "shift_box": "B_shift",
+    "shift_mask": "M_shift",
+    "track": "T",
+}
+
+
+def release_criterion(**changes: Any) -> Criterion:
+    """The criterion with the quirks of the release."""
+    quirks = {"classification": misaligned_cross_entropy, "centerness_detached": False, "mask_inside_only": False}
+    return Criterion(**{**quirks, **changes})
+
+
+def batch() -> tuple[torch.Tensor, tuple[FrameTargets, ...]]:
+    arrays = stored("train_batch")
+    pairs = [(i, j) for i in range(2) for j in range(2)]
+    resize = FramePreprocessor(height=180, width=320)
+    targets = tuple(
+        FrameTargets(
+            boxes=torch.from_numpy(arrays[f"boxes_{i}_{j}"]).float(),
+            labels=torch.from_numpy(arrays[f"labels_{i}_{j}"]).long(),
+            masks=torch.from_numpy(arrays[f"masks_{i}_{j}"]).bool(),
+            track_ids=torch.from_numpy(arrays[f"ids_{i}_{j}"]).long(),
+        )
+        for i, j in pairs
+    )
+    return torch.stack([resize(arrays["imgs_u8"][i, j]) for i, j in pairs]), targets
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("case", "variant", "changes"),
+    [
+        (R50_ADA, R50_ADA, {}),
+        (R50, R50, {}),
+        (R50_PLAIN, R50_PLAIN, {}),
+        (SMOOTH_L1, R50, {"box_loss": "smooth_l1", "weights": LossWeights(box=1.5)}),
+    ],
+)
+def test_terms_and_gradients(case: str, variant: str, changes: dict[str, Any]) -> None:
+    reference = json.loads((DATA / f"losses_{case}.json").read_text())
+    model = build(variant).train()
+    frames, targets = batch()
+    predictions = model(frames)
+    report = release_criterion(**changes)(predictions, targets, clip_length=2, temporal=model.temporal)
+    names = {**NAMES, "box": "B"} if case == SMOOTH_L1 else NAMES
+    assert {names[name] for name in report.terms} == set(reference["terms"])
+    for name, value in report.terms.items():
+        assert float(value.detach()) == pytest.approx(reference["terms"][names[name]], rel=1e-5), name
+    assert float(report.total.detach()) == pytest.approx(reference["total"], rel=1e-5)
+    report.total.backward()
+    for name, parameter in model.named_parameters():
+        norm = None if parameter.grad is None else float(parameter.grad.norm())
+        wanted = reference["grad_norm"][to_official(name)]
+        assert norm == (None if wanted is None else pytest.approx(wanted, rel=2e-3)), name
+
+
+def test_targets_of_the_anchors() -> None:
+    model = build(R50).train()
+    frames, targets = batch()
+    with torch.no_grad():
+        predictions = model(frames)
+    reference, matcher = stored(f"losses_{R50}"), Criterion().matcher
+    for frame, target in enumerate(targets):
+        matches = matcher(
+            predictions.anchors,
+            target.boxes,
+            labels=target.labels,
+            track_ids=target.track_ids,
+            class_logits=predictions.class_logits[frame],
+        )
+        assert matches.labels.tolist() == reference["conf_t"][frame].tolist()
+        positive = matches.positive.numpy()
+        assert matches.objects.numpy()[positive].tolist() == reference["idx_t"][frame][positive].tolist()
+        assert matches.track_ids.numpy()[positive].tolist() == reference["ids_t"][frame][positive].tolist()
+
+
+def test_the_clean_class_loss_is_another() -> None:
+    """Weights and costs meet only where all positives come before all negatives."""
+    labels = torch.tensor([[1, 0, 2, 0, 0, 0, 0, 0]])
+    logits = torch.randn(1, 8, 3, generator=torch.Generator().manual_seed(0))
+    weights = torch.tensor([0.9, 0.1])
+    arguments = {"weights": weights, "ratio": 3}
+    clean, released = Criterion().classification, misaligned_cross_entropy
+    assert not torch.isclose(clean(logits, labels, **arguments), released(logits, labels, **arguments))
+    order = torch.tensor([0, 2, 1, 3, 4, 5, 6, 7])
+    sorted_logits, sorted_labels = logits[:, order], labels[:, order]
+    torch.testing.assert_close(
+        clean(sorted_logits, sorted_labels, **arguments), released(sorted_logits, sorted_labels, **arguments)
+    )

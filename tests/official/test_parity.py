@@ -1,0 +1,185 @@
+"""The same weights and frames give the numbers of the authors' code, from the backbone to the tracks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from official.reference import DATA, R50, R50_ADA, R50_PLAIN, build, deviation, stored
+from torch import Tensor
+
+from stmask.inference import InferenceSettings, VideoResultBuilder, build_segmenter
+from stmask.ops.frames import FramePreprocessor
+from stmask.ops.rois import crop_regions
+from stmask.structures import DensePredictions, TrackResult
+from stmask.tracking import FrameMaps
+
+TOLERANCE = 1e-4
+SIZE = FramePreprocessor(height=180, width=320)
+# The middle of a gap between scores, so that rounding changes no candidate.
+THRESHOLDS = {R50: 0.03814, R50_ADA: 0.067582, R50_PLAIN: 0.03814}
+
+
+@dataclass
+class Run:
+    """A network and what it predicts for each frame of the clip."""
+
+    variant: str
+    model: Any
+    frames: np.ndarray
+    predictions: list[DensePredictions]
+
+    def settings(self, nms: str) -> InferenceSettings:
+        released = InferenceSettings.from_dict(self.model.card.inference)
+        most = 200 if nms == "cross_class" else 100
+        return replace(released, nms=nms, max_detections=most, score_threshold=THRESHOLDS[self.variant])
+
+
+@pytest.fixture(scope="module", params=[R50_ADA, R50, R50_PLAIN])
+def run(request: pytest.FixtureRequest) -> Iterator[Run]:
+    model, frames = build(request.param), stored("clip")["frames"]
+    with torch.inference_mode():
+        yield Run(request.param, model, frames, [model(SIZE(frame)[None]) for frame in frames])
+
+
+def check(got: dict[str, Tensor], reference: dict[str, np.ndarray]) -> None:
+    """Each tensor against its stored values and the statistics over all of it."""
+    for name, tensor in got.items():
+        array = tensor.numpy()
+        assert array.shape == tuple(reference[f"{name}__shape"]), name
+        assert deviation(array.ravel()[:: int(reference[f"{name}__step"])], reference[name]) < TOLERANCE, name
+        whole = array.astype(np.float64)
+        stats = np.array([whole.mean(), whole.std(), np.abs(whole).sum()])
+        scale = np.abs(reference[name]).max()
+        np.testing.assert_allclose(
+            stats / [scale, scale, scale * whole.size],
+            reference[f"{name}__stats"] / [scale, scale, scale * whole.size],
+            atol=TOLERANCE,
+        )
+
+
+def test_stages(run: Run) -> None:
+    model, first = run.model, run.predictions[0]
+    maps = model.backbone(SIZE(run.frames[0])[None])
+    pyramid = model.fpn(maps)
+    check(
+        {
+            **{name.lower(): maps[name] for name in maps},
+            **{name.lower(): pyramid[name] for name in pyramid},
+            "proto": first.prototypes,
+            "loc": first.box_deltas,
+            "conf": first.class_logits,
+            "mask_coeff": first.mask_coeffs,
+            "track": first.embeddings,
+            "centerness": first.centerness[..., None],
+            "priors": first.anchors[None],
+            "frame1_conf": run.predictions[1].class_logits,
+        },
+        stored(f"stages_{run.variant}"),
+    )
+
+
+def test_temporal_fusion(run: Run) -> None:
+    temporal = run.model.temporal
+    if temporal is None:
+        assert run.variant == R50_PLAIN
+        return
+    reference = stored(f"stages_{run.variant}")
+    features = [run.predictions[t].temporal_features for t in (0, 1)]
+    maps, towers = zip(*(f.chunk(2, dim=1) for f in features), strict=True)
+    fused = temporal.fuse(*features)
+    boxes = [torch.from_numpy(reference["fixed_boxes"].reshape(-1, 4))]
+    box_deltas, coeff_deltas = temporal(fused, boxes)
+    check(
+        {
+            "frame1_p4": maps[1],
+            "t2s_feat_p4_frame0": towers[0],
+            "corr_01": temporal.correlate(*maps),
+            "t2s_concat_01": fused,
+            "roi_feat": crop_regions(fused, boxes, size=7),
+            "temporal_loc": box_deltas,
+            "temporal_coeff": coeff_deltas,
+        },
+        reference,
+    )
+
+
+@pytest.mark.parametrize("nms", ["cross_class", "per_class"])
+def test_detections_and_tracks(run: Run, nms: str) -> None:
+    reference = stored(f"detect_{run.variant}_{nms.replace('_class', '').replace('per', 'perclass')}")
+    settings = run.settings(nms)
+    detect, tracker = settings.detector(), settings.tracker(run.model)
+    for t, predictions in enumerate(run.predictions):
+        candidates = predictions.class_logits[0].softmax(dim=-1)[:, 1:].amax(dim=1) > settings.score_threshold
+        assert int(candidates.sum()) == reference[f"f{t}_n_candidates"]
+        found = detect(predictions)
+        assert found.labels.tolist() == reference[f"f{t}_det_class"].tolist()
+        tracked = tracker.step(found, FrameMaps.of(predictions))
+        assert tracked.track_ids.tolist() == reference[f"f{t}_trk_box_ids"].tolist()
+        assert tracked.detections.labels.tolist() == reference[f"f{t}_trk_class"].tolist()
+        bits = np.packbits((tracked.detections.masks > 0.5).flatten(1).numpy(), axis=1)
+        np.testing.assert_array_equal(bits, reference[f"f{t}_trk_mask_bits"])
+        values = {
+            "det_box": found.boxes,
+            "det_score": found.scores,
+            "det_mask_coeff": found.mask_coeffs,
+            "trk_box": tracked.detections.boxes,
+            "trk_score": tracked.detections.scores,
+            "trk_mask_coeff": tracked.detections.mask_coeffs,
+            "trk_mask_sum": tracked.detections.masks.sum(dim=(1, 2)),
+        }
+        if run.model.temporal is not None:
+            values["det_centerness"] = found.centerness
+            values["trk_centerness"] = tracked.detections.centerness
+            values["state_score"] = tracker.tracks.instances.scores
+            assert tracker.tracks.ages.tolist() == reference[f"f{t}_state_tracked_mask"].tolist()
+        for name, got in values.items():
+            wanted = reference[f"f{t}_{name}"]
+            assert deviation(got, wanted.reshape(got.shape)) < TOLERANCE, (t, name)
+
+
+def first_frame(track: TrackResult) -> int:
+    return next(t for t, rle in enumerate(track.segmentations) if rle is not None)
+
+
+def test_results_at_the_size_of_the_video(run: Run) -> None:
+    if run.variant != R50:
+        pytest.skip("stored for one network only")
+    segmenter = build_segmenter(run.model, run.settings("cross_class"), preprocessor=SIZE)
+    builder = VideoResultBuilder(1)
+    frames = json.loads((DATA / "post_frames.json").read_text())
+    for t, frame in enumerate(run.frames):
+        tracked = segmenter.step(frame)
+        assert tracked.track_ids.tolist() == frames[str(t)]["box_ids"]
+        np.testing.assert_array_equal(segmenter.frame_boxes(tracked, (360, 640)), frames[str(t)]["box"])
+        builder.add(tracked, segmenter.frame_masks(tracked, (360, 640)))
+    tracks = sorted(builder.build(len(run.frames)).tracks, key=first_frame)  # the order of the authors' file
+    wanted = json.loads((DATA / "post_results.json").read_text())
+    assert [track.label for track in tracks] == [entry["category_id"] for entry in wanted]
+    for track, entry in zip(tracks, wanted, strict=True):
+        assert track.score == pytest.approx(entry["score"], rel=1e-5)
+        assert list(track.segmentations) == entry["segmentations"]  # to the last bit of each mask
+
+
+def test_each_quirk_is_needed(run: Run) -> None:
+    """Without its quirks the same weights give other numbers: the stored ones do test them."""
+    clean = build(run.variant, quirks=False)(SIZE(run.frames[0])[None])
+    reference = stored(f"stages_{run.variant}")
+    step = int(reference["centerness__step"])
+    assert deviation(clean.centerness.numpy().ravel()[::step], reference["centerness"].ravel()) > 0.1
+    detections = stored(f"detect_{run.variant}_perclass")
+    for wrapper in run.settings("per_class").detector_wrappers:
+        others = [w for w in run.model.card.inference["detector_wrappers"] if w != wrapper]
+        found = replace(run.settings("per_class"), detector_wrappers=tuple(others)).detector()(run.predictions[0])
+        same = (
+            len(found) == len(detections["f0_det_score"])
+            and deviation(found.scores, detections["f0_det_score"]) < TOLERANCE
+            and deviation(found.mask_coeffs, detections["f0_det_mask_coeff"]) < TOLERANCE
+            and deviation(found.masks.sum(dim=(1, 2)), detections["f0_trk_mask_sum"]) < TOLERANCE
+        )
+        assert not same, wrapper
