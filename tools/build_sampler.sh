@@ -34,7 +34,7 @@ if "$python" -c 'import torch, spatial_correlation_sampler' 2>/dev/null; then
   exit 0
 fi
 command -v "${CXX:-c++}" >/dev/null || skip "no C++ compiler (${CXX:-c++}) on PATH"
-root=$(cuda_root)
+root=$(cuda_root || true)
 [[ -n $root ]] || skip "no CUDA toolkit (nvcc and its headers); set CUDA_HOME to its folder"
 release=$("$root/bin/nvcc" --version | sed -n 's/.*release \([0-9]*\)\..*/\1/p')
 wanted=$("$python" -c 'import torch; print((torch.version.cuda or "none").split(".")[0])')
@@ -46,7 +46,8 @@ export PATH=$root/bin:$PATH
 log=${TMPDIR:-/tmp}/stmask-sampler-$$.log
 echo "make sampler: building with $root for compute capability $TORCH_CUDA_ARCH_LIST (some minutes)"
 install() { "$python" -m pip install --quiet --disable-pip-version-check --constraint constraints.txt "$@"; }
-if install 'setuptools<82' wheel ninja && install --no-build-isolation --editable '.[dev,sampler]' >"$log" 2>&1; then
+# Without isolation, because its setup imports the torch that it is built against.
+if { install 'setuptools>=77,<82' wheel ninja && install --no-build-isolation spatial-correlation-sampler; } >"$log" 2>&1; then
   rm -f "$log"
   echo "make sampler: built"
 else
