@@ -6,8 +6,10 @@ import difflib
 import errno
 import importlib
 import importlib.util
+import logging
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib.metadata import version
 from types import ModuleType
@@ -43,6 +45,12 @@ examples:
 _USER_ERROR = 2
 _INTERRUPTED = 130
 _TRACEBACK_VARIABLE = "STMASK_TRACEBACK"
+_GREETERS = ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.rank_zero")
+_EXPECTED_WARNINGS = (
+    "Experiment logs directory",  # a run's folder holds its log before Lightning's first line
+    r"`isinstance\(treespec, LeafSpec\)`",  # Lightning's own use of torch
+    "The number of training batches",  # fewer than log_every_n_steps: the figures of the epoch are logged anyway
+)
 _COMPLETION_FLAGS = ("-sc", "--shell-completion", "--shell_completion")
 
 
@@ -55,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments[:1] == ["--debug"]:
         os.environ[_TRACEBACK_VARIABLE] = "1"
         arguments = arguments[1:]
+    _speak_plainly()
     try:
         return _dispatch(arguments)
     except KeyboardInterrupt:
@@ -69,6 +78,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"stmask: error: {'; '.join(message.splitlines())}", file=sys.stderr)
         return _USER_ERROR
+
+
+def _speak_plainly() -> None:
+    """Log messages as plain lines on stderr (Hydra adds a file), without greetings, tips and expected warnings."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    for name in _GREETERS:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in _EXPECTED_WARNINGS:
+        warnings.filterwarnings("ignore", message=message)
 
 
 def _dispatch(arguments: list[str]) -> int:
