@@ -15,7 +15,7 @@ import numpy as np
 from stmask.data.index import Index
 from stmask.data.jsonstream import stream_object
 from stmask.data.layouts import find_frames
-from stmask.data.reader import AnnotationError, AnnotationReader
+from stmask.data.reader import LISTS, AnnotationError, AnnotationReader
 from stmask.data.segmentation import Encoding, measure
 from stmask.data.ytvis import VideoDataset
 from stmask.errors import DataError
@@ -121,7 +121,7 @@ def _read(report: Report) -> tuple[AnnotationReader | None, array[float]]:
     """Reads all entries that can be read, and the boxes (x, y, w, h) of each segmentation, NaN where there is none."""
     reader, boxes = AnnotationReader(report.annotations), array("d")
     try:
-        for key, position, value in stream_object(report.annotations, ("videos", "annotations")):
+        for key, position, value in stream_object(report.annotations, LISTS):
             try:
                 reader.take(key, position, value)
             except AnnotationError as error:
@@ -136,6 +136,8 @@ def _read(report: Report) -> tuple[AnnotationReader | None, array[float]]:
 
 
 def _boxes_of(report: Report, annotation: dict[str, Any]) -> list[float]:
+    if "segmentations" not in annotation:  # of an image
+        annotation = {"id": annotation["id"], "segmentations": [None], "bboxes": [annotation.get("bbox")]}
     count = len(annotation["segmentations"])
     for key in ("bboxes", "areas"):
         values = annotation.get(key)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from stmask.data.segmentation import Encoding
+
 Ints = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
 
@@ -47,6 +49,18 @@ class Index:
     data: Bytes
     annotated_frames: Ints
     labelled: Bytes
+
+
+def annotated_frames(*, first_frames: Ints, lengths: Ints, segment_starts: Ints, encodings: Bytes) -> Ints:
+    """Frames in which at least one of some annotations has a segmentation, ascending.
+
+    Args:
+        first_frames, lengths: (N,), the first frame and the number of frames of each annotation's video.
+        segment_starts: (N,), encodings: (S,), see `Index`.
+    """
+    position = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)  # in its video
+    present = encodings[np.repeat(segment_starts, lengths) + position] != Encoding.ABSENT
+    return np.unique((np.repeat(first_frames, lengths) + position)[present])
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,15 +7,23 @@ from pathlib import Path
 
 from stmask.errors import DataError
 
-# In the order tried: YouTube-VIS 2019, YouTube-VOS style, YouTube-VIS 2021, OVIS, LV-VIS.
+# In the order tried: YouTube-VIS 2019, YouTube-VOS style, YouTube-VIS 2021, OVIS, LV-VIS, COCO.
 ANNOTATION_PATTERNS = (
     "{split}.json",
     "annotations_instances/{split}.json",
     "{split}/instances.json",
     "annotations_{split}.json",
     "{split}_instances.json",
+    "annotations/instances_{split}2017.json",
 )
-FRAME_PATTERNS = ("{split}/JPEGImages", "JPEGImages/{split}", "{split}", "JPEGImages")
+FRAME_PATTERNS = (
+    "{split}/JPEGImages",
+    "JPEGImages/{split}",
+    "{split}",
+    "JPEGImages",
+    "{split}2017",
+    "images/{split}2017",
+)
 _SYNONYMS = {"valid": ("valid", "val"), "val": ("val", "valid")}
 
 

@@ -1,4 +1,4 @@
-"""From a YouTube-VIS annotation file to its index, with every mistake named."""
+"""From an annotation file to its index, with every mistake named. Images (COCO) are videos of one frame."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stmask.data.index import Bytes, Categories, Index, Ints
+from stmask.data.index import Bytes, Categories, Index, Ints, annotated_frames
 from stmask.data.jsonstream import stream_object
 from stmask.data.segmentation import Encoding, pack
 from stmask.errors import DataError
 
+LISTS = ("videos", "images", "annotations")  # the members of a file that are taken entry by entry
 # Columns of an annotation while it is read; height and width are 0 where no segmentation states them.
 ID, VIDEO, CATEGORY, CROWD, FIRST, COUNT, HEIGHT, WIDTH = range(8)
 
@@ -44,7 +45,7 @@ def read_index(path: Path) -> tuple[Categories, Index]:
         DataError: naming the file and, where it applies, the annotation's id and the key that is wrong.
     """
     reader = AnnotationReader(path)
-    for key, position, value in stream_object(path, ("videos", "annotations")):
+    for key, position, value in stream_object(path, LISTS):
         reader.take(key, position, value)
     for fault in reader.faults():
         if fault.wrong.any():
@@ -77,6 +78,8 @@ class AnnotationReader:
         self.seen.add(key)
         if key == "videos" and position is not None:
             self._take_video(position, value)
+        elif key == "images" and position is not None:
+            self._take_image(position, value)
         elif key == "annotations" and position is not None:
             self._take_annotation(position, value)
         elif key == "annotations":
@@ -123,7 +126,15 @@ class AnnotationReader:
             self.name_starts.append(len(self.names))
         self.frame_starts.append(len(self.name_starts) - 1)
 
+    def _take_image(self, position: int, image: Any) -> None:
+        if not isinstance(image, dict) or not isinstance(image.get("file_name"), str):
+            raise self.error("an image with a key missing", f"images[{position}] needs 'file_name'")
+        self._take_video(position, image | {"file_names": [image["file_name"]], "length": 1})
+
     def _take_annotation(self, position: int, annotation: Any) -> None:
+        if isinstance(annotation, dict) and "image_id" in annotation and "segmentations" not in annotation:
+            of_image = {"video_id": annotation["image_id"], "segmentations": [annotation.get("segmentation")]}
+            annotation = annotation | of_image
         try:
             fields = [int(annotation[key]) for key in ("id", "video_id", "category_id")]
             segmentations = annotation["segmentations"]
@@ -165,10 +176,10 @@ class AnnotationReader:
         Raises:
             AnnotationError: the file is not of this format at all.
         """
-        for key in ("videos", "categories"):
+        of_images = "videos" not in self.seen and "images" in self.seen
+        for key in ("images" if of_images else "videos", "categories"):
             if key not in self.seen:
-                hint = "; it looks like an image dataset" if "images" in self.seen else ""
-                raise self.error("not a YouTube-VIS file", f"not a YouTube-VIS file, it has no {key!r}{hint}")
+                raise self.error("not a YouTube-VIS file", f"not a YouTube-VIS file, it has no {key!r}")
         videos, rows = _column(self.video_ids), self.rows
         yield Fault("a video id twice", _repeats(videos), lambda i: f"video id {videos[i]} occurs twice in 'videos'")
         ids = rows[:, ID]
@@ -177,7 +188,10 @@ class AnnotationReader:
         yield Fault(
             "an annotation of an unknown video",
             known < 0,
-            lambda i: f"annotation {ids[i]}: 'video_id' is {rows[i, VIDEO]}, which is not in 'videos'",
+            lambda i: (
+                f"annotation {ids[i]}: {'image_id' if of_images else 'video_id'!r} is {rows[i, VIDEO]}, "
+                f"which is not in {'images' if of_images else 'videos'!r}"
+            ),
         )
         yield Fault(
             "an unknown category",
@@ -225,17 +239,14 @@ class AnnotationReader:
             encodings=encodings,
             data_starts=_column(self.data_starts),
             data=_bytes(self.data),
-            annotated_frames=_annotated_frames(rows[learnt], frame_starts[videos[learnt]], encodings),
+            annotated_frames=annotated_frames(
+                first_frames=frame_starts[videos[learnt]],
+                lengths=rows[learnt, COUNT],
+                segment_starts=rows[learnt, FIRST],
+                encodings=encodings,
+            ),
             labelled=np.array([self.labelled], dtype=np.uint8),
         )
-
-
-def _annotated_frames(rows: Ints, first_frames: Ints, encodings: Bytes) -> Ints:
-    """Frames in which at least one of these annotations has a segmentation."""
-    counts = rows[:, COUNT]
-    within = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)  # position in the video
-    present = encodings[np.repeat(rows[:, FIRST], counts) + within] != Encoding.ABSENT
-    return np.unique((np.repeat(first_frames, counts) + within)[present])
 
 
 def _positions(ids: Ints, known: Ints | tuple[int, ...]) -> Ints:

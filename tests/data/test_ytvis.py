@@ -106,6 +106,45 @@ def test_layouts_are_recognised(tmp_path, annotations, frames):
     assert dataset.read_frame(0, 0).shape == (HEIGHT, WIDTH, 3)
 
 
+def coco():
+    polygon = [[10, 10, 30, 10, 30, 20, 10, 20]]
+    return {
+        "categories": [{"id": 4, "name": "cat"}],
+        "images": [{"id": 7 * n, "file_name": f"{n}.jpg", "width": WIDTH, "height": HEIGHT} for n in (1, 2, 3)],
+        "annotations": [
+            {"id": 5, "image_id": 14, "category_id": 4, "segmentation": polygon, "iscrowd": 0},
+            {
+                "id": 6,
+                "image_id": 14,
+                "category_id": 4,
+                "segmentation": compressed(rectangle(0, 0, 5, 5)),
+                "iscrowd": 1,
+            },
+        ],
+    }
+
+
+def test_coco_images_are_videos_of_one_frame(tmp_path):
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "val2017").mkdir()
+    (tmp_path / "annotations/instances_val2017.json").write_text(json.dumps(coco()))
+    cv2.imwrite(str(tmp_path / "val2017/2.jpg"), np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+    dataset = VideoDataset.from_root(tmp_path, "valid")
+    assert [dataset.video(i).file_names for i in range(3)] == [("1.jpg",), ("2.jpg",), ("3.jpg",)]
+    assert dataset.annotated_frames.tolist() == [1]
+    assert dataset.instances(1, 0).masks[0].sum() == 200
+    assert dataset.read_frame(1, 0).shape == (HEIGHT, WIDTH, 3)
+
+
+def test_an_annotation_of_an_unknown_image(tmp_path):
+    document = coco()
+    document["annotations"][1]["image_id"] = 3
+    path = tmp_path / "train.json"
+    path.write_text(json.dumps(document))
+    with pytest.raises(DataError, match="annotation 6: 'image_id' is 3, which is not in 'images'"):
+        VideoDataset(path, tmp_path)
+
+
 def test_valid_may_be_called_val(tmp_path):
     write_dataset(tmp_path, split="val")
     assert len(VideoDataset.from_root(tmp_path, "valid")) == 3
@@ -172,7 +211,8 @@ def test_what_is_wrong_with_a_file_is_named(tmp_path, change, message):
         ('{"videos": [,]}', r"not valid JSON \(line 1, column 13\)"),
         ('{"videos": []', "not valid JSON"),
         ('{"videos": []} x', "not valid JSON"),
-        ('{"images": [], "annotations": [], "categories": []}', "image dataset"),
+        ('{"images": [], "annotations": []}', "it has no 'categories'"),
+        ('{"images": [{"id": 1}], "categories": []}', r"images\[0\] needs 'file_name'"),
         ('{"videos": {}, "categories": []}', "'videos' must be a list"),
         ('{"videos": [], "categories": 3}', "'categories' must be"),
         ('{"videos": [], "annotations": 3, "categories": []}', "'annotations' must be"),
