@@ -1,10 +1,11 @@
 """Datasets: files, frame-pair sampling, augmentation, batches. See README, "Data"."""
 
-from stmask.data.augment import NO_AUGMENTATION, Augmentation, ClipAugmenter
+from stmask.data.augment import NO_AUGMENTATION, Augmentation, ClipAugmenter, Motion
 from stmask.data.classes import CLASS_NAMES
 from stmask.data.collate import collate_pairs
 from stmask.data.datamodule import VISDataModule
 from stmask.data.images import read_image
+from stmask.data.mixing import MixedPairs, Source
 from stmask.data.pairs import FramePairDataset
 from stmask.data.videos import VideoClip, VideoClips
 from stmask.data.ytvis import FrameInstances, VideoDataset, VideoInfo
@@ -16,6 +17,9 @@ __all__ = [
     "ClipAugmenter",
     "FrameInstances",
     "FramePairDataset",
+    "MixedPairs",
+    "Motion",
+    "Source",
     "VISDataModule",
     "VideoClip",
     "VideoClips",

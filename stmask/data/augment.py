@@ -141,6 +141,55 @@ class ClipAugmenter:
         return a.Compose([jitter])
 
 
+@dataclass(frozen=True, slots=True)
+class Motion:
+    """How far a still image moves when it has to stand for two frames of a video.
+
+    Attributes:
+        shift: largest shift, as a part of the width and height.
+        scale: largest change of size, as a part of it.
+        rotate, shear: largest angles in degrees.
+    """
+
+    shift: float = 0.1
+    scale: float = 0.15
+    rotate: float = 10.0
+    shear: float = 5.0
+
+    def __post_init__(self) -> None:
+        for name in ("shift", "scale"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+        for name in ("rotate", "shear"):
+            if not 0 <= getattr(self, name) < 90:
+                raise ValueError(f"{name} must be in [0, 90) degrees, got {getattr(self, name)}")
+
+
+class ImageMover:
+    """Moves an image and its masks by a random affine map; what comes into sight is grey."""
+
+    _GREY = (124, 116, 104)  # the mean colour of ImageNet
+
+    def __init__(self, motion: Motion) -> None:
+        a = _albumentations()
+        affine = a.Affine(
+            translate_percent=(-motion.shift, motion.shift),
+            scale=(1 - motion.scale, 1 + motion.scale),
+            rotate=(-motion.rotate, motion.rotate),
+            shear=(-motion.shear, motion.shear),
+            fill=self._GREY,
+            fill_mask=0,
+            p=1.0,
+        )
+        self._pipeline = a.Compose([affine], is_check_shapes=False)
+
+    def __call__(self, image: Image, masks: Sequence[Image], seed: int) -> tuple[Image, list[Image]]:
+        """The same seed gives the same motion; a mask whose object left is empty."""
+        self._pipeline.set_random_seed(seed)
+        result = self._pipeline(image=image, masks=list(masks))
+        return result["image"], list(result["masks"])
+
+
 def _albumentations() -> Any:
     """The library, imported when first needed (it takes two seconds) and kept from asking the network for updates."""
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")

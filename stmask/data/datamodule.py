@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from stmask.data.augment import Augmentation
+from stmask.data.augment import Augmentation, Motion
 from stmask.data.collate import collate_pairs
 from stmask.data.loading import EpochSampler, PairLoader, VideoSampler, start_worker
+from stmask.data.mixing import MixedPairs, Source
 from stmask.data.pairs import Balance, FramePairDataset, OnError
 from stmask.data.videos import VideoClip, VideoClips, single_video
 from stmask.data.ytvis import VideoDataset
@@ -33,7 +35,8 @@ class VISDataModule(pl.LightningDataModule):
         train_annotations, train_frames, valid_annotations, valid_frames: explicit paths, which win over the layout.
         preprocessor: size, normalisation and padding of the network input.
         augmentation: random changes of the training pairs; null for none.
-        gap, balance, on_error: see `FramePairDataset`.
+        gap, balance, motion, on_error: see `FramePairDataset`.
+        mix: other datasets to train on at the same time.
         batch_size: pairs per process.
         samples_per_epoch: pairs per epoch, all processes together; null for one pass over the annotated frames (or
             videos). Rounded up to whole batches.
@@ -55,6 +58,8 @@ class VISDataModule(pl.LightningDataModule):
         augmentation: Augmentation | None = None,
         gap: int = 5,
         balance: Balance = "frames",
+        motion: Motion | None = None,
+        mix: Sequence[Source] | None = None,
         on_error: OnError = "raise",
         batch_size: int = 4,
         samples_per_epoch: int | None = None,
@@ -76,6 +81,9 @@ class VISDataModule(pl.LightningDataModule):
         self.samples_per_epoch = samples_per_epoch
         self.num_workers = num_workers
         self.prefetch = prefetch
+        self.mix = tuple(mix or ())
+        self.motion = motion
+        self.seed = seed
         self._pairs: dict[str, Any] = {
             "gap": gap, "balance": balance, "augmentation": augmentation, "seed": seed, "on_error": on_error
         }  # fmt: skip
@@ -124,9 +132,20 @@ class VISDataModule(pl.LightningDataModule):
         path = self.valid_dataset.annotations_path
         return path, read_json(path)
 
-    def train_pairs(self) -> FramePairDataset:
-        """The frame pairs of the training split, an epoch being a whole number of batches on every rank."""
-        pairs = FramePairDataset(self.train_dataset, self.preprocessor, **self._pairs)
+    @cached_property
+    def _mixed_datasets(self) -> tuple[VideoDataset, ...]:
+        return tuple(source.open(self.train_dataset.categories) for source in self.mix)
+
+    def train_pairs(self) -> FramePairDataset | MixedPairs:
+        """The frame pairs to train on, an epoch being a whole number of batches on every rank."""
+        main = FramePairDataset(self.train_dataset, self.preprocessor, motion=self.motion, **self._pairs)
+        pairs: FramePairDataset | MixedPairs = main
+        if self.mix:
+            others = [
+                FramePairDataset(dataset, self.preprocessor, motion=source.motion, **self._pairs)
+                for dataset, source in zip(self._mixed_datasets, self.mix, strict=True)
+            ]
+            pairs = MixedPairs([main, *others], [1.0, *(source.weight for source in self.mix)], seed=self.seed)
         step = self.batch_size * self._world_size
         wanted = self.samples_per_epoch or pairs.references
         pairs.samples_per_epoch = -(-wanted // step) * step

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
-from stmask.data.augment import NO_AUGMENTATION, Augmentation, ClipAugmenter
+from stmask.data.augment import NO_AUGMENTATION, Augmentation, ClipAugmenter, ImageMover, Motion
 from stmask.data.shuffle import shuffled
 from stmask.data.ytvis import FrameInstances, VideoDataset, require_annotated
 from stmask.errors import DataError
@@ -27,17 +27,48 @@ _CROPS_TRIED = 5  # draws of a crop until one keeps an object in the reference f
 _SAMPLES_TRIED = 20  # unreadable samples in a row until the run stops even with on_error="skip"
 
 
-class FramePairDataset(Dataset[Clip]):
+class SampleStream(Dataset[Clip]):
+    """An endless stream of reproducible samples cut into epochs: sample i of epoch e is number e * len + i of it.
+
+    A sample depends on nothing but its number and the seed, whatever the worker, the rank or what was read before.
+
+    Attributes:
+        samples_per_epoch: where the stream is cut.
+        epoch: what an index without an epoch refers to.
+    """
+
+    samples_per_epoch: int
+    epoch: int = 0
+
+    def draw(self, position: int) -> Clip:
+        """Sample number `position` of the stream."""
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        return self.samples_per_epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Moves on to the samples of another epoch."""
+        self.epoch = epoch
+
+    def __getitem__(self, key: int | tuple[int, int]) -> Clip:
+        """Sample `i` of the present epoch, or `(e, i)` of any epoch."""
+        epoch, index = key if isinstance(key, tuple) else (self.epoch, key)
+        if not 0 <= index < len(self):
+            raise IndexError(f"sample {index} of {len(self)}")
+        return self.draw(epoch * len(self) + index)
+
+
+class FramePairDataset(SampleStream):
     """Random frame pairs as clips of one pair each, (1, 2, 3, H, W); `collate_pairs` joins them to a batch.
 
-    The samples are an endless stream cut into epochs: sample i of epoch e is number e * len + i of it and depends on
-    nothing but that number and the seed, whatever the worker, the rank or what was read before. In the stream every
-    annotated frame (or video) comes up once before any comes up again.
+    In the stream every annotated frame (or video) comes up once as reference before any comes up again.
 
     Args:
         gap: the target frame is at most so many frames away from the reference frame. It differs from it unless the
             video has only one annotated frame; where no annotated frame is that near, it is the nearest.
         balance: what comes up equally often as reference: "frames", or "videos" (then with one frame of it at random).
+        motion: moves the one annotated frame of a video that has no other, so that images serve like videos.
         samples_per_epoch: length of an epoch, by default the number of annotated frames (or videos).
         on_error: what to do about a frame or mask that cannot be read: "raise", or "skip" to log it and take another.
 
@@ -53,6 +84,7 @@ class FramePairDataset(Dataset[Clip]):
         gap: int = 5,
         balance: Balance = "frames",
         augmentation: Augmentation | None = None,
+        motion: Motion | None = None,
         seed: int = 0,
         samples_per_epoch: int | None = None,
         on_error: OnError = "raise",
@@ -71,31 +103,17 @@ class FramePairDataset(Dataset[Clip]):
         self.gap = gap
         self.seed = seed
         self.on_error = on_error
-        self.epoch = 0
         self.skipped = 0  # unreadable samples so far, in this process
         self._videos = _annotated_videos(dataset) if balance == "videos" else None
         self.samples_per_epoch = samples_per_epoch or self.references
         size = {"height": preprocessor.height, "width": preprocessor.width}
         self._augmenter = ClipAugmenter(augmentation or NO_AUGMENTATION, **size)
+        self._mover = ImageMover(motion) if motion is not None else None
 
     @property
     def references(self) -> int:
         """How many different frames (or videos) the stream goes through before it repeats one."""
         return len(self.dataset.annotated_frames) if self._videos is None else len(self._videos)
-
-    def __len__(self) -> int:
-        return self.samples_per_epoch
-
-    def set_epoch(self, epoch: int) -> None:
-        """Moves on to the samples of another epoch."""
-        self.epoch = epoch
-
-    def __getitem__(self, key: int | tuple[int, int]) -> Clip:
-        """Sample `i` of the present epoch, or `(e, i)` of any epoch."""
-        epoch, index = key if isinstance(key, tuple) else (self.epoch, key)
-        if not 0 <= index < self.samples_per_epoch:
-            raise IndexError(f"sample {index} of {self.samples_per_epoch}")
-        return self.draw(epoch * self.samples_per_epoch + index)
 
     def draw(self, position: int) -> Clip:
         """Sample number `position` of the endless stream."""
@@ -117,7 +135,9 @@ class FramePairDataset(Dataset[Clip]):
         positions = (first, self._target_frame(video, first, rng))
         frames = [self.dataset.read_frame(video, p) for p in positions]
         instances = [self.dataset.instances(video, p) for p in positions]
-        masks: Sequence[Sequence[npt.NDArray[np.uint8]]] = [found.masks for found in instances]
+        masks: list[Sequence[npt.NDArray[np.uint8]]] = [found.masks for found in instances]
+        if self._mover is not None and positions[0] == positions[1]:
+            frames[1], masks[1] = self._mover(frames[1], masks[1], int(rng.integers(2**32)))
         for _ in range(_CROPS_TRIED if self._augmenter.augmentation.crops else 1):
             images, moved = self._augmenter(frames, masks, int(rng.integers(2**32)))
             if any(mask.any() for mask in moved[0]):

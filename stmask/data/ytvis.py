@@ -108,6 +108,10 @@ class VideoDataset:
         return self._categories.ids
 
     @property
+    def categories(self) -> Categories:
+        return self._categories
+
+    @property
     def labelled(self) -> bool:
         return bool(self.index.labelled[0])
 

@@ -7,8 +7,8 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from data.makers import contents, write_dataset
+from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
 
 from stmask.data import Augmentation, VISDataModule
 from stmask.data.loading import EpochSampler, VideoSampler
@@ -171,12 +171,17 @@ def test_splits_that_were_left_out(tmp_path):
         make(tmp_path / "d", train=None).setup("fit")
 
 
-@pytest.mark.parametrize("name", ["synthetic", "ytvis2019", "ytvis2021", "ovis", "custom"])
+NAMES = ["synthetic", "ytvis2019", "ytvis2021", "ovis", "coco", "custom", "ytvis2019_coco"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_configurations_make_a_module(pytestconfig, name):
-    conf = pytestconfig.rootpath / "conf/data"
-    config = OmegaConf.merge(OmegaConf.load(conf / f"{name}.yaml"), {"root": "/nowhere", "seed": 3})
+    with initialize_config_dir(str(pytestconfig.rootpath / "conf"), version_base="1.3"):
+        config = compose("train", [f"data={name}", "data.root=/nowhere"]).data
+        keys = set(compose("train", ["data=as_trained"]).data)
+    assert set(config) == keys
     data = instantiate(config, _convert_="object")
     assert isinstance(data, VISDataModule)
-    assert set(config) == set(OmegaConf.load(conf / "as_trained.yaml"))
+    assert len(data.mix) == (name == "ytvis2019_coco")
     with pytest.raises(DataError, match="/nowhere"):
         data.setup("fit")
