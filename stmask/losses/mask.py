@@ -46,10 +46,10 @@ def cropped_mask_bce(
     target = target_masks.to(probabilities.dtype)
     pixels = 1.0  # of the input under one compared cell
     if full_resolution:
-        probabilities = F.interpolate(probabilities[None], size=(height, width), mode="bilinear", align_corners=False)[0]
+        probabilities = _resize(probabilities, (height, width))
     else:
         h, w = prototypes.shape[:2]
-        target = F.interpolate(target[None], size=(h, w), mode="bilinear", align_corners=False)[0].gt(0.5).to(target.dtype)
+        target = _resize(target, (h, w)).gt(0.5).to(target.dtype)
         pixels = height * width / (h * w)
     cost = F.binary_cross_entropy(probabilities.clamp(0, 1), target, reduction="none")
     if inside_only:
@@ -63,3 +63,7 @@ def cropped_mask_bce(
 def mask_loss(costs: Tensor, weights: Tensor) -> Tensor:
     """Sum of weights (P,) times the masks' costs (P,)."""
     return torch.dot(weights, costs)
+
+
+def _resize(masks: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(masks[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]

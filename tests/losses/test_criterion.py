@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+
+from stmask.losses import Criterion, LossWeights
+from stmask.losses.positives import Positives
+from stmask.models import PredictionHead, ResNet, STMask, TemporalFusion
+from stmask.structures import FrameTargets, empty_targets
+
+SIZE = 64
+
+
+@pytest.fixture(scope="module")
+def model() -> STMask:
+    torch.manual_seed(0)
+    return STMask(
+        backbone=ResNet(depth=18),
+        num_classes=3,
+        channels=16,
+        num_prototypes=4,
+        head=partial(PredictionHead, embedding_dim=8),
+        temporal=partial(TemporalFusion, size=3, hidden=(8, 8)),
+    )
+
+
+def one_object(track_id: int, left: float) -> FrameTargets:
+    masks = torch.zeros(1, SIZE, SIZE, dtype=torch.bool)
+    masks[0, 16:40, int(left * SIZE) : int(left * SIZE) + 32] = True
+    box = torch.tensor([[left, 0.25, left + 0.5, 0.625]])
+    return FrameTargets(box, torch.tensor([2]), masks, torch.tensor([track_id]))
+
+
+def run(model: STMask, *targets: FrameTargets, **changes: object) -> dict[str, torch.Tensor]:
+    torch.manual_seed(1)
+    predictions = model(torch.randn(len(targets), 3, SIZE, SIZE))
+    criterion = Criterion(**changes)  # type: ignore[arg-type]
+    return criterion(predictions, targets, clip_length=2, temporal=model.temporal).terms
+
+
+def test_frames_without_objects_cost_nothing_and_touch_every_parameter(model: STMask) -> None:
+    terms = run(model, empty_targets(SIZE, SIZE), empty_targets(SIZE, SIZE))
+    assert all(value.item() == 0 for value in terms.values())
+    model.zero_grad()
+    torch.stack(list(terms.values())).sum().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_an_object_that_leaves_has_no_shift(model: STMask) -> None:
+    terms = run(model, one_object(1, 0.1), empty_targets(SIZE, SIZE))
+    assert terms["shift_box"] == terms["shift_mask"] == 0
+    assert terms["box"] > 0
+
+
+def test_an_object_that_moves_has_one(model: STMask) -> None:
+    terms = run(model, one_object(1, 0.1), one_object(1, 0.3))
+    assert terms["shift_box"] > 0
+    assert terms["shift_mask"] > 0
+
+
+def test_the_same_id_in_two_clips_is_two_objects(model: STMask) -> None:
+    """Annotation files may count identities anew in each video."""
+    one_clip = (one_object(1, 0.1), one_object(1, 0.3))
+    another_id = (one_object(2, 0.1), one_object(2, 0.3))
+    same = run(model, *one_clip, *one_clip)["track"]
+    different = run(model, *one_clip, *another_id)["track"]
+    torch.testing.assert_close(same, different)
+
+
+def test_weights_scale_terms_and_zero_leaves_them_out(model: STMask) -> None:
+    targets = (one_object(1, 0.1), one_object(1, 0.3))
+    base = run(model, *targets)
+    double = run(model, *targets, weights=LossWeights(box=10.0, mask=0.0, shift_box=0.0, shift_mask=0.0))
+    torch.testing.assert_close(double["box"], 2 * base["box"])
+    assert set(double) == {"box", "class", "centerness", "track"}
+
+
+def test_a_draw_of_positives_weighs_as_much_as_all() -> None:
+    frames = torch.tensor([0] * 9 + [2] * 3)
+    positives = Positives(
+        frames=frames,
+        anchors=torch.arange(12),
+        objects=torch.zeros(12, dtype=torch.int64),
+        track_ids=torch.ones(12, dtype=torch.int64),
+        weights=torch.ones(12),
+        target_boxes=torch.rand(12, 4),
+        boxes=torch.rand(12, 4),
+    )
+    drawn = Criterion(max_masks=4)._limited(positives)
+    assert torch.bincount(drawn.frames).tolist() == [4, 0, 3]
+    assert drawn.anchors.tolist() == sorted(set(drawn.anchors.tolist()))
+    torch.testing.assert_close(torch.zeros(3).index_add(0, drawn.frames, drawn.weights), torch.tensor([1.0, 0.0, 1.0]))
+    assert len(Criterion(max_masks=None)._limited(positives)) == 12
+
+
+def test_an_unknown_box_loss_is_refused() -> None:
+    with pytest.raises(ValueError, match="'giou'"):
+        Criterion(box_loss="giou")

@@ -1,0 +1,112 @@
+"""Every variant of the network that the configuration groups can make: forward, backward, finite losses."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+import torch
+from hydra.utils import instantiate
+
+from stmask.config import compose, conf_dir
+from stmask.engine.checkpoint import build_model
+from stmask.losses import Criterion
+from stmask.models import STMask
+from stmask.structures import FrameTargets
+
+NUM_CLASSES = 3
+SMALL = ["model.channels=16", "model.num_prototypes=6", "model.head.embedding_dim=8"]
+SMALL_TEMPORAL = ["model.temporal.hidden=[8,8,16]"]
+
+
+def options(group: str) -> list[str]:
+    return sorted(path.stem for path in (conf_dir() / "model" / group).glob("*.yaml"))
+
+
+def build(backbone: str, head: str, align: str, temporal: str, *, frozen_norm: bool = False) -> STMask:
+    groups = [f"model/backbone={backbone}", f"model/head={head}", f"model/head/align={align}"]
+    groups += [f"model/temporal={temporal}", f"model.backbone.frozen_norm={frozen_norm}"]
+    cfg = compose("train", [*groups, *SMALL, *(SMALL_TEMPORAL if temporal != "none" else [])])
+    torch.manual_seed(0)
+    return build_model(cfg.model, num_classes=NUM_CLASSES)
+
+
+def targets(size: int) -> tuple[FrameTargets, FrameTargets]:
+    """Two objects that move, one of which leaves."""
+
+    def frame(corners: list[list[float]], ids: list[int]) -> FrameTargets:
+        boxes = torch.tensor(corners)
+        masks = torch.zeros(len(ids), size, size, dtype=torch.bool)
+        for mask, (x1, y1, x2, y2) in zip(masks, (boxes * size).int().tolist()):
+            mask[y1:y2, x1:x2] = True
+        return FrameTargets(boxes, torch.tensor(ids), masks, torch.tensor(ids))
+
+    return frame([[0.1, 0.1, 0.5, 0.6], [0.4, 0.5, 0.9, 0.9]], [1, 3]), frame([[0.2, 0.1, 0.6, 0.6]], [1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("backbone", "head", "align", "temporal"),
+    list(product(options("backbone"), options("head"), options("head/align"), options("temporal"))),
+)
+def test_forward_backward_and_losses(backbone: str, head: str, align: str, temporal: str) -> None:
+    size = 64
+    model = build(backbone, head, align, temporal).train()
+    predictions = model(torch.randn(2, 3, size, size))
+    anchors = predictions.anchors.shape[0]
+    assert anchors == (64 + 16 + 4 + 1 + 1) * (9 if head == "fca9" else 3)
+    assert predictions.prototypes.shape == (2, size // 4, size // 4, 6)
+    torch.testing.assert_close(predictions.embeddings.norm(dim=-1), torch.ones(2, anchors))
+    report = Criterion()(predictions, targets(size), clip_length=2, temporal=model.temporal)
+    expected = {"box", "class", "centerness", "mask", "track"}
+    assert set(report.terms) == expected | ({"shift_box", "shift_mask"} if temporal != "none" else set())
+    assert all(value.isfinite() for value in report.terms.values())
+    report.total.backward()
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None, f"{name} has no gradient"
+            assert parameter.grad.isfinite().all(), f"the gradient of {name} is not finite"
+
+
+@pytest.mark.parametrize("branches", [["class"], ["mask", "track"], ["class", "mask", "track"]])
+@pytest.mark.parametrize("align", ["ada", "ali"])
+def test_calibration_is_where_it_is_asked_for(align: str, branches: list[str]) -> None:
+    cfg = compose(
+        "train",
+        ["model/backbone=r18", f"model/head/align={align}", f"model.head.align.branches=[{','.join(branches)}]", *SMALL],
+    )
+    model = build_model(cfg.model, num_classes=NUM_CLASSES)
+    calibrated = {name.split(".")[1] for name, _ in model.named_parameters() if name.endswith(".adapt")}
+    assert calibrated == {f"{branch}_outputs" for branch in branches}
+
+
+def test_the_head_without_centreness() -> None:
+    cfg = compose("train", ["model/backbone=r18", "model.head.centerness=false", *SMALL])
+    model = build_model(cfg.model, num_classes=NUM_CLASSES)
+    predictions = model(torch.randn(2, 3, 64, 64))
+    assert predictions.centerness is None
+    report = Criterion()(predictions, targets(64), clip_length=2, temporal=model.temporal)
+    assert "centerness" not in report.terms
+
+
+@pytest.mark.parametrize("loss", options("../loss"))
+def test_loss_groups(loss: str) -> None:
+    cfg = compose("train", ["model/backbone=r18", f"loss={loss}", *SMALL, *SMALL_TEMPORAL])
+    model = build_model(cfg.model, num_classes=NUM_CLASSES)
+    criterion = instantiate(cfg.loss, _convert_="all")
+    report = criterion(model(torch.randn(2, 3, 64, 64)), targets(64), clip_length=2, temporal=model.temporal)
+    assert report.total.isfinite()
+    assert ("centerness" in report.terms) == (loss != "yolact")
+
+
+def test_frozen_norms_stay_as_they_are() -> None:
+    model = build("r18", "fca", "none", "none", frozen_norm=True).train()
+    before = model.backbone.bn1.running_mean.clone()
+    model(torch.randn(2, 3, 64, 64))
+    assert torch.equal(model.backbone.bn1.running_mean, before)
+    assert not model.backbone.bn1.weight.requires_grad
+
+
+def test_same_seed_same_weights() -> None:
+    first, second = (build("r18", "fca", "ada", "p4").state_dict() for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
