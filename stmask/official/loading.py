@@ -32,7 +32,9 @@ _UNUSED = {
     "backbone.layer4.": "duplicate of backbone.layers in old files",
     "backbone.fc.": "ImageNet classifier",
 }
+_DETECTOR_QUIRKS = ("stmask.official.quirks.unlimited_across_classes",)
 _DETECTOR_QUIRKS_WITHOUT_FUSION = (
+    *_DETECTOR_QUIRKS,
     "stmask.official.quirks.class_only_per_class",
     "stmask.official.quirks.tanh_twice",
     "stmask.official.quirks.binary_masks",
@@ -183,8 +185,8 @@ def _card(architecture: Architecture, *, source: str, class_names: Sequence[str]
         raise ConfigError(f"{source} has {architecture.num_classes} classes, {len(names)} names were given")
     settings = InferenceSettings()
     if quirks:
-        wrappers = () if architecture.window is not None else _DETECTOR_QUIRKS_WITHOUT_FUSION
-        settings = replace(settings, max_detections=settings.nms_top_k, forget_after=None, detector_wrappers=wrappers)
+        wrappers = _DETECTOR_QUIRKS if architecture.window is not None else _DETECTOR_QUIRKS_WITHOUT_FUSION
+        settings = replace(settings, forget_after=None, detector_wrappers=wrappers)
     return ModelCard(
         model=architecture.model_config(quirks=quirks),
         class_names=names,

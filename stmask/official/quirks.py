@@ -12,7 +12,7 @@ from torch import Tensor
 from stmask.inference.detector import NMS, Detector, DetectorLike
 from stmask.losses.classification import hard_negatives
 from stmask.ops.matching import BACKGROUND
-from stmask.ops.nms import Kept, PerClassNMS
+from stmask.ops.nms import CrossClassNMS, Kept, PerClassNMS
 from stmask.structures import DensePredictions, Detections
 
 
@@ -34,6 +34,14 @@ def misaligned_cross_entropy(class_logits: Tensor, labels: Tensor, *, weights: T
     count = int(negative.sum())
     negative_weights = weights.new_full((count,), ratio * len(labels) / max(count, 1))
     return (torch.cat([weights, negative_weights]) * cost).sum() / (ratio + 1)
+
+
+def unlimited_across_classes(detector: DetectorLike) -> DetectorLike:
+    """Quirk 5: suppression across classes keeps whatever of its top k is left, not the best 100."""
+    if not isinstance(detector, Detector) or not isinstance(detector.nms, CrossClassNMS):
+        return detector
+    nms = replace(detector.nms, max_detections=detector.nms.top_k)
+    return Detector(score_threshold=detector.score_threshold, nms=nms)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from official.reference import DATA
-from official.test_loading import published_shapes
+from official.test_loading import published_shapes, small_network
 from omegaconf import OmegaConf
 
 from stmask.config import compose
@@ -16,6 +16,7 @@ from stmask.engine.checkpoint import build_model
 from stmask.inference import InferenceSettings
 from stmask.official.architecture import recognise
 from stmask.official.keys import to_official
+from stmask.official.loading import to_official_state, translate
 from stmask.official.quirks import KernelsFirst, misaligned_cross_entropy
 
 FOLDER = Path(__file__).parents[2] / "conf" / "experiment" / "official"
@@ -29,6 +30,12 @@ def network(name: str) -> tuple[Any, Any]:
     classes = next((count for part, count in CLASSES.items() if part in name), 40)
     with torch.device("meta"):
         return cfg, build_model(OmegaConf.to_container(cfg.model, resolve=True), num_classes=classes)
+
+
+def load_settings(*, window: bool) -> InferenceSettings:
+    """What comes with the authors' files."""
+    model = small_network(window=11 if window else None)
+    return InferenceSettings.from_dict(translate(to_official_state(model), source="w.pth").card.inference)
 
 
 def test_there_are_twenty() -> None:
@@ -59,7 +66,10 @@ def test_the_quirks_of_the_release_are_chosen() -> None:
     assert getattr(criterion.classification, "func", criterion.classification) is misaligned_cross_entropy
     assert not criterion.centerness_detached
     settings = InferenceSettings.from_dict(OmegaConf.to_container(cfg.inference, resolve=True))  # type: ignore[arg-type]
-    assert (settings.max_detections, settings.forget_after) == (200, None)
+    assert settings == load_settings(window=True)
+    images, _ = network("yolact_plus_base_54")
+    settings = InferenceSettings.from_dict(OmegaConf.to_container(images.inference, resolve=True))  # type: ignore[arg-type]
+    assert settings == load_settings(window=False)
 
 
 def test_the_clean_path_has_none() -> None:

@@ -159,7 +159,7 @@ class TestLoad:
         assert "centerness_layout" not in load(path, quirks=False).card.model["head"]
         assert load(path, quirks=False).card.inference["forget_after"] == 30
         plain = load(official_file(tmp_path, small_network(window=None)))
-        assert len(plain.card.inference["detector_wrappers"]) == 3
+        assert len(plain.card.inference["detector_wrappers"]) == 4
 
     def test_what_has_no_use_is_dropped_with_its_reason(self, tmp_path: Path) -> None:
         tensors = {f"module.{name}": value for name, value in to_official_state(small_network()).items()}
