@@ -7,12 +7,14 @@ import os
 import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from stmask.errors import DataError
 
 _decoder = json.JSONDecoder()
 _SPACE = re.compile(r"[ \t\n\r]*")
+_AFTER_NUMBER = tuple(" \t\n\r,]}")
+_CHUNK = 1 << 22  # characters
 
 
 def stream_object(path: str | os.PathLike[str], lists: Collection[str]) -> Iterator[tuple[str, int | None, Any]]:
@@ -26,46 +28,81 @@ def stream_object(path: str | os.PathLike[str], lists: Collection[str]) -> Itera
     """
     source = Path(path)
     try:
-        text = source.read_text(encoding="utf-8")
+        with source.open(encoding="utf-8") as file:
+            yield from _members(_Cursor(file), lists)
     except FileNotFoundError as error:
         raise DataError(f"no such file: {source}") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{source} is not valid JSON") from error
+    except _SyntaxError as error:
+        raise DataError(f"{source} is not valid JSON ({error})") from error
     except OSError as error:
         raise DataError(f"cannot read {source}: {error.strerror or error}") from error
-    try:
-        yield from _members(text, lists)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{source} is not valid JSON (line {error.lineno}, column {error.colno})") from error
-    except ValueError as error:
-        raise DataError(f"{source}: {error}") from error
+
+
+class _SyntaxError(Exception):
+    """The text is not what was expected; the message says where."""
 
 
 class _Cursor:
-    """A place in a JSON text, moved from token to token."""
+    """A place in a JSON text that is moved from token to token and read from the file as it goes."""
 
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.position = 0
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self._text = ""  # a window of the file
+        self._position = 0  # in the window
+        self._lines = 0  # complete lines before the window
+        self._column = 0  # characters of the last of them, where the window starts inside a line
+
+    def _read_on(self) -> bool:
+        """Drops what is behind, and lengthens the window; False at the end of the file."""
+        chunk = self._file.read(max(_CHUNK, len(self._text) - self._position))  # doubles for a value that is long
+        if not chunk:
+            return False
+        passed = self._text[: self._position]
+        newline = passed.rfind("\n")
+        self._lines += passed.count("\n")
+        self._column = self._column + len(passed) if newline < 0 else len(passed) - newline - 1
+        self._text, self._position = self._text[self._position :] + chunk, 0
+        return True
+
+    def error(self, offset: int | None = None) -> _SyntaxError:
+        """What to raise for a mistake at a place in the window, by default the present one."""
+        passed = self._text[: self._position if offset is None else offset]
+        newline = passed.rfind("\n")
+        column = self._column + len(passed) if newline < 0 else len(passed) - newline - 1
+        return _SyntaxError(f"line {self._lines + passed.count(chr(10)) + 1}, column {column + 1}")
 
     def peek(self) -> str:
         """The next character that is not white space, "" at the end."""
-        match = _SPACE.match(self.text, self.position)
-        self.position = match.end() if match else self.position
-        return self.text[self.position : self.position + 1]
+        while True:
+            match = _SPACE.match(self._text, self._position)
+            self._position = match.end() if match else self._position
+            if self._position < len(self._text) or not self._read_on():
+                return self._text[self._position : self._position + 1]
 
     def expect(self, character: str) -> None:
         if self.peek() != character:
-            raise json.JSONDecodeError(f"Expecting {character!r}", self.text, self.position)
-        self.position += 1
+            raise self.error()
+        self._position += 1
 
     def value(self) -> Any:
+        """The value that starts here."""
         self.peek()
-        try:
-            found, self.position = _decoder.raw_decode(self.text, self.position)
-        except RecursionError:
-            raise json.JSONDecodeError("Nested too deeply", self.text, self.position) from None
-        return found
+        while True:
+            try:
+                found, end = _decoder.raw_decode(self._text, self._position)
+            except json.JSONDecodeError as error:  # wrong, or cut off by the end of the window
+                if not self._read_on():
+                    raise self.error(error.pos) from None
+            except RecursionError:
+                raise self.error() from None
+            else:
+                # A number may be cut off too: it is whole only if what follows cannot belong to it.
+                whole = not isinstance(found, (int, float)) or self._text[end : end + 1] in _AFTER_NUMBER
+                if whole or not self._read_on():
+                    self._position = end
+                    return found
 
     def items(self, opening: str, closing: str) -> Iterator[int]:
         """Counts the elements between two brackets; the caller consumes each one."""
@@ -79,11 +116,7 @@ class _Cursor:
         self.expect(closing)
 
 
-def _members(text: str, lists: Collection[str]) -> Iterator[tuple[str, int | None, Any]]:
-    cursor = _Cursor(text)
-    if cursor.peek() not in ("{", ""):
-        json.loads(text)  # says where, if it is no JSON at all
-        raise ValueError("expected a JSON object at the top level")
+def _members(cursor: _Cursor, lists: Collection[str]) -> Iterator[tuple[str, int | None, Any]]:
     for _ in cursor.items("{", "}"):
         key = cursor.value()
         cursor.expect(":")
@@ -94,4 +127,4 @@ def _members(text: str, lists: Collection[str]) -> Iterator[tuple[str, int | Non
         else:
             yield key, None, cursor.value()
     if cursor.peek():
-        raise json.JSONDecodeError("Extra data", text, cursor.position)
+        raise cursor.error()

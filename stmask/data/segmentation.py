@@ -16,9 +16,8 @@ class Encoding(IntEnum):
     """How the bytes of a packed segmentation are to be read."""
 
     ABSENT = 0  # null, or nothing in it
-    COMPRESSED = 1  # COCO's run-length string
-    COUNTS = 2  # run lengths, column by column, as uint32
-    POLYGONS = 3  # JSON text of [[x, y, ...], ...]
+    RUNS = 1  # COCO's run-length string
+    POLYGONS = 2  # JSON text of [[x, y, ...], ...]
 
 
 def pack(segmentation: Any) -> tuple[Encoding, bytes, tuple[int, int] | None]:
@@ -51,13 +50,13 @@ def _pack_run_lengths(segmentation: dict[str, Any]) -> tuple[Encoding, bytes, tu
         raise ValueError("run lengths need the keys 'size' ([height, width]) and 'counts'") from None
     size = (height, width)
     if isinstance(counts, str):
-        return Encoding.COMPRESSED, counts.encode("ascii", "replace"), size
+        return Encoding.RUNS, counts.encode("ascii", "replace"), size
     if not isinstance(counts, list):
         raise ValueError(f"'counts' must be a string or a list, got {type(counts).__name__}")
     if len(counts) < 2:  # background only
         return Encoding.ABSENT, b"", size
     try:
-        return Encoding.COUNTS, np.array(counts, dtype=np.uint32).tobytes(), size
+        return Encoding.RUNS, coco_mask.frPyObjects(segmentation, height, width)["counts"], size
     except (TypeError, ValueError, OverflowError):
         raise ValueError("'counts' holds something that is not a run length") from None
 
@@ -91,7 +90,7 @@ def run_lengths(data: bytes) -> npt.NDArray[np.int64]:
 def _counts(encoding: int, data: bytes, height: int, width: int) -> npt.NDArray[np.int64]:
     if encoding == Encoding.POLYGONS:
         data = coco_mask.merge(coco_mask.frPyObjects(json.loads(data), height, width))["counts"]
-    counts = np.frombuffer(data, np.uint32).astype(np.int64) if encoding == Encoding.COUNTS else run_lengths(data)
+    counts = run_lengths(data)
     if counts.min() < 0 or counts.sum() != height * width:
         raise ValueError(f"the run lengths cover {counts.sum()} of {height * width} pixels")
     return counts

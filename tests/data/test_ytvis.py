@@ -205,8 +205,8 @@ def test_what_is_wrong_with_a_file_is_named(tmp_path, change, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[]", "expected a JSON object"),
-        ("3", "expected a JSON object"),
+        ("[]", "not valid JSON"),
+        ("3", "not valid JSON"),
         ("", "not valid JSON"),
         ('{"videos": [,]}', r"not valid JSON \(line 1, column 13\)"),
         ('{"videos": []', "not valid JSON"),
