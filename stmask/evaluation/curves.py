@@ -60,18 +60,18 @@ def accumulate(ranked: Ranked, counted: npt.NDArray[np.int64]) -> Curves:
         block = np.arange(bounds[category], bounds[category + 1])
         for limit, most in enumerate(MAX_DETECTIONS):
             chosen = block[ranked.rank[block] < most]
-            curve = _curve(
+            values = curve(
                 ranked.hits[:, :, chosen][present],
                 ranked.misses[:, :, chosen][present],
                 scores=ranked.scores[chosen],
                 counted=counted[category, present],
             )
-            for target, values in zip((precision, recall, scores), curve, strict=True):
-                target[..., category, present, limit] = np.moveaxis(values, 0, -1)
+            for target, part in zip((precision, recall, scores), values, strict=True):
+                target[..., category, present, limit] = np.moveaxis(part, 0, -1)
     return Curves(precision, recall, scores)
 
 
-def _curve(
+def curve(
     hits: npt.NDArray[np.bool_],
     misses: npt.NDArray[np.bool_],
     *,

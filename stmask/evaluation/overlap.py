@@ -56,7 +56,11 @@ class TrackAreas:
 
     def means(self) -> npt.NDArray[np.float64]:
         """(N,) mean over the frames where the track has pixels, 0 for a track without any."""
-        return self.totals() / np.maximum(self._sum((self.per_frame > 0).astype(np.int64)), 1)
+        return self.totals() / np.maximum(self.presences(), 1)
+
+    def presences(self) -> npt.NDArray[np.int64]:
+        """(N,) number of frames where the track has pixels."""
+        return self._sum((self.per_frame > 0).astype(np.int64))
 
     def _sum(self, values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         sums: npt.NDArray[np.int64] = np.concatenate([[0], np.cumsum(values)])

@@ -1,0 +1,118 @@
+"""The compressed run lengths of COCO masks, decoded with arrays.
+
+A mask is a list of run lengths of pixels in column order, background first. From the fourth run on, the difference to
+the run before the previous one is stored, five bits a character (low ones first) from "0" on; the sixth bit says that
+another character follows, the fifth of the last character is the sign.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+
+import numpy as np
+import numpy.typing as npt
+
+_FIRST, _MORE, _MOST_CHARACTERS = ord("0"), 32, 7
+_CHUNK = 1 << 20  # characters decoded at once: bounds the memory
+
+
+class BrokenMaskError(ValueError):
+    """Run lengths that are none, or that don't cover their frame; `index` says which mask."""
+
+    def __init__(self, index: int) -> None:
+        super().__init__(f"mask {index} is broken")
+        self.index = index
+
+
+def mask_areas(counts: Sequence[str], pixels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Areas (M,) of M masks with their numbers of pixels.
+
+    Every mask is decoded and checked: on runs that don't cover a frame the C code behind the IoU would never return.
+
+    Raises:
+        BrokenMaskError: the first mask whose runs cannot be decoded, are negative, or don't cover its frame.
+    """
+    parts = [np.zeros(0, dtype=np.int64)]
+    for first, last in _chunks(counts):
+        areas, good = _areas(counts[first:last], pixels[first:last])
+        if not good.all():
+            raise BrokenMaskError(first + int(np.argmin(good)))
+        parts.append(areas)
+    return np.concatenate(parts)
+
+
+def _areas(counts: Sequence[str], pixels: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Areas (M,) and whether each mask is sound (M,)."""
+    try:
+        runs, starts = decode(counts)
+    except ValueError:  # one of them: look at each half
+        if len(counts) == 1:
+            return np.zeros(1, dtype=np.int64), np.zeros(1, dtype=bool)
+        middle = len(counts) // 2
+        halves = _areas(counts[:middle], pixels[:middle]), _areas(counts[middle:], pixels[middle:])
+        areas, good = (np.concatenate(pair) for pair in zip(*halves, strict=True))
+        return areas, good
+    covered = np.add.reduceat(runs, starts[:-1])
+    sound = (covered == pixels) & (np.minimum.reduceat(runs, starts[:-1]) >= 0)
+    # foreground runs are every second one from the second on: with alternate signs the background cancels half
+    signs = 1 - 2 * ((np.arange(len(runs)) - np.repeat(starts[:-1], np.diff(starts))) & 1)
+    return (covered - np.add.reduceat(runs * signs, starts[:-1])) // 2, sound
+
+
+def _chunks(counts: Sequence[str]) -> Iterator[tuple[int, int]]:
+    ends = np.fromiter(accumulate(map(len, counts)), dtype=np.int64, count=len(counts))
+    first = 0
+    while first < len(counts):
+        done = ends[first - 1] if first else 0
+        last = max(first + 1, int(np.searchsorted(ends, done + _CHUNK)))
+        yield first, last
+        first = last
+
+
+def decode(counts: Sequence[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Run lengths of M >= 1 masks one after the other, and (M + 1,) where each mask begins.
+
+    Raises:
+        ValueError: a mask is empty, ends inside a run, or has other characters than "0" to "o".
+    """
+    lengths = np.fromiter(map(len, counts), dtype=np.int64, count=len(counts))
+    text = "".join(counts)
+    digits = np.frombuffer(text.encode("latin-1", "replace"), dtype=np.uint8) - np.uint8(_FIRST)  # wraps below "0"
+    if not lengths.all() or (digits >= 2 * _MORE).any() or len(digits) != lengths.sum():
+        raise ValueError("an empty mask or a character outside of '0' to 'o'")
+    ends = np.flatnonzero(digits < _MORE)  # the last character of each run
+    stops = np.cumsum(lengths) - 1
+    if (digits[stops] >= _MORE).any():
+        raise ValueError("a mask ends inside a run")
+    sizes = np.diff(ends, prepend=-1)
+    if sizes.max() > _MOST_CHARACTERS:
+        raise ValueError("a run of too many characters")
+    values = ((digits[ends] ^ np.uint8(16)).astype(np.int64)) - 16
+    for back in range(1, int(sizes.max())):
+        longer = np.flatnonzero(sizes > back)
+        values[longer] = values[longer] << 5 | (digits[ends[longer] - back] & np.uint8(31))
+    starts = np.concatenate([[0], np.searchsorted(ends, stops) + 1])
+    return _undo_differences(values, starts), starts
+
+
+def _undo_differences(values: npt.NDArray[np.int64], starts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Sums every second value within each mask; the first value stands alone.
+
+    Without its first a mask is a table of two columns, the second possibly one short, summed downwards.
+    """
+    others = np.diff(starts) - 1
+    rows = (others + 1) // 2
+    bottoms = np.cumsum(rows)
+    used = np.ones(2 * bottoms[-1], dtype=bool)
+    used[2 * bottoms[others % 2 == 1] - 1] = False
+    later = np.ones(len(values), dtype=bool)
+    later[starts[:-1]] = False
+
+    table = np.zeros(len(used), dtype=np.int64)
+    table[used] = values[later]
+    sums = np.concatenate([np.zeros((1, 2), dtype=np.int64), np.cumsum(table.reshape(-1, 2), axis=0)])
+    own = sums[1:] - np.repeat(sums[bottoms - rows], rows, axis=0)
+    runs: npt.NDArray[np.int64] = values.copy()
+    runs[later] = own.reshape(-1)[used]
+    return runs

@@ -1,0 +1,99 @@
+"""Other readings of the same results: AP of single frames, and AP that asks for exact outlines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from pycocotools import mask as coco_mask
+
+from stmask.evaluation.ground_truth import GroundTruth, TruthTrack, Video
+from stmask.evaluation.groups import measure
+from stmask.evaluation.matching import IOU_THRESHOLDS, Group
+from stmask.evaluation.overlap import TrackAreas, intersections, track_areas, track_ious
+from stmask.evaluation.results import Predictions
+from stmask.evaluation.video_ap import VideoAPReport, assign, evaluate, summarise
+
+if TYPE_CHECKING:
+    from stmask.structures import RLE
+
+_BOUNDARY_WIDTH = 0.02  # of the image diagonal, as in Boundary IoU
+
+
+def frame_ap(ground_truth: GroundTruth, predictions: Predictions) -> VideoAPReport:
+    """Mask AP of single frames: the detector without its tracking. Each frame is scored as a video of its own.
+
+    A track's score is that of all its masks. Sizes are those of the masks, with the bounds of video AP.
+    """
+    first = dict(
+        zip(ground_truth.videos, np.cumsum([0, *(v.length for v in ground_truth.videos.values())]), strict=False)
+    )
+    frames = {
+        int(first[video.id]) + t: Video(int(first[video.id]) + t, video.width, video.height, 1)
+        for video in ground_truth.videos.values()
+        for t in range(video.length)
+    }
+    tracks = tuple(
+        TruthTrack(track.id, int(first[track.video_id]) + t, track.category_id, track.is_crowd, (mask,), None)
+        for track in ground_truth.labelled_tracks
+        for t, mask in enumerate(track.segmentations)
+        if mask is not None
+    )
+    present = [
+        (i, t) for i, masks in enumerate(predictions.segmentations) for t, m in enumerate(masks) if m is not None
+    ]
+    rows, times = np.array(present, dtype=np.int64).reshape(-1, 2).T
+    starts = np.array([first[video_id] for video_id in predictions.video_ids.tolist()], dtype=np.int64)
+    single = Predictions(
+        video_ids=starts[rows] + times,
+        category_ids=predictions.category_ids[rows],
+        scores=predictions.scores[rows],
+        segmentations=[[predictions.segmentations[i][t]] for i, t in present],
+        areas=TrackAreas(predictions.areas.per_frame[predictions.areas.starts[rows] + times], np.arange(len(rows) + 1)),
+    )
+    return evaluate(GroundTruth(frames, ground_truth.categories, tracks, ground_truth.source), single)
+
+
+def boundary_ap(ground_truth: GroundTruth, predictions: Predictions) -> VideoAPReport:
+    """Video AP where a pair's IoU is the smaller of mask IoU and boundary IoU (Cheng et al., CVPR 2021).
+
+    The boundary of a mask is what lies within 2 % of the image diagonal of its outline; intersections and unions of
+    boundaries are summed over the frames as those of masks are.
+    """
+    overlaps = measure(ground_truth, predictions)
+    groups = [_at_most_boundary(ground_truth, overlaps.predictions, group) for group in overlaps.groups]
+    overlaps = replace(overlaps, groups=groups)
+    return summarise(ground_truth, overlaps, assign(ground_truth, overlaps))
+
+
+def _at_most_boundary(ground_truth: GroundTruth, predictions: Predictions, group: Group) -> Group:
+    rows = np.flatnonzero((group.ious >= IOU_THRESHOLDS[0]).any(axis=1))  # nothing else can match
+    if not len(rows):
+        return group
+    tracks = ground_truth.labelled_tracks
+    ours = [_boundaries(predictions.segmentations[row]) for row in group.predictions[rows]]
+    theirs = [_boundaries(tracks[column].segmentations) for column in group.truths]
+    pixels = ground_truth.videos[tracks[group.truths[0]].video_id].pixels
+    areas = [track_areas(side, [pixels] * len(side)) for side in (ours, theirs)]
+    shared = intersections(ours, theirs, [areas[0][i] for i in range(len(ours))]).sum(axis=0)
+    ious: npt.NDArray[np.float64] = group.ious.copy()
+    ious[rows] = np.minimum(ious[rows], track_ious(shared, areas[0].totals(), areas[1].totals()))
+    return replace(group, ious=ious)
+
+
+def _boundaries(masks: Sequence[RLE | None]) -> list[RLE | None]:
+    return [None if mask is None else _boundary(mask["counts"], *mask["size"]) for mask in masks]
+
+
+def _boundary(counts: str, height: int, width: int) -> RLE:
+    """The part of a mask that an erosion by the boundary's width takes away; the image's border counts as outline."""
+    import cv2
+
+    mask = coco_mask.decode([{"size": [height, width], "counts": counts}])[..., 0]
+    steps = max(1, round(_BOUNDARY_WIDTH * float(np.hypot(height, width))))
+    inner = cv2.erode(mask, np.ones((3, 3), np.uint8), iterations=steps, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    encoded = coco_mask.encode(np.asfortranarray(mask - inner))
+    return {"size": [height, width], "counts": encoded["counts"].decode("ascii")}
