@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-import os
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from stmask.evaluation.causes import Cause
+from stmask.evaluation.explain import Explanation, Share
+from stmask.evaluation.identity import TrackIdentity
 from stmask.evaluation.video_ap import FIGURES, VideoAPReport
-from stmask.files import atomic_open
 
 _MEANINGS = {
     "AP": "mean over IoU .50:.05:.95",
@@ -33,6 +34,11 @@ _MEANINGS = {
 def percent(value: float) -> str:
     """A figure in points with one decimal, "-" where it is undefined."""
     return "-" if value < 0 else f"{100 * value:.1f}"
+
+
+def points(difference: float) -> str:
+    """A difference of figures in points with one decimal and its sign."""
+    return f"{100 * difference:+.1f}"
 
 
 def figures_table(report: VideoAPReport) -> str:
@@ -63,15 +69,51 @@ def class_csv(report: VideoAPReport) -> str:
     return text.getvalue()
 
 
-def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Writes a text file, whole or not at all."""
-    with atomic_open(path) as handle:
-        handle.write(text)
+def variants_table(reports: Mapping[str, VideoAPReport]) -> str:
+    """AP, AP50, AP75 and AR100 of several readings of the same results, one a line."""
+    names = ("AP", "AP50", "AP75", "AR100")
+    table = _table("", *names)
+    for title, report in reports.items():
+        table.add_row(title, *(percent(report.stats[name]) for name in names))
+    return render(table)
 
 
-def as_json(report: VideoAPReport) -> dict[str, Any]:
-    """The 12 figures under their names; -1 where undefined."""
-    return dict(report.stats)
+def identity_table(identities: Sequence[TrackIdentity], *, names: Mapping[int, str]) -> str:
+    """Identity switches and fragmentations of each annotated track, and their sums."""
+    table = _table("annotation", "video", "class", "frames", "covered", "switches", "fragments")
+    for row in identities:
+        cells = (row.video_id, names[row.category_id], row.frames, row.covered, row.switches, row.fragmentations)
+        table.add_row(str(row.annotation_id), *map(str, cells))
+    sums = (
+        sum(getattr(row, name) for row in identities) for name in ("frames", "covered", "switches", "fragmentations")
+    )
+    table.add_row("all", "", "", *map(str, sums))
+    return render(table)
+
+
+def explanation_text(explanation: Explanation) -> str:
+    """A table of the causes over all tracks, and one of their costs by each kind of group."""
+    total = explanation.total
+    table = _table("cause", "false positives", "missed tracks", "AP50 cost")
+    for cause in Cause:
+        counts = str(total.false_positives[cause]), str(total.missed[cause])
+        table.add_row(cause.title, *counts, points(total.cost[cause]))
+    parts = [
+        f"AP50 is {percent(explanation.ap50)}; {total.found} of {total.tracks} tracks are found. "
+        "Cost: points of AP50 to win by mending one cause alone.",
+        render(table),
+    ]
+    for dimension, groups in explanation.groups.items():
+        parts.append(f"AP50 cost by {dimension}:")
+        parts.append(_groups_table(dimension, groups))
+    return "\n\n".join(parts)
+
+
+def _groups_table(dimension: str, groups: Mapping[str, Share]) -> str:
+    table = _table(dimension, "tracks", "found", *(cause.title for cause in Cause))
+    for name, share in groups.items():
+        table.add_row(name, str(share.tracks), str(share.found), *(points(share.cost[cause]) for cause in Cause))
+    return render(table)
 
 
 def render(table: Table) -> str:

@@ -98,6 +98,11 @@ def read_results(path: str | os.PathLike[str], ground_truth: GroundTruth | None 
     return entries
 
 
+def load_predictions(path: str | os.PathLike[str], ground_truth: GroundTruth) -> Predictions:
+    """Reads and checks a results.json at once; raises `DataError` naming the file and the first wrong entry."""
+    return check_results(read_json(path), ground_truth, source=os.fspath(path))
+
+
 def check_results(entries: Any, ground_truth: GroundTruth, *, source: str = "results") -> Predictions:
     """Checks the entries of a results.json against the dataset and returns them in columns.
 

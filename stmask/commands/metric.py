@@ -1,0 +1,107 @@
+"""`stmask metric GT.json RESULTS.json`: video AP of a results file. Needs no model and no torch."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stmask.evaluation.explain import Explanation
+    from stmask.evaluation.ground_truth import GroundTruth
+    from stmask.evaluation.groups import Overlaps
+    from stmask.evaluation.video_ap import VideoAPReport
+
+SUMMARY = "score a results.json: video AP, and where it is lost"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command; see `stmask metric --help`."""
+    options = _parser().parse_args(argv)
+
+    from stmask.evaluation.explain import explain
+    from stmask.evaluation.ground_truth import GroundTruth
+    from stmask.evaluation.groups import measure
+    from stmask.evaluation.report import class_table, explanation_text, figures_table, variants_table
+    from stmask.evaluation.results import load_predictions
+    from stmask.evaluation.video_ap import assign, summarise
+
+    truth = GroundTruth.load(options.ground_truth)
+    truth.labelled_tracks  # noqa: B018  (an unlabelled file is refused before the larger one is read)
+    predictions = load_predictions(options.results, truth)
+    overlaps = measure(truth, predictions)
+    matches = assign(truth, overlaps)
+    report = summarise(truth, overlaps, matches)
+    explanation = explain(truth, overlaps, matches) if options.explain or options.errors else None
+
+    parts = [figures_table(report)]
+    if options.per_class:
+        parts.append(class_table(report))
+    if options.frames or options.boundary:
+        from stmask.evaluation.variants import boundary_ap, frame_ap
+
+        reports = {"tracks": report}
+        if options.frames:
+            reports["single frames"] = frame_ap(truth, predictions)
+        if options.boundary:
+            reports["boundaries"] = boundary_ap(truth, predictions)
+        parts.append(variants_table(reports))
+    if options.explain and explanation is not None:
+        parts.append(explanation_text(explanation))
+    if options.identities:
+        parts.append(_identities(truth, overlaps, options.min_score))
+    print("\n\n".join(parts))
+    _write(options, report, explanation)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="stmask metric",
+        description="Video AP as the official YouTube-VIS evaluator computes it. Figures are printed in points; "
+        "a figure to which no annotated track counts is '-' there and -1 in the JSON.",
+    )
+    parser.add_argument("ground_truth", metavar="GT.json", help="annotations in YouTube-VIS format")
+    parser.add_argument("results", metavar="RESULTS.json", help="one entry per predicted track")
+    parser.add_argument("--per-class", action="store_true", help="also print the figures of every class")
+    parser.add_argument("--explain", action="store_true", help="a main cause for every error, and what each costs")
+    parser.add_argument("--frames", action="store_true", help="also mask AP of single frames (without tracking)")
+    parser.add_argument("--boundary", action="store_true", help="also AP with boundary IoU (decodes masks: slower)")
+    parser.add_argument("--identities", action="store_true", help="identity switches, fragmentations of every track")
+    parser.add_argument("--min-score", type=float, default=0.0, help="of predictions for --identities (default 0)")
+    parser.add_argument("--json", metavar="F", help="write the 12 figures at full precision")
+    parser.add_argument("--csv", metavar="F", help="write the figures of every class at full precision")
+    parser.add_argument("--errors", metavar="F", help="write every false positive and missed track (JSON)")
+    parser.add_argument("--plots", metavar="DIR", help="write precision-recall curves, with --explain the costs too")
+    return parser
+
+
+def _identities(truth: GroundTruth, overlaps: Overlaps, min_score: float) -> str:
+    from stmask.evaluation.identity import follow_identities
+    from stmask.evaluation.report import identity_table
+
+    names = {category.id: category.name for category in truth.categories}
+    return identity_table(follow_identities(truth, overlaps, min_score=min_score), names=names)
+
+
+def _write(options: Any, report: VideoAPReport, explanation: Explanation | None) -> None:
+    from stmask.evaluation.report import class_csv
+    from stmask.files import atomic_open, write_json
+
+    written = []
+    if options.json:
+        write_json(options.json, report.stats, indent=1)
+        written.append(options.json)
+    if options.csv:
+        with atomic_open(options.csv) as handle:
+            handle.write(class_csv(report))
+        written.append(options.csv)
+    if options.errors and explanation is not None:
+        write_json(options.errors, list(explanation.errors), indent=1)
+        written.append(options.errors)
+    if options.plots:
+        from stmask.evaluation.plots import write_plots
+
+        written.extend(map(str, write_plots(options.plots, report, explanation)))
+    if written:
+        print("\nwritten:", ", ".join(written))

@@ -1,0 +1,118 @@
+"""Submissions to an evaluation server: a zip whose only member is results.json at its root."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stmask.errors import DataError
+from stmask.evaluation.ground_truth import Category, GroundTruth, Video
+from stmask.evaluation.results import Predictions, check_results
+from stmask.files import atomic_path, read_json
+
+MEMBER = "results.json"
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionSummary:
+    """What a sound submission holds."""
+
+    tracks: int
+    masks: int
+    videos: int
+    videos_without_tracks: int | None
+    categories: int
+    compared: bool
+
+    def text(self) -> str:
+        """A few lines for people."""
+        lines = [f"{self.tracks} tracks with {self.masks} masks in {self.videos} videos, {self.categories} categories"]
+        if self.videos_without_tracks:
+            lines.append(f"{self.videos_without_tracks} videos of the dataset have no track")
+        if not self.compared:
+            lines.append("compared with itself only: --ground-truth FILE also checks ids, lengths and sizes")
+        return "\n".join(lines)
+
+
+def write_submission(
+    results: str | os.PathLike[str], output: str | os.PathLike[str], ground_truth: GroundTruth | None = None
+) -> SubmissionSummary:
+    """Checks a results.json and packs it; `ground_truth`, which needs no annotations, makes the check complete.
+
+    Raises:
+        DataError: an entry is wrong; nothing is written then.
+    """
+    entries = read_json(results)
+    summary = _check(entries, ground_truth, source=os.fspath(results))
+    packed = json.dumps(entries, separators=(",", ":"))
+    with atomic_path(output) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(MEMBER, packed)
+    return summary
+
+
+def check_submission(path: str | os.PathLike[str], ground_truth: GroundTruth | None = None) -> SubmissionSummary:
+    """Checks a zip as a server would read it.
+
+    Raises:
+        DataError: it is no zip, has another member than results.json at its root, or an entry is wrong.
+    """
+    try:
+        with zipfile.ZipFile(Path(path)) as archive:
+            members = [name for name in archive.namelist() if not name.endswith("/")]
+            if members != [MEMBER]:
+                found = ", ".join(members[:3]) + (", ..." if len(members) > 3 else "") or "nothing"
+                raise DataError(f"{path} must hold {MEMBER} at its root and nothing else, it holds {found}")
+            entries = json.loads(archive.read(MEMBER))
+    except FileNotFoundError as error:
+        raise DataError(f"no such file: {path}") from error
+    except zipfile.BadZipFile as error:
+        raise DataError(f"{path} is not a sound zip file: {error}") from error
+    except ValueError as error:
+        raise DataError(f"{MEMBER} in {path} is not valid JSON: {error}") from error
+    return _check(entries, ground_truth, source=f"{MEMBER} in {path}")
+
+
+def _check(entries: Any, ground_truth: GroundTruth | None, *, source: str) -> SubmissionSummary:
+    dataset = ground_truth or _assumed(entries)
+    predictions: Predictions = check_results(entries, dataset, source=source)
+    videos = len(set(predictions.video_ids.tolist()))
+    return SubmissionSummary(
+        tracks=len(predictions),
+        masks=sum(mask is not None for track in predictions.segmentations for mask in track),
+        videos=videos,
+        videos_without_tracks=None if ground_truth is None else len(dataset.videos) - videos,
+        categories=len(set(predictions.category_ids.tolist())),
+        compared=ground_truth is not None,
+    )
+
+
+def _assumed(entries: Any) -> GroundTruth:
+    """A dataset as the first mask and the first track of each video describe it: results are held against themselves."""
+    lengths: dict[int, int] = {}
+    sizes: dict[int, list[int]] = {}
+    categories: dict[int, Category] = {}
+    for entry in entries if isinstance(entries, list) else ():
+        if not isinstance(entry, Mapping) or not isinstance(entry.get("segmentations"), list):
+            continue  # reported by the check
+        video_id, category_id, masks = entry.get("video_id"), entry.get("category_id"), entry["segmentations"]
+        if isinstance(category_id, int):
+            categories[category_id] = Category(category_id, str(category_id))
+        if isinstance(video_id, int):
+            lengths.setdefault(video_id, len(masks))
+            for mask in masks:
+                if isinstance(mask, Mapping) and _is_size(mask.get("size")):
+                    sizes.setdefault(video_id, mask["size"])
+    videos = {}
+    for video_id, length in lengths.items():
+        height, width = sizes.get(video_id, (1, 1))
+        videos[video_id] = Video(video_id, width, height, length)
+    return GroundTruth(videos, tuple(categories.values()), None, "the results")
+
+
+def _is_size(size: Any) -> bool:
+    return isinstance(size, list) and len(size) == 2 and all(isinstance(side, int) and side > 0 for side in size)
