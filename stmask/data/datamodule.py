@@ -42,6 +42,7 @@ class VISDataModule(pl.LightningDataModule):
             videos). Rounded up to whole batches.
         num_workers: processes that load training pairs; 0 loads in the training process.
         prefetch: frames that are read ahead of the network in evaluation.
+        cache: folder for indexes of annotation files, for sets that take long to read; null for none.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class VISDataModule(pl.LightningDataModule):
         samples_per_epoch: int | None = None,
         num_workers: int = 2,
         prefetch: int = 4,
+        cache: str | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -74,8 +76,9 @@ class VISDataModule(pl.LightningDataModule):
         self.root = root
         self.train_split = train
         self.valid_split = valid
-        self._train_paths = {"annotations": train_annotations, "frames": train_frames}
-        self._valid_paths = {"annotations": valid_annotations, "frames": valid_frames}
+        self._train_paths = {"annotations": train_annotations, "frames": train_frames, "cache": cache}
+        self._valid_paths = {"annotations": valid_annotations, "frames": valid_frames, "cache": cache}
+        self.cache = cache
         self.preprocessor = preprocessor or FramePreprocessor()
         self.batch_size = batch_size
         self.samples_per_epoch = samples_per_epoch
@@ -134,7 +137,7 @@ class VISDataModule(pl.LightningDataModule):
 
     @cached_property
     def _mixed_datasets(self) -> tuple[VideoDataset, ...]:
-        return tuple(source.open(self.train_dataset.categories) for source in self.mix)
+        return tuple(source.open(self.train_dataset.categories, cache=self.cache) for source in self.mix)
 
     def train_pairs(self) -> FramePairDataset | MixedPairs:
         """The frame pairs to train on, an epoch being a whole number of batches on every rank."""

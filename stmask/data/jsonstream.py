@@ -35,13 +35,13 @@ def stream_object(path: str | os.PathLike[str], lists: Collection[str]) -> Itera
     except UnicodeDecodeError as error:
         raise DataError(f"{source} is not valid JSON") from error
     except _SyntaxError as error:
-        raise DataError(f"{source} is not valid JSON ({error})") from error
+        raise DataError(f"{source} {error}") from error
     except OSError as error:
         raise DataError(f"cannot read {source}: {error.strerror or error}") from error
 
 
 class _SyntaxError(Exception):
-    """The text is not what was expected; the message says where."""
+    """The text is not what was expected; the message says what it is instead."""
 
 
 class _Cursor:
@@ -71,7 +71,7 @@ class _Cursor:
         passed = self._text[: self._position if offset is None else offset]
         newline = passed.rfind("\n")
         column = self._column + len(passed) if newline < 0 else len(passed) - newline - 1
-        return _SyntaxError(f"line {self._lines + passed.count(chr(10)) + 1}, column {column + 1}")
+        return _SyntaxError(f"is not valid JSON (line {self._lines + passed.count(chr(10)) + 1}, column {column + 1})")
 
     def peek(self) -> str:
         """The next character that is not white space, "" at the end."""
@@ -117,6 +117,8 @@ class _Cursor:
 
 
 def _members(cursor: _Cursor, lists: Collection[str]) -> Iterator[tuple[str, int | None, Any]]:
+    if cursor.peek() in tuple('["0123456789'):
+        raise _SyntaxError("does not start with '{', it is no annotation file")
     for _ in cursor.items("{", "}"):
         key = cursor.value()
         cursor.expect(":")

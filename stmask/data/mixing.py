@@ -42,9 +42,9 @@ class Source:
         if self.weight <= 0:
             raise ValueError(f"weight must be positive, got {self.weight}")
 
-    def open(self, categories: Categories) -> VideoDataset:
+    def open(self, categories: Categories, *, cache: str | None = None) -> VideoDataset:
         """The dataset with its labels translated to other classes."""
-        paths = {"annotations": self.annotations, "frames": self.frames}
+        paths = {"annotations": self.annotations, "frames": self.frames, "cache": cache}
         return relabelled(VideoDataset.from_root(self.root, self.split, **paths), categories, self.aliases or {})
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from stmask.data.cache import open_index
 from stmask.data.images import read_image
 from stmask.data.index import Categories, Index, Ints
 from stmask.data.layouts import find_annotations, find_frames
-from stmask.data.reader import read_index
 from stmask.data.segmentation import Encoding, decode
 from stmask.errors import DataError
 
@@ -53,6 +54,8 @@ class FrameInstances:
 class VideoDataset:
     """The index of one annotation file (or `contents` read from it before) and the folder of its frames.
 
+    With a `cache` folder the index is kept there and mapped into memory the next time, see `stmask.data.cache`.
+
     Categories may have any ids; labels are 1..K in the order of the file. A file without annotations (the key is
     missing or null) is unlabelled and can be predicted on, but neither trained on nor evaluated with.
 
@@ -65,11 +68,25 @@ class VideoDataset:
         annotations: str | os.PathLike[str],
         frames: str | os.PathLike[str],
         *,
+        cache: str | os.PathLike[str] | None = None,
         contents: tuple[Categories, Index] | None = None,
     ) -> None:
         self.annotations_path = Path(annotations)
         self.frames_path = Path(frames)
-        self._categories, self.index = contents or read_index(self.annotations_path)
+        self._cache = Path(cache) if cache is not None and contents is None else None
+        self._categories, self.index = contents or open_index(self.annotations_path, self._cache)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what a process that unpickles it can map from the cache."""
+        state = self.__dict__.copy()
+        if self._cache is not None:
+            del state["index"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self._cache is not None:
+            _, self.index = open_index(self.annotations_path, self._cache)
 
     @classmethod
     def from_root(
@@ -79,6 +96,7 @@ class VideoDataset:
         *,
         annotations: str | os.PathLike[str] | None = None,
         frames: str | os.PathLike[str] | None = None,
+        cache: str | os.PathLike[str] | None = None,
     ) -> VideoDataset:
         """Opens a split of the dataset in `root` by its layout; paths that are given explicitly win.
 
@@ -88,7 +106,8 @@ class VideoDataset:
         if root is None and (annotations is None or frames is None):
             raise DataError(f"split {split!r}: give data.root, or both its annotation file and its folder of frames")
         base = Path(root) if root is not None else Path()
-        dataset = cls(annotations if annotations is not None else find_annotations(base, split), frames or base)
+        path = annotations if annotations is not None else find_annotations(base, split)
+        dataset = cls(path, frames or base, cache=cache)
         if frames is None:
             dataset.frames_path = find_frames(base, split, dataset.some_file_names())
         return dataset
