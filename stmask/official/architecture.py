@@ -134,15 +134,15 @@ def recognise(shapes: Shapes, *, source: str) -> Architecture:
     kernels = _kernels(shapes, source)
     align, branches = _calibration(shapes, source)
     window, hidden = _temporal(shapes, source)
-    classes = _shape(shapes, _output(shapes, "conf_layer"), source)[0] - 1
+    classes = shape_of(shapes, _output(shapes, "conf_layer"), source)[0] - 1
     embedding = _output(shapes, "track_layer")
     return Architecture(
-        depth=_depth(shapes, source),
-        dcn_interval=_dcn_interval(shapes, source),
-        channels=_shape(shapes, "fpn.lat_layers.0.weight", source)[0],
+        depth=depth(shapes, source),
+        dcn_interval=dcn_interval(shapes, source),
+        channels=shape_of(shapes, "fpn.lat_layers.0.weight", source)[0],
         kernels=kernels,
         num_classes=classes,
-        num_prototypes=_shape(shapes, "proto_net.10.weight", source)[0],
+        num_prototypes=shape_of(shapes, "proto_net.10.weight", source)[0],
         embedding_dim=shapes[embedding][0] if embedding in shapes else 0,
         centerness=f"{_HEAD}.centerness_layer.0.weight" in shapes,
         align=align,
@@ -158,17 +158,14 @@ def is_yolact(shapes: Shapes) -> bool:
 
 
 def _refuse_others(shapes: Shapes, source: str) -> None:
-    if is_yolact(shapes):
-        raise CheckpointError(
-            f"{source} holds a YOLACT network, whose head is another: start a training from it (init_from={source})"
-        )
     for name in ("backbone.layers.0.0.conv1.weight", f"{_HEAD}.bbox_layer.0.weight", "proto_net.10.weight"):
         if name not in shapes:
             held = ", ".join(list(shapes)[:3])
             raise CheckpointError(f"{source} holds no STMask network: no tensor {name}; it has {held or 'nothing'}, ..")
 
 
-def _shape(shapes: Shapes, name: str, source: str) -> tuple[int, ...]:
+def shape_of(shapes: Shapes, name: str, source: str) -> tuple[int, ...]:
+    """Shape of a tensor that must be there."""
     if name not in shapes:
         raise CheckpointError(f"{source} lacks the tensor {name}")
     return shapes[name]
@@ -189,7 +186,8 @@ def _blocks(shapes: Shapes) -> tuple[int, ...]:
     return tuple(last[stage] + 1 for stage in sorted(last))
 
 
-def _depth(shapes: Shapes, source: str) -> int:
+def depth(shapes: Shapes, source: str) -> int:
+    """Of the ResNet, from the numbers and the kind of its blocks."""
     blocks = _blocks(shapes)
     bottleneck = "backbone.layers.0.0.conv3.weight" in shapes
     if (bottleneck, blocks) not in _DEPTHS:
@@ -200,7 +198,8 @@ def _depth(shapes: Shapes, source: str) -> int:
     return _DEPTHS[bottleneck, blocks]
 
 
-def _dcn_interval(shapes: Shapes, source: str) -> int:
+def dcn_interval(shapes: Shapes, source: str) -> int:
+    """n where every n-th block of C3 to C5 is deformable, 0 for none."""
     blocks = _blocks(shapes)
     found = set()
     for name in shapes:
@@ -240,8 +239,8 @@ def _calibration(shapes: Shapes, source: str) -> tuple[str, tuple[str, ...]]:
 def _temporal(shapes: Shapes, source: str) -> tuple[int | None, tuple[int, ...]]:
     if "TemporalNet.conv1.weight" not in shapes:
         return None, ()
-    hidden = tuple(_shape(shapes, f"TemporalNet.conv{i}.weight", source)[0] for i in (1, 2, 3))
-    area = shapes["TemporalNet.conv1.weight"][1] - 2 * _shape(shapes, "fpn.lat_layers.0.weight", source)[0]
+    hidden = tuple(shape_of(shapes, f"TemporalNet.conv{i}.weight", source)[0] for i in (1, 2, 3))
+    area = shapes["TemporalNet.conv1.weight"][1] - 2 * shape_of(shapes, "fpn.lat_layers.0.weight", source)[0]
     window = round(max(area, 0) ** 0.5)
     if window * window != area or window not in _LEVELS:
         known = ", ".join(f"{size * size} (d = {size})" for size in _LEVELS)

@@ -13,12 +13,14 @@ from torch import Tensor
 from stmask.engine.checkpoint import build_model, is_ours, load_weights, read_file
 from stmask.errors import CheckpointError, ConfigError
 from stmask.files import atomic_open
-from stmask.inference.builder import InferenceSettings
 from stmask.inference.card import ModelCard
+from stmask.inference.settings import InferenceSettings
 from stmask.models import STMask
-from stmask.official.architecture import Architecture, recognise
+from stmask.official.architecture import Architecture, is_yolact, recognise
 from stmask.official.datasets import class_names_for, preprocessor_for
 from stmask.official.keys import to_official, to_ours
+from stmask.official.yolact import YolactArchitecture, recognise_yolact, split_anchors
+from stmask.ops.frames import FramePreprocessor
 
 _SHOWN = 3
 # Tensors that these networks have only for training or not for instance masks, by the beginning of their names.
@@ -127,8 +129,15 @@ def translate(
     """
     kept = {name: value for name, value in tensors.items() if _why_unused(name) is None}
     shapes = {name: tuple(value.shape) for name, value in kept.items()}
-    architecture = recognise(shapes, source=source)
-    card = _card(architecture, source=source, class_names=class_names, quirks=quirks)
+    if is_yolact(shapes):
+        yolact = recognise_yolact(shapes, source=source)
+        kept = split_anchors(kept, yolact.num_anchors)
+        shapes = {name: tuple(value.shape) for name, value in kept.items()}
+        card, facts = _yolact_card(yolact, source=source, class_names=class_names), yolact.describe()
+    else:
+        architecture = recognise(shapes, source=source)
+        card = _card(architecture, source=source, class_names=class_names, quirks=quirks)
+        facts = architecture.describe()
     expected = {str(to_official(name)): tuple(v.shape) for name, v in _skeleton(card.model).state_dict().items()}
     missing_counts = [name for name in expected if name not in shapes and name.endswith("num_batches_tracked")]
     _refuse_differences({**shapes, **dict.fromkeys(missing_counts, ())}, expected, source)
@@ -137,7 +146,7 @@ def translate(
     return Imported(
         card=card,
         weights={ours: kept[name] for name, ours in used.items()} | {name: torch.tensor(0) for name in filled},
-        recognised=architecture.describe(),
+        recognised=facts,
         used=used,
         dropped={name: why for name in tensors if (why := _why_unused(name)) is not None},
         filled=filled,
@@ -154,6 +163,8 @@ def export(model: STMask, path: str | os.PathLike[str]) -> int:
     tensors = to_official_state(model)
     shapes = {name: tuple(value.shape) for name, value in tensors.items()}
     twin = _skeleton(recognise(shapes, source="the exported network").model_config(quirks=False))
+    if {name: v.shape for name, v in twin.state_dict().items()} != {n: v.shape for n, v in model.state_dict().items()}:
+        raise CheckpointError("the authors' format can't tell this network: read back, it would have other tensors")
     if twin.head.anchor_shapes != model.head.anchor_shapes:
         raise CheckpointError(
             "the authors' format has no anchors besides the kernels' own; this network's head has others"
@@ -180,20 +191,34 @@ def to_official_state(model: STMask) -> dict[str, Tensor]:
 
 
 def _card(architecture: Architecture, *, source: str, class_names: Sequence[str] | None, quirks: bool) -> ModelCard:
-    names = tuple(class_names) if class_names is not None else class_names_for(architecture.num_classes, source)
-    if len(names) != architecture.num_classes:
-        raise ConfigError(f"{source} has {architecture.num_classes} classes, {len(names)} names were given")
     settings = InferenceSettings()
     if quirks:
         wrappers = _DETECTOR_QUIRKS if architecture.window is not None else _DETECTOR_QUIRKS_WITHOUT_FUSION
         settings = replace(settings, forget_after=None, detector_wrappers=wrappers)
     return ModelCard(
         model=architecture.model_config(quirks=quirks),
-        class_names=names,
+        class_names=_class_names(architecture.num_classes, source=source, given=class_names),
         preprocessor=preprocessor_for(architecture.num_classes),
         inference=settings.to_dict(),
         origin=f"{source}, the STMask authors' weights",
     )
+
+
+def _yolact_card(architecture: YolactArchitecture, *, source: str, class_names: Sequence[str] | None) -> ModelCard:
+    return ModelCard(
+        model=architecture.model_config(),
+        class_names=_class_names(architecture.num_classes, source=source, given=class_names),
+        preprocessor=FramePreprocessor(height=architecture.side, width=architecture.side, divisor=1),
+        inference=InferenceSettings(nms="per_class").to_dict(),
+        origin=f"{source}, weights of YOLACT",
+    )
+
+
+def _class_names(num_classes: int, *, source: str, given: Sequence[str] | None) -> tuple[str, ...]:
+    names = class_names_for(num_classes, source) if given is None else tuple(given)
+    if len(names) != num_classes:
+        raise ConfigError(f"{source} has {num_classes} classes, {len(names)} names were given")
+    return names
 
 
 def _skeleton(config: Mapping[str, Any]) -> STMask:

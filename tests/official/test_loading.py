@@ -213,18 +213,13 @@ class TestBadInput:
         with pytest.raises(CheckpointError, match="no STMask network: no tensor .*; it has weight, bias"):
             load(tmp_path / "w.pth")
 
-    def test_yolact_is_only_to_start_from(self, tmp_path: Path) -> None:
-        torch.save({"prediction_layers.0.bbox_layer.weight": torch.zeros(12, 4, 3, 3)}, tmp_path / "yolact.pth")
-        with pytest.raises(CheckpointError, match=r"YOLACT .*init_from=.*yolact\.pth"):
-            load(tmp_path / "yolact.pth")
-
     @pytest.mark.parametrize(
         ("content", "message"),
         [
             (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "Git LFS pointer"),
             (b"<!DOCTYPE html><html>", "web page"),
             (b"", "not a PyTorch checkpoint"),
-            (pickle.dumps({"a": Path("x")}, protocol=2), "not unpickled"),
+            (pickle.dumps({"a": Path("x")}, protocol=2), "could run code"),
         ],
     )
     def test_what_is_no_checkpoint(self, content: bytes, message: str, tmp_path: Path) -> None:
