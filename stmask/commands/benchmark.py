@@ -1,4 +1,4 @@
-"""`stmask benchmark <what>`: the benchmarks are the modules `benchmark_<what>` beside this one, with SUMMARY and main."""
+"""`stmask benchmark <what>`: the benchmarks are the modules `benchmark_<what>` beside this one."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def _check(entries: Any, ground_truth: GroundTruth | None, *, source: str) -> Su
 
 
 def _assumed(entries: Any) -> GroundTruth:
-    """A dataset as the first mask and the first track of each video describe it: results are held against themselves."""
+    """A dataset as the first track and mask of each video describe it: results are held against themselves."""
     lengths: dict[int, int] = {}
     sizes: dict[int, list[int]] = {}
     categories: dict[int, Category] = {}
