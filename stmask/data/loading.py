@@ -42,9 +42,7 @@ class EpochSampler(DistributedSampler[Any]):
             yield epoch, index
 
     def set_epoch(self, epoch: int) -> None:
-        """Starts an epoch from its beginning, unless it is the one that is under way."""
-        if epoch != self.epoch:
-            self.epoch, self.handed_out = epoch, 0
+        """Does nothing: epochs are counted by what was handed out, since Lightning's number jumps after a resume."""
 
 
 class PairLoader(DataLoader[Clip]):

@@ -107,7 +107,7 @@ class FramePairDataset(SampleStream):
         self._videos = _annotated_videos(dataset) if balance == "videos" else None
         self.samples_per_epoch = samples_per_epoch or self.references
         size = {"height": preprocessor.height, "width": preprocessor.width}
-        self._augmenter = ClipAugmenter(augmentation or NO_AUGMENTATION, **size)
+        self.augmenter = ClipAugmenter(augmentation or NO_AUGMENTATION, **size)
         self._mover = ImageMover(motion) if motion is not None else None
 
     @property
@@ -138,8 +138,8 @@ class FramePairDataset(SampleStream):
         masks: list[Sequence[npt.NDArray[np.uint8]]] = [found.masks for found in instances]
         if self._mover is not None and positions[0] == positions[1]:
             frames[1], masks[1] = self._mover(frames[1], masks[1], int(rng.integers(2**32)))
-        for _ in range(_CROPS_TRIED if self._augmenter.augmentation.crops else 1):
-            images, moved = self._augmenter(frames, masks, int(rng.integers(2**32)))
+        for _ in range(_CROPS_TRIED if self.augmenter.augmentation.crops else 1):
+            images, moved = self.augmenter(frames, masks, int(rng.integers(2**32)))
             if any(mask.any() for mask in moved[0]):
                 break
         size = torch.tensor([self.preprocessor.height, self.preprocessor.width])
