@@ -65,7 +65,10 @@ def _save(folder: Path, source: dict[str, Any], categories: Categories, index: I
         sizes = {}
         for field in fields(Index):
             column = fresh / f"{field.name}.npy"
-            np.save(column, getattr(index, field.name))
+            with column.open("wb") as file:
+                np.save(file, getattr(index, field.name))
+                file.flush()
+                os.fsync(file.fileno())  # or the description could be on disk before the columns are
             sizes[field.name] = column.stat().st_size
         names = {"ids": list(categories.ids), "names": list(categories.names)}
         write_json(fresh / _DESCRIPTION, {"source": source, "categories": names, "sizes": sizes})
