@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import Literal
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -15,7 +16,6 @@ from stmask.data.augment import NO_AUGMENTATION, Augmentation, ClipAugmenter, Im
 from stmask.data.shuffle import shuffled
 from stmask.data.ytvis import FrameInstances, VideoDataset, require_annotated
 from stmask.errors import DataError
-from stmask.ops import boxes as box_ops
 from stmask.ops.frames import FramePreprocessor
 from stmask.structures import Clip, FrameTargets
 
@@ -167,15 +167,17 @@ class FramePairDataset(SampleStream):
 
     def _targets(self, instances: FrameInstances, masks: list[npt.NDArray[np.uint8]]) -> FrameTargets:
         """Targets of the objects that are still in sight, boxes recomputed from their masks."""
+        height, width = self.preprocessor.padded_size
+        boxes_px = np.array([cv2.boundingRect(mask) for mask in masks], dtype=np.float32).reshape(-1, 4)  # x, y, w, h
+        boxes_px[:, 2:] += boxes_px[:, :2]
         kept = [i for i, mask in enumerate(masks) if mask.any()]
-        padded = np.zeros((len(kept), *self.preprocessor.padded_size), dtype=np.bool_)
+        padded = np.zeros((len(kept), height, width), dtype=np.bool_)
         for row, i in enumerate(kept):
             padded[row, : masks[i].shape[0], : masks[i].shape[1]] = masks[i]
-        canvas = torch.from_numpy(padded)
         return FrameTargets(
-            boxes=box_ops.from_masks(canvas),
+            boxes=torch.from_numpy(boxes_px[kept] / np.array([width, height, width, height], dtype=np.float32)),
             labels=torch.from_numpy(instances.labels[kept]),
-            masks=canvas,
+            masks=torch.from_numpy(padded),
             track_ids=torch.from_numpy(instances.track_ids[kept]),
         )
 

@@ -47,7 +47,6 @@ def test_the_members_are_those_of_the_standard_library(path, chunk_size, documen
     ("text", "where"),
     [
         ("", "line 1, column 1"),
-        ("[]", "line 1, column 1"),
         ('{"a": 1', "line 1, column 8"),
         ('{"a" 1}', "line 1, column 6"),
         ('{"a": 1,\n "list": [1,\n  2 3]}', "line 3, column 5"),

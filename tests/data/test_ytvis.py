@@ -205,8 +205,8 @@ def test_what_is_wrong_with_a_file_is_named(tmp_path, change, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[]", "not valid JSON"),
-        ("3", "not valid JSON"),
+        ("[]", "does not start with '{'"),
+        ("3", "does not start with '{'"),
         ("", "not valid JSON"),
         ('{"videos": [,]}', r"not valid JSON \(line 1, column 13\)"),
         ('{"videos": []', "not valid JSON"),
