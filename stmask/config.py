@@ -39,6 +39,7 @@ class TrainSchema:
     init_from: str | None = None
     monitor: str = ""
     reference_batch: int | None = None
+    max_skipped_in_a_row: int = 20
     tags: list[str] = field(default_factory=list)
     model: Any = None
     data: Any = None

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from stmask.engine.checkpoint import is_ours, load_model, read_file
-from stmask.errors import CheckpointError, ConfigError
+from stmask.errors import ConfigError
 from stmask.inference.builder import build_segmenter
 from stmask.inference.segmenter import VideoSegmenter
 from stmask.models import STMask
@@ -18,14 +18,18 @@ from stmask.models import STMask
 def load(path: str | os.PathLike[str]) -> STMask:
     """The network in a checkpoint, in evaluation mode; `model.card` says how it was trained.
 
+    Args:
+        path: a checkpoint of a training, what `stmask import` or `save_model` wrote, or a file of the authors' weights.
+
     Raises:
         CheckpointError: missing, broken, or of another project.
     """
     content = read_file(path)
     if is_ours(content):
         return load_model(content, source=str(path))
-    keys = ", ".join(map(str, list(content)[:3]))
-    raise CheckpointError(f"{path} is not a checkpoint of stmask (it holds {keys or 'nothing'}, ..)")
+    from stmask import official  # other people's files are the exception
+
+    return official.load(path)
 
 
 def load_segmenter(

@@ -21,12 +21,12 @@ from stmask.models import STMask
 FORMAT = 1
 ENTRY = "stmask"  # of the checkpoint's dict: format and card
 _PREFIX = "model."  # of the network's tensors inside the Lightning module
-_TRUSTED = "stmask.models."  # a checkpoint names the classes to build; only ours are built
+_TRUSTED = ("stmask.models.", "stmask.official.")  # a checkpoint names the classes to build; only ours are built
 _SHOWN = 3
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target, syncs and renames: a kill at any moment leaves the last good file, on any filesystem."""
+    """Writes beside the target, syncs and renames: a kill at any moment leaves the last good file."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         with atomic_open(os.fspath(path), "wb") as handle:
@@ -68,7 +68,7 @@ def read_file(path: str | os.PathLike[str]) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         if head.startswith((b"PK", b"\x80")):
             raise CheckpointError(
-                f"{source} holds Python objects besides tensors and plain values; it is not unpickled, since that could run code"
+                f"{source} holds Python objects besides tensors and plain values; reading it could run code"
             ) from error
         raise CheckpointError(f"{source} is not a PyTorch checkpoint") from error
     except (RuntimeError, EOFError, OSError, zipfile.BadZipFile, ValueError, KeyError) as error:
@@ -158,7 +158,7 @@ def _refuse_foreign_classes(value: Any, source: str) -> None:
     if isinstance(value, Mapping):
         target = value.get("_target_")
         if target is not None and not str(target).startswith(_TRUSTED):
-            raise CheckpointError(f"{source} wants {target} to be called; only classes of {_TRUSTED}* are built")
+            raise CheckpointError(f"{source} wants {target} to be called; only classes of stmask are built")
         for child in value.values():
             _refuse_foreign_classes(child, source)
     elif isinstance(value, (list, tuple)):

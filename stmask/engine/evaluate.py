@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from stmask.data import VideoClips, VISDataModule
 from stmask.engine.videos import segment_video
 from stmask.errors import ConfigError, DataError
-from stmask.evaluation import GroundTruth, to_results, write_results
+from stmask.evaluation import GroundTruth, to_results
 from stmask.evaluation import evaluate as score
 from stmask.evaluation.report import class_table, figures_table
 from stmask.files import write_json
@@ -35,7 +35,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     """
     output = Path(cfg.output)
     segmenter = load_segmenter(cfg.checkpoint, inference=without_nulls(cfg.inference), device=pick_device(cfg.device))
-    card: ModelCard = segmenter.model.card
+    card = cast(ModelCard, segmenter.model.card)
     data = _datamodule(cfg, card)
     data.setup("validate")
     dataset = data.valid_dataset
@@ -54,7 +54,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
             results.append(segment_video(segmenter, clips[index], on_frame=lambda: progress.advance(bar)))
     seconds = perf_counter() - start
     entries = to_results(results, dataset.category_ids)
-    write_results(output / "results.json", entries)
+    write_json(output / "results.json", entries)
     figures = {"seconds": seconds, "frames_per_second": total / max(seconds, 1e-9)}
     console = Console()
     if dataset.labelled:
@@ -71,7 +71,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
 
 def without_nulls(value: Any) -> dict[str, Any]:
     """A configuration as plain dicts, without the keys that are null: those that say "as in training"."""
-    plain = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+    plain: Any = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
     kept = {str(k): without_nulls(v) if isinstance(v, Mapping) else v for k, v in plain.items() if v is not None}
     return {k: v for k, v in kept.items() if v != {}}
 
@@ -83,11 +83,19 @@ def _datamodule(cfg: DictConfig, card: ModelCard) -> VISDataModule:
     merged = OmegaConf.merge(card.data, changes)
     if "_target_" in changes:  # another dataset altogether: only the network's input stays
         merged = OmegaConf.create(changes)
-    data: VISDataModule = instantiate({**merged, "train": None, "valid": cfg.split, "augmentation": None}, _convert_="all")
+    data: VISDataModule = instantiate(
+        {**merged, "train": None, "valid": cfg.split, "augmentation": None}, _convert_="all"
+    )
     data.preprocessor = card.preprocessor
     return data
 
 
 def _progress() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("frames"), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("frames"),
+        TimeRemainingColumn(),
+    )
     return Progress(*columns, console=Console(stderr=True))

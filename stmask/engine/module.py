@@ -36,7 +36,8 @@ class VISModule(pl.LightningModule):
         scheduler: makes the learning-rate schedule, stepped after every optimiser step.
         card: written into every checkpoint.
         metric: scores the validation videos; None for data without ground truth.
-        max_skipped_in_a_row: so many steps with a loss or gradient that is not finite are skipped before training stops.
+        max_skipped_in_a_row: so many steps with a gradient that is not finite are skipped before training stops.
+        seed: of what the losses draw at random.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class VISModule(pl.LightningModule):
         card: ModelCard,
         metric: VideoMeanAveragePrecision | None = None,
         max_skipped_in_a_row: int = 20,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         self.model = model
@@ -57,12 +59,19 @@ class VISModule(pl.LightningModule):
         self.metric = metric
         self._make_optimizer, self._make_scheduler = optimizer, scheduler
         self._max_skipped_in_a_row = max_skipped_in_a_row
+        self._seed = seed
         self.skipped_steps = 0
         self._skipped_in_a_row = 0
 
     # training
 
+    def on_train_batch_start(self, batch: Clip, batch_index: int) -> None:
+        """Loggers see the optimiser's step; Lightning's own count is one ahead after a resume from an epoch's end."""
+        self.trainer.fit_loop.epoch_loop._batches_that_stepped = self.global_step
+
     def training_step(self, clip: Clip, batch_index: int) -> Tensor:
+        # what a step draws depends on its number alone, so that a resumed run draws what an unbroken one would
+        torch.manual_seed(hash((self._seed, self.current_epoch, batch_index, self.global_rank)) & 0x7FFFFFFF)
         frames = clip.frames.flatten(0, 1)  # (B * T, 3, H, W)
         predictions = self.model(frames.contiguous(memory_format=torch.channels_last))
         report = self.criterion(
@@ -70,8 +79,8 @@ class VISModule(pl.LightningModule):
         )
         total = report.total
         scalars = {f"train/{name}": value.detach() for name, value in report.terms.items()}
-        scalars |= {"train/loss": total.detach(), "train/positives": float(report.num_positives)}
-        self.log_dict(scalars, batch_size=len(clip))
+        self.log_dict({**scalars, "train/loss": total.detach()}, batch_size=len(clip))
+        self.log("train/positives", float(report.num_positives), batch_size=len(clip))
         self.log("loss", total.detach(), prog_bar=True, logger=False, batch_size=len(clip))
         return total
 
@@ -99,7 +108,7 @@ class VISModule(pl.LightningModule):
         if self._skipped_in_a_row >= self._max_skipped_in_a_row:
             raise StmaskError(
                 f"training diverged: {self._skipped_in_a_row} steps in a row had a gradient that is not finite (up to "
-                f"step {self.global_step}); lower optimizer.lr, lengthen scheduler.warmup_steps, or use trainer.precision=32-true"
+                f"step {self.global_step}); lower optimizer.lr, raise scheduler.warmup_steps, or use 32-true precision"
             )
 
     def configure_optimizers(self) -> Any:

@@ -50,7 +50,9 @@ def warmup_cosine(
     """
     _check_warmup(warmup_steps, warmup_factor)
     if total_steps <= warmup_steps:
-        raise ConfigError(f"scheduler.total_steps must exceed scheduler.warmup_steps = {warmup_steps}, got {total_steps}")
+        raise ConfigError(
+            f"scheduler.total_steps must exceed scheduler.warmup_steps = {warmup_steps}, got {total_steps}"
+        )
 
     def factor(step: int) -> float:
         if step < warmup_steps:
@@ -68,7 +70,9 @@ def scaled_learning_rate(lr: float, *, frames_per_batch: int, reference_batch: i
 
 def _check_warmup(steps: int, factor: float) -> None:
     if steps < 0 or not 0 <= factor <= 1:
-        raise ConfigError(f"scheduler.warmup_steps and warmup_factor must be at least 0 and in [0, 1], got {steps} and {factor}")
+        raise ConfigError(
+            f"scheduler.warmup_steps and warmup_factor must be at least 0 and in [0, 1], got {steps} and {factor}"
+        )
 
 
 def _warmup(step: int, steps: int, factor: float) -> float:

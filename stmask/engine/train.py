@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,8 +23,8 @@ from stmask.engine.optimisation import scaled_learning_rate
 from stmask.errors import CheckpointError, ConfigError
 from stmask.evaluation import GroundTruth, VideoMeanAveragePrecision
 from stmask.files import atomic_open, write_json
-from stmask.inference.builder import InferenceSettings
 from stmask.inference.card import ModelCard
+from stmask.inference.settings import InferenceSettings
 
 CHECKPOINT_FOLDER = "checkpoints"
 _FRAMES_PER_PAIR = 2
@@ -51,15 +53,9 @@ def train(cfg: DictConfig) -> dict[str, float]:
     resume = _resume_path(cfg.resume, output)
     with atomic_open(output / "config.yaml") as handle:
         handle.write(OmegaConf.to_yaml(cfg, resolve=True))
-    best = ModelCheckpoint(
-        dirpath=output / CHECKPOINT_FOLDER,
-        filename="best",
-        monitor=cfg.monitor if data.valid_split is not None else None,
-        mode="max",
-        save_last=True,
-        enable_version_counter=False,
-    )
-    trainer = _build_trainer(cfg, output, [best])
+    best, last = _checkpoints(output / CHECKPOINT_FOLDER, monitor=cfg.monitor)
+    callbacks = [best, last] if data.valid_split is not None else [last]
+    trainer = _build_trainer(cfg, output, callbacks=callbacks, resume=resume)
     start = time.perf_counter()
     try:
         trainer.fit(module, datamodule=data, ckpt_path=resume)
@@ -69,6 +65,14 @@ def train(cfg: DictConfig) -> dict[str, float]:
     if trainer.is_global_zero:
         write_json(output / "summary.json", figures, indent=1)
     return figures
+
+
+def _checkpoints(folder: Path, *, monitor: str) -> tuple[ModelCheckpoint, ModelCheckpoint]:
+    """best.ckpt after a validation that is better than all before, last.ckpt after every epoch."""
+    common: dict[str, Any] = {"dirpath": folder, "enable_version_counter": False}
+    best = ModelCheckpoint(filename="best", monitor=monitor, mode="max", save_on_train_epoch_end=False, **common)
+    last = ModelCheckpoint(filename=Path(_LAST).stem, save_on_train_epoch_end=True, **common)
+    return best, last
 
 
 def _build_module(cfg: DictConfig, data: VISDataModule) -> VISModule:
@@ -97,17 +101,19 @@ def _build_module(cfg: DictConfig, data: VISDataModule) -> VISModule:
         scheduler=instantiate(cfg.scheduler, _convert_="all"),
         card=card,
         metric=metric,
+        max_skipped_in_a_row=cfg.max_skipped_in_a_row,
+        seed=cfg.seed,
     )
 
 
-def _build_trainer(cfg: DictConfig, output: Path, callbacks: list[Callback]) -> pl.Trainer:
-    callbacks = [*callbacks, LearningRateMonitor("step")]
+def _build_trainer(cfg: DictConfig, output: Path, *, callbacks: Sequence[Callback], resume: str | None) -> pl.Trainer:
+    callbacks = [LearningRateMonitor("step"), *callbacks]
     if cfg.trainer.enable_progress_bar:
         callbacks.append(RichProgressBar())
-    loggers: list[Logger] = [CSVLogger(output, name="", version="")]
+    loggers: list[Logger] = [csv_logger(output, resumed_step=None if resume is None else _step_of(resume))]
     if cfg.logger is not None and "_target_" in cfg.logger:
         loggers.append(instantiate(cfg.logger, _convert_="all"))
-    return instantiate(
+    trainer: pl.Trainer = instantiate(
         cfg.trainer,
         callbacks=callbacks,
         logger=loggers,
@@ -117,6 +123,7 @@ def _build_trainer(cfg: DictConfig, output: Path, callbacks: list[Callback]) -> 
         enable_model_summary=False,
         _convert_="all",
     )
+    return trainer
 
 
 def start_from(module: VISModule, path: str) -> None:
@@ -125,6 +132,24 @@ def start_from(module: VISModule, path: str) -> None:
     if "state_dict" not in content:
         raise CheckpointError(f"{path} holds no state_dict; init_from wants a checkpoint of stmask")
     load_weights(module.model, network_weights(content), source=path)
+
+
+def csv_logger(output: Path, *, resumed_step: int | None) -> CSVLogger:
+    """Logs to metrics.csv. A resumed run keeps the rows up to the step it goes on from."""
+    file = output / "metrics.csv"
+    rows: list[dict[str, str]] = []
+    if resumed_step is not None and file.exists():
+        with file.open(newline="") as handle:
+            rows = [row for row in csv.DictReader(handle) if int(row["step"]) < resumed_step]
+    file.unlink(missing_ok=True)
+    logger = CSVLogger(output, name="", version="")
+    logger.experiment.metrics = [{name: value for name, value in row.items() if value != ""} for row in rows]
+    logger.save()
+    return logger
+
+
+def _step_of(checkpoint: str) -> int:
+    return int(read_file(checkpoint).get("global_step", 0))
 
 
 def _resume_path(resume: str | None, output: Path) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import numpy as np
@@ -24,7 +24,7 @@ class Video(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __iter__(self) -> Iterable[npt.NDArray[np.uint8]]: ...
+    def __iter__(self) -> Iterator[npt.NDArray[np.uint8]]: ...
 
 
 def segment_video(

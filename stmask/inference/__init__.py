@@ -1,8 +1,9 @@
 """From predictions to results: detector, video segmenter, result builder."""
 
-from stmask.inference.builder import InferenceSettings, build_segmenter
+from stmask.inference.builder import build_segmenter
 from stmask.inference.detector import Detector
 from stmask.inference.results import VideoResultBuilder
 from stmask.inference.segmenter import VideoSegmenter
+from stmask.inference.settings import InferenceSettings
 
 __all__ = ["Detector", "InferenceSettings", "VideoResultBuilder", "VideoSegmenter", "build_segmenter"]

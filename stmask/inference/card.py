@@ -31,10 +31,15 @@ class ModelCard:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts, lists, strings and numbers, as a checkpoint holds them."""
+        frames = asdict(self.preprocessor)
         return {
             "model": dict(self.model),
             "class_names": list(self.class_names),
-            "preprocessor": {**asdict(self.preprocessor), "mean": list(self.preprocessor.mean), "std": list(self.preprocessor.std)},
+            "preprocessor": {
+                **frames,
+                "mean": list(frames["mean"]),
+                "std": list(frames["std"]),
+            },
             "inference": dict(self.inference),
             "data": dict(self.data),
             "origin": self.origin,

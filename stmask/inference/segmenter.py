@@ -12,10 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stmask.inference.detector import Detector, DetectorLike
+from stmask.inference.card import ModelCard
+from stmask.inference.detector import DetectorLike
+from stmask.inference.settings import InferenceSettings
 from stmask.ops.frames import FramePreprocessor
 from stmask.structures import DensePredictions, TrackedFrame
-from stmask.tracking import FrameMaps, OnlineTracker, PlainTracker, Tracker
+from stmask.tracking import FrameMaps, Tracker
 
 # Masks are enlarged to the video's size in groups, so that a hundred of them at full HD need no gigabytes.
 _PIXELS_AT_ONCE = 2**25
@@ -48,20 +50,21 @@ class VideoSegmenter:
         """
         Args:
             model: (B, 3, H, W) to DensePredictions. It is put in evaluation mode and moved to `device`.
-            detector: default `Detector()`.
-            tracker: default by the model: with temporal fusion if it has the module (`model.temporal`).
-            preprocessor: default `FramePreprocessor()`, that is 360 x 640.
-            class_names: names of the labels, if known.
+            detector, tracker: default by the model's card (what its checkpoint says), or as `InferenceSettings()`: a
+                tracker with temporal fusion if the model has the module (`model.temporal`).
+            preprocessor: default the card's, or `FramePreprocessor()`, that is 360 x 640.
+            class_names: names of the labels; default the card's.
             device: default where the model is.
             autocast: half precision type for the network, None for float32.
         """
         self.device = torch.device(next(model.parameters()).device if device is None else device)
         self.model = model.to(self.device).eval()
-        self.detector: DetectorLike = detector or Detector()
-        temporal = getattr(model, "temporal", None)
-        self.tracker = tracker or (PlainTracker() if temporal is None else OnlineTracker(temporal))
-        self.preprocessor = preprocessor or FramePreprocessor()
-        self.class_names = tuple(class_names)
+        card: ModelCard | None = getattr(model, "card", None)
+        settings = InferenceSettings() if card is None else InferenceSettings.from_dict(card.inference)
+        self.detector: DetectorLike = detector or settings.detector()
+        self.tracker = tracker or settings.tracker(model)
+        self.preprocessor = preprocessor or (FramePreprocessor() if card is None else card.preprocessor)
+        self.class_names = tuple(class_names) or (() if card is None else card.class_names)
         self.timings = {"preprocessing": 0.0, "network": 0.0, "tracking": 0.0}
         self._autocast = autocast
 

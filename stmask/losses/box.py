@@ -29,7 +29,7 @@ def smooth_l1_box_loss(box_deltas: Tensor, target_boxes: Tensor, *, anchors: Ten
 def centerness_loss(
     centerness: Tensor, boxes: Tensor, *, target_boxes: Tensor, weights: Tensor, detached: bool = True
 ) -> Tensor:
-    """Smooth L1 of centre-ness (P,) to the DIoU, which may be negative, of the predicted boxes with their targets (P, 4).
+    """Smooth L1 of centre-ness (P,) to the DIoU, which may be negative, of predicted boxes with their targets (P, 4).
 
     Unless `detached`, the boxes are moved too, towards the quality that was predicted for them.
     """

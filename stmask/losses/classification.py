@@ -10,7 +10,7 @@ from stmask.ops.matching import BACKGROUND
 
 
 def hard_negatives(class_logits: Tensor, labels: Tensor, *, ratio: int) -> Tensor:
-    """The background anchors of the whole batch that look least like background, `ratio` for each positive: (F, A) bool."""
+    """The background anchors of the batch that look least like background, `ratio` for each positive: (F, A) bool."""
     with torch.no_grad():
         doubt = class_logits.logsumexp(dim=-1) - class_logits[..., BACKGROUND]
         candidates = labels == BACKGROUND

@@ -36,7 +36,7 @@ def shift_losses(
     """Box and mask loss of the shifted instances, each the mean over a pair's instances, then over the pairs.
 
     An instance is a positive of frame t whose object is also in frame t + 1. The box target is the movement from the
-    object's true box to its next one; the mask is compared to the object's mask in frame t + 1, cropped by its true box.
+    object's true box to its next one; the mask is compared to the object's in frame t + 1, cropped by its true box.
     What is learned here are the temporal network and the features below it, not prototypes and coefficients.
 
     Args:

@@ -25,7 +25,9 @@ class FPN(nn.Module):
         self.channels = channels
         self.lateral = nn.ModuleDict({name: nn.Conv2d(in_channels[name], channels, 1) for name in ("C3", "C4", "C5")})
         self.output = nn.ModuleDict({name: nn.Conv2d(channels, channels, 3, padding=1) for name in ("P3", "P4", "P5")})
-        self.down = nn.ModuleDict({name: nn.Conv2d(channels, channels, 3, stride=2, padding=1) for name in ("P6", "P7")})
+        self.down = nn.ModuleDict(
+            {name: nn.Conv2d(channels, channels, 3, stride=2, padding=1) for name in ("P6", "P7")}
+        )
 
     def forward(self, maps: Mapping[str, Tensor]) -> Pyramid:
         """{"C3": (B, C, h, w), ..} to the pyramid; P3 .. P5 are after a ReLU, P6 and P7 are not."""

@@ -24,10 +24,14 @@ class Backbone(Protocol):
 
 
 class HeadFactory(Protocol):
+    """Makes the prediction head; a partial of `PredictionHead`."""
+
     def __call__(self, *, num_classes: int, channels: int, num_prototypes: int) -> PredictionHead: ...
 
 
 class TemporalFactory(Protocol):
+    """Makes the temporal fusion; a partial of `TemporalFusion`."""
+
     def __call__(self, *, channels: int, num_prototypes: int) -> TemporalFusion: ...
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -44,7 +45,7 @@ class TemporalFusion(nn.Module):
             raise ValueError(f"correlation backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
         self.level, self.size, self.backend = level, size, backend
         widths = [size * size + 2 * channels, *hidden]
-        self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in zip(widths, widths[1:]))
+        self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in pairwise(widths))
         self.box = nn.Linear(widths[-1], 4)
         self.coeff = nn.Linear(widths[-1], num_prototypes)
 
@@ -55,7 +56,7 @@ class TemporalFusion(nn.Module):
 
     @staticmethod
     def features(pyramid_map: Tensor, tower_map: Tensor) -> Tensor:
-        """What a frame keeps for its neighbours: the pyramid's level (B, C, h, w) and the head's tower there: (B, 2C, h, w)."""
+        """What a frame keeps for its neighbours: pyramid level and head tower, (B, C, h, w) each: (B, 2C, h, w)."""
         return torch.cat([pyramid_map, tower_map], dim=1)
 
     def fuse(self, reference: Tensor, target: Tensor) -> Tensor:

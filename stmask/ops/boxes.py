@@ -77,7 +77,7 @@ def enlarge(boxes: Tensor, factor: float) -> Tensor:
 
 
 def from_masks(masks: Tensor) -> Tensor:
-    """Tight boxes (N, 4) xyxy in [0, 1] of masks (N, H, W) bool; pixel i spans [i, i + 1). An empty mask gives zeros."""
+    """Tight boxes (N, 4) xyxy in [0, 1] of masks (N, H, W) bool; pixel i spans [i, i + 1). No pixels give zeros."""
     n, height, width = masks.shape
     if n == 0:
         return torch.zeros(0, 4, device=masks.device)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -9,7 +11,7 @@ from torchvision.ops import deform_conv2d
 
 
 def same_padding(kernel: tuple[int, int]) -> tuple[int, int, int, int]:
-    """(left, right, top, bottom) that keeps h x w at stride 1; an even kernel reaches one cell further right and down."""
+    """(left, right, top, bottom) that keeps h x w at stride 1; an even kernel reaches further right and down."""
     kh, kw = kernel
     return (kw - 1) // 2, kw // 2, (kh - 1) // 2, kh // 2
 
@@ -51,7 +53,7 @@ def _by_torchvision(
         x, offsets, weight = x.to(dtype), offsets.to(dtype), weight.to(dtype)
         if (left, top) != (right, bottom):
             x, left, top = F.pad(x, (left, right, top, bottom)), 0, 0
-        return deform_conv2d(
+        result: Tensor = deform_conv2d(
             x,
             offsets,
             weight,
@@ -60,6 +62,7 @@ def _by_torchvision(
             padding=(top, left),
             mask=None if mask is None else mask.to(dtype),
         )
+        return result
 
 
 def _by_grid_sample(
@@ -73,12 +76,12 @@ def _by_grid_sample(
     taps = kh * kw
     with torch.autocast(x.device.type, enabled=False):
         dtype = torch.promote_types(x.dtype, torch.float32)
-        steps = {"device": x.device, "dtype": dtype}
-        tap_y = torch.arange(kh, **steps).repeat_interleave(kw) - top
-        tap_x = torch.arange(kw, **steps).repeat(kh) - left
+        arange = partial(torch.arange, device=x.device, dtype=dtype)
+        tap_y = arange(kh).repeat_interleave(kw) - top
+        tap_x = arange(kw).repeat(kh) - left
         shift = offsets.to(dtype).view(b, taps, 2, h, w)
-        y = shift[:, :, 0] + tap_y[:, None, None] + torch.arange(h, **steps)[:, None] * stride
-        column = shift[:, :, 1] + tap_x[:, None, None] + torch.arange(w, **steps) * stride
+        y = shift[:, :, 0] + tap_y[:, None, None] + arange(h)[:, None] * stride
+        column = shift[:, :, 1] + tap_x[:, None, None] + arange(w) * stride
         grid = torch.stack([(2 * column + 1) / in_w - 1, (2 * y + 1) / in_h - 1], dim=-1)  # (B, taps, h, w, 2)
         samples = F.grid_sample(x.to(dtype), grid.view(b, taps * h, w, 2), padding_mode="zeros", align_corners=False)
         samples = samples.view(b, c, taps, h, w)

@@ -20,7 +20,7 @@ class FramePreprocessor:
 
     Attributes:
         height, width: size in pixels to which every frame is resized.
-        divisor: the network input is padded with zeros (the mean colour) at the bottom and on the right to a multiple of it.
+        divisor: the network input is padded with zeros (the mean colour), at the bottom and right, to its multiple.
         mean, std: RGB, of pixel values in [0, 255].
     """
 
@@ -32,7 +32,9 @@ class FramePreprocessor:
 
     def __post_init__(self) -> None:
         if self.height < 1 or self.width < 1 or self.divisor < 1:
-            raise ValueError(f"height, width and divisor must be positive, got {self.height}, {self.width}, {self.divisor}")
+            raise ValueError(
+                f"height, width and divisor must be positive, got {self.height}, {self.width}, {self.divisor}"
+            )
 
     @property
     def padded_size(self) -> tuple[int, int]:
@@ -50,7 +52,7 @@ class FramePreprocessor:
         h, w = image.shape[:2]
         padded_h, padded_w = self.padded_size
         out = torch.zeros(3, padded_h, padded_w)
-        scaled = (image.astype(np.float32) - np.float32(self.mean)) / np.float32(self.std)
+        scaled = (image.astype(np.float32) - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
         out[:, :h, :w] = torch.from_numpy(scaled.transpose(2, 0, 1))
         return out
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def combine(prototypes: Tensor, mask_coeffs: Tensor) -> Tensor:
-    """Equation 9 before its sigmoid: mask logits (N, h, w) from prototypes (h, w, D) and coefficients (N, D) before tanh."""
+    """Equation 9 before its sigmoid: logits (N, h, w) from prototypes (h, w, D) and coefficients (N, D) before tanh."""
     h, w, d = prototypes.shape
     return (mask_coeffs.tanh() @ prototypes.reshape(h * w, d).t()).view(-1, h, w)
 
@@ -31,7 +31,7 @@ def crop(masks: Tensor, boxes: Tensor, *, margin: float = 1.0) -> Tensor:
 
 
 def instance_masks(prototypes: Tensor, mask_coeffs: Tensor, boxes: Tensor) -> Tensor:
-    """Equation 9: probabilities (N, h, w) from prototypes (h, w, D) and coefficients (N, D), cropped by boxes (N, 4)."""
+    """Equation 9: probabilities (N, h, w) from prototypes (h, w, D), coefficients (N, D), cropped by boxes (N, 4)."""
     return crop(combine(prototypes, mask_coeffs).sigmoid(), boxes)
 
 

@@ -97,7 +97,7 @@ class AnchorMatcher:
 
 
 def _best_anchors(overlaps: Tensor) -> tuple[Tensor, Tensor]:
-    """Anchors and objects, paired greedily by the largest overlap left; each anchor at most once. Never waits for a GPU."""
+    """Anchors and objects, paired greedily by the largest overlap left, each once; never waits for a GPU."""
     left = overlaps.clone()
     count = left.shape[1]
     anchors, objects = [], []

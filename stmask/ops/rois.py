@@ -18,7 +18,12 @@ def boxes_on_map(boxes: Tensor, height: int, width: int) -> Tensor:
 
 
 def crop_regions(features: Tensor, boxes: Sequence[Tensor], *, size: int) -> Tensor:
-    """RoIAlign (half-pixel aligned, adaptive sampling) of features (B, C, h, w) under boxes[b] (N_b, 4): (sum N, C, size, size)."""
+    """RoIAlign (half-pixel aligned, adaptive sampling) of features (B, C, h, w) under boxes[b] (N_b, 4).
+
+    Returns:
+        (sum N, C, size, size).
+    """
     h, w = features.shape[-2:]
     rois = [boxes_on_map(group.to(features.dtype), h, w) for group in boxes]
-    return roi_align(features, rois, output_size=size, spatial_scale=1.0, sampling_ratio=-1, aligned=True)
+    regions: Tensor = roi_align(features, rois, output_size=size, spatial_scale=1.0, sampling_ratio=-1, aligned=True)
+    return regions

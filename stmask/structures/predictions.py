@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from torch import Tensor
 
@@ -41,8 +41,8 @@ class DensePredictions:
         centerness: (B, A) after tanh, or None for a head without that branch.
         anchors: (A, 4) cxcywh in [0, 1] of the padded input.
         prototypes: (B, h, w, D).
-        temporal_features: (B, 2C, h, w), what the temporal fusion keeps of a frame (the pyramid's level and the head's tower
-            there), or None without it.
+        temporal_features: (B, 2C, h, w): what the temporal fusion keeps of a frame (pyramid level, head tower),
+            or None without it.
     """
 
     box_deltas: Tensor
@@ -73,4 +73,4 @@ class DensePredictions:
     def float(self) -> DensePredictions:
         """The same predictions in float32, whatever the precision of the network."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return DensePredictions(**{name: None if v is None else v.float() for name, v in values.items()})
+        return replace(self, **{name: value.float() for name, value in values.items() if value is not None})

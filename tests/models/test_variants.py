@@ -73,7 +73,12 @@ def test_forward_backward_and_losses(backbone: str, head: str, align: str, tempo
 def test_calibration_is_where_it_is_asked_for(align: str, branches: list[str]) -> None:
     cfg = compose(
         "train",
-        ["model/backbone=r18", f"model/head/align={align}", f"model.head.align.branches=[{','.join(branches)}]", *SMALL],
+        [
+            "model/backbone=r18",
+            f"model/head/align={align}",
+            f"model.head.align.branches=[{','.join(branches)}]",
+            *SMALL,
+        ],
     )
     model = build_model(cfg.model, num_classes=NUM_CLASSES)
     calibrated = {name.split(".")[1] for name, _ in model.named_parameters() if name.endswith(".adapt")}

@@ -27,7 +27,9 @@ def test_taps_are_the_centres_of_the_boxes_bins(kernel: tuple[int, int], anchor:
     kh, kw = kernel
     deltas = torch.tensor([0.7, -1.1, 0.9, -0.4]).view(1, 4, 1, 1)
     offsets = aligned_offsets(deltas, kernel, anchor_shape=anchor).view(kh, kw, 2)
-    box = decode(deltas.flatten()[None], torch.tensor([[0.0, 0.0, anchor[1], anchor[0]]]))[0]  # in cells around the cell
+    box = decode(deltas.flatten()[None], torch.tensor([[0.0, 0.0, anchor[1], anchor[0]]]))[
+        0
+    ]  # in cells around the cell
     left, _, top, _ = same_padding(kernel)
     for row in range(kh):
         for column in range(kw):

@@ -18,7 +18,7 @@ BRANCHES = ("class", "mask", "track")
 
 @dataclass(frozen=True, slots=True)
 class AnchorShape:
-    """An anchor of every cell: the kernel (kh, kw) that reads its features and its size (h, w) in cells of the level."""
+    """An anchor of every cell: the kernel (kh, kw) that reads its features, and its size (h, w) in cells."""
 
     kernel: tuple[int, int]
     size: tuple[float, float]
@@ -99,7 +99,7 @@ class CalibratedConv(nn.Module):
         self.output = SameConv2d(channels, out_channels, anchor.kernel)
 
     def forward(self, x: Tensor, box_deltas: Tensor) -> Tensor:
-        """x (B, C, h, w) and the box regression (B, 4, h, w) of the same anchor shape, which gets no gradient from here."""
+        """x (B, C, h, w) and the box regression (B, 4, h, w) of the same anchor shape, which gets no gradient here."""
         calibrated = F.relu(deform_conv(x, self.offsets(box_deltas.detach()), self.adapt))
         out: Tensor = self.output(calibrated)
         return out

@@ -1,0 +1,170 @@
+"""`stmask demo`: data, training, evaluation and pictures, from nothing, on a CPU."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from stmask.inference.predict import DrawStyle
+    from stmask.inference.segmenter import VideoSegmenter
+
+SUMMARY = "the whole job in miniature: makes videos, trains on them, evaluates, draws (about 15 minutes)"
+
+_PRESET = "easy"
+_TRAIN_VIDEOS, _VALID_VIDEOS = 400, 40
+_HELD_OUT_SEED = 10_000  # the long video's, apart from those of training and evaluation
+_LONG_FRAMES = 72
+_LONG_VIDEO: dict[str, Any] = {"frames": _LONG_FRAMES, "objects": (3, 3), "crossing": 1.0, "leaving": 0.5}
+_SHEET_VIDEOS, _SHEET_COLUMNS = 5, 4
+_ZOOM = 2
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command; see `stmask demo --help`."""
+    options = _parser().parse_args(list(argv))
+    _demo(Path(options.output), seed=options.seed, overrides=options.overrides)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="stmask demo", description=SUMMARY)
+    parser.add_argument("--output", default="demo", metavar="FOLDER", help="where everything goes (default: demo)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the training (default: 0)")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="changes of the experiment `demo`")
+    return parser
+
+
+def _demo(folder: Path, *, seed: int, overrides: Sequence[str]) -> None:
+    from rich.console import Console
+
+    from stmask.config import compose
+    from stmask.engine.evaluate import evaluate
+    from stmask.engine.train import CHECKPOINT_FOLDER, train
+    from stmask.files import write_json
+
+    console = Console()
+    summary_file, run = folder / "summary.json", folder / "run"
+    resume = "auto" if run.exists() and not (run / "summary.json").exists() else "null"
+    summary_file.unlink(missing_ok=True)
+    console.rule("1/4 synthetic videos")
+    data = _make_data(folder / "data", console)
+    console.rule("2/4 training")
+    fixed = [f"data.root={_quoted(data)}", f"output_dir={_quoted(run)}", f"seed={seed}", f"resume={resume}"]
+    trained = train(compose("train", ["experiment=demo", *fixed, *overrides]))
+    checkpoint = run / CHECKPOINT_FOLDER / "last.ckpt"
+    console.rule("3/4 evaluation on held-out videos")
+    evaluated = evaluate(
+        compose("evaluate", [f"checkpoint={_quoted(checkpoint)}", f"output={_quoted(folder / 'evaluation')}"])
+    )
+    console.rule("4/4 pictures")
+    written = _draw(folder, checkpoint, data)
+    figures = {
+        "AP": evaluated["AP"],
+        "AP50": evaluated["AP50"],
+        "AR10": evaluated["AR10"],
+        "seed": seed,
+        "train_seconds": round(trained["train_seconds"], 1),
+        "evaluate_seconds": round(evaluated["seconds"], 1),
+        "frames_per_second": round(evaluated["frames_per_second"], 1),
+    }
+    write_json(summary_file, figures, indent=1)
+    for path in (*written, checkpoint, summary_file):
+        console.print(f"written: {path}", soft_wrap=True)
+
+
+def _make_data(folder: Path, console: Console) -> Path:
+    """The videos of an earlier run are the same bytes; they are kept."""
+    from stmask.data.synthetic import SyntheticConfig, write_dataset
+
+    if (folder / "train.json").exists():
+        console.print(f"{folder} is there")
+        return folder
+    with _bar("videos", _TRAIN_VIDEOS + _VALID_VIDEOS) as advance:
+        write_dataset(
+            folder, SyntheticConfig.preset(_PRESET), videos=_TRAIN_VIDEOS, valid_videos=_VALID_VIDEOS, on_video=advance
+        )
+    return folder
+
+
+def _draw(folder: Path, checkpoint: Path, data: Path) -> list[Path]:
+    """An mp4 of one long held-out video, and a sheet of frames of several."""
+    import shutil
+
+    import cv2
+
+    from stmask import viz
+    from stmask.data.synthetic import SyntheticConfig, write_dataset
+    from stmask.files import atomic_path
+    from stmask.inference.predict import DrawStyle, predict_video
+    from stmask.inference.video import VideoReader
+    from stmask.loading import load_segmenter
+
+    segmenter = load_segmenter(checkpoint)
+    style = DrawStyle(zoom=_ZOOM)
+    long_folder = folder / "long_video"
+    shutil.rmtree(long_folder, ignore_errors=True)
+    config = SyntheticConfig.preset(_PRESET, **_LONG_VIDEO)
+    write_dataset(long_folder, config, videos=0, valid_videos=1, seed=_HELD_OUT_SEED)
+    frames = VideoReader(next((long_folder / "valid" / "JPEGImages").iterdir()))
+    video, sheet = folder / "video.mp4", folder / "sheet.png"
+    with _bar("frames", _LONG_FRAMES) as advance:
+        predict_video(
+            segmenter, frames, output=video, results=folder / "video.json", fps=12, style=style, on_frame=advance
+        )
+    cells = [cell for source in _busiest_videos(data) for cell in _row(segmenter, source, style)]
+    image = viz.sheet([frame for frame, _ in cells], columns=_SHEET_COLUMNS, titles=[title for _, title in cells])
+    with atomic_path(sheet) as temporary:
+        cv2.imwrite(str(temporary), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    return [video, sheet]
+
+
+def _busiest_videos(data: Path) -> list[Path]:
+    """Held-out videos with the most objects, the first of each number in the order of the file."""
+    from stmask.files import read_json
+
+    truth = read_json(data / "valid.json")
+    objects = {video["id"]: 0 for video in truth["videos"]}
+    for track in truth["annotations"]:
+        objects[track["video_id"]] += 1
+    ranked = sorted(truth["videos"], key=lambda video: -objects[video["id"]])
+    frames = data / "valid" / "JPEGImages"
+    return [(frames / video["file_names"][0]).parent for video in ranked[:_SHEET_VIDEOS]]
+
+
+def _row(segmenter: VideoSegmenter, source: Path, style: DrawStyle) -> Iterator[tuple[Any, str]]:
+    """Evenly spaced drawn frames of a video, each with its title."""
+    from stmask.inference.predict import draw_tracked
+    from stmask.inference.video import VideoReader
+
+    segmenter.reset()
+    drawn = [draw_tracked(segmenter, frame, segmenter.step(frame), style=style) for frame in VideoReader(source)]
+    for column in range(_SHEET_COLUMNS):
+        index = column * (len(drawn) - 1) // (_SHEET_COLUMNS - 1)
+        yield drawn[index], f"held-out {source.name}, frame {index}"
+
+
+def _bar(what: str, total: int) -> Any:
+    """A progress bar as a context that gives the function to advance it."""
+    from contextlib import contextmanager
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    @contextmanager
+    def bar() -> Iterator[Any]:
+        with Progress(TextColumn(what), BarColumn(), MofNCompleteColumn(), console=Console(stderr=True)) as progress:
+            task = progress.add_task(what, total=total)
+            yield lambda: progress.advance(task)
+
+    return bar()
+
+
+def _quoted(path: Path) -> str:
+    """A path as a value of a Hydra override, whatever characters it has."""
+    text = str(path.absolute()).replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{text}'"

@@ -1,0 +1,124 @@
+"""Checkpoints: what is refused, and that a failing write leaves the old file."""
+
+from __future__ import annotations
+
+import pickle
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import stmask
+from stmask.engine import checkpoint as checkpoint_module
+from stmask.engine.checkpoint import AtomicCheckpointIO, read_file, save_model
+from stmask.errors import CheckpointError, OutputError
+from stmask.inference.card import ModelCard
+from stmask.models import PredictionHead, ResNet, STMask
+
+CONFIG = {
+    "_target_": "stmask.models.STMask",
+    "backbone": {"_target_": "stmask.models.ResNet", "depth": 18},
+    "head": {"_target_": "stmask.models.PredictionHead", "_partial_": True, "embedding_dim": 8},
+    "channels": 16,
+    "num_prototypes": 4,
+    "num_classes": 2,
+}
+
+
+def make(**changes: Any) -> tuple[STMask, ModelCard]:
+    config = {**CONFIG, **changes}
+    model = STMask(
+        backbone=ResNet(depth=18),
+        num_classes=2,
+        channels=16,
+        num_prototypes=4,
+        head=partial(PredictionHead, embedding_dim=8),
+    )
+    return model, ModelCard(model=config, class_names=("cat", "dog"))
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    model, card = make()
+    save_model(tmp_path / "m.ckpt", model, card)
+    loaded = stmask.load(tmp_path / "m.ckpt")
+    assert loaded.card == card
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), loaded.state_dict().values()))
+
+
+def test_another_network_is_named_by_its_first_differences(tmp_path: Path) -> None:
+    save_model(tmp_path / "m.ckpt", *make(channels=24))
+    with pytest.raises(
+        CheckpointError, match=r"another network: fpn\.lateral\.C3\.weight is \(16, .*the network's is \(24"
+    ):
+        stmask.load(tmp_path / "m.ckpt")
+
+
+def test_only_our_classes_are_built(tmp_path: Path) -> None:
+    save_model(tmp_path / "m.ckpt", *make(backbone={"_target_": "os.system", "command": "true"}))
+    with pytest.raises(CheckpointError, match=r"wants os\.system to be called"):
+        stmask.load(tmp_path / "m.ckpt")
+
+
+class Code:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (print, ("code was run",))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS pointer"),
+        (b"<!DOCTYPE html><html></html>", "web page"),
+        (b"\n<html>", "web page"),
+        (b"plain text", "not a PyTorch checkpoint"),
+        (b"", "not a PyTorch checkpoint"),
+        (pickle.dumps(Code()), "could run code"),
+    ],
+)
+def test_files_that_are_no_checkpoints(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes, message: str
+) -> None:
+    (tmp_path / "w.pth").write_bytes(content)
+    with pytest.raises(CheckpointError, match=message):
+        read_file(tmp_path / "w.pth")
+    assert "code was run" not in capsys.readouterr().out
+
+
+def test_code_inside_a_torch_file_is_not_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"state_dict": {}, "hook": Code()}, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match="could run code"):
+        read_file(tmp_path / "w.pth")
+    assert "code was run" not in capsys.readouterr().out
+
+
+def test_truncated(tmp_path: Path) -> None:
+    save_model(tmp_path / "m.ckpt", *make())
+    content = (tmp_path / "m.ckpt").read_bytes()
+    (tmp_path / "m.ckpt").write_bytes(content[: len(content) // 2])
+    with pytest.raises(CheckpointError, match="truncated"):
+        stmask.load(tmp_path / "m.ckpt")
+
+
+def test_missing_and_foreign(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="cannot read the checkpoint"):
+        stmask.load(tmp_path / "none.ckpt")
+    torch.save({"epoch": 3, "weights": torch.zeros(2)}, tmp_path / "other.ckpt")
+    with pytest.raises(CheckpointError, match=r"other\.ckpt"):
+        stmask.load(tmp_path / "other.ckpt")
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_litter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"step": 1}, str(target))
+
+    def full_disk(content: object, handle: Any) -> None:
+        handle.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint_module.torch, "save", full_disk)
+    with pytest.raises(OutputError, match=r"last\.ckpt: No space left"):
+        AtomicCheckpointIO().save_checkpoint({"step": 2}, str(target))
+    assert torch.load(target, weights_only=True) == {"step": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]

@@ -1,0 +1,62 @@
+"""Steps that are not finite: skipped, counted, and too many of them stop the training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from engine.tiny import TINY
+
+from stmask.config import compose
+from stmask.engine import train as train_module
+from stmask.errors import StmaskError
+from stmask.losses import Criterion, LossReport
+
+
+class Poisoned(Criterion):
+    """A criterion whose total is not a number in the given calls."""
+
+    __slots__ = ()
+    calls = 0
+    bad: frozenset[int] = frozenset()
+
+    def __call__(self, *args: object, **kwargs: object) -> LossReport:
+        report = super().__call__(*args, **kwargs)  # type: ignore[arg-type]
+        kind = type(self)
+        kind.calls += 1
+        if kind.calls in kind.bad:
+            report.terms["box"] = report.terms["box"] * float("nan")
+        return report
+
+
+def fit(dataset: Path, output: Path, monkeypatch: pytest.MonkeyPatch, bad: set[int], *overrides: str) -> Path:
+    Poisoned.calls, Poisoned.bad = 0, frozenset(bad)
+    real = train_module.instantiate
+
+    def poisoned(cfg: object, *args: object, **kwargs: object) -> object:
+        built = real(cfg, *args, **kwargs)
+        return (
+            Poisoned(**{name: getattr(built, name) for name in Criterion.__slots__})
+            if type(built) is Criterion
+            else built
+        )
+
+    monkeypatch.setattr(train_module, "instantiate", poisoned)
+    cfg = compose("train", [*TINY, f"data.root={dataset}", f"output_dir={output}", "data.valid=null", *overrides])
+    train_module.train(cfg)
+    return output / "checkpoints" / "last.ckpt"
+
+
+def test_a_bad_step_changes_nothing_and_is_counted(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = torch.load(fit(dataset, tmp_path, monkeypatch, {2, 3}), weights_only=True)
+    assert checkpoint["stmask"]["skipped_steps"] == 2
+    assert all(value.isfinite().all() for value in checkpoint["state_dict"].values())
+    assert "train/skipped_steps" in (tmp_path / "metrics.csv").read_text().splitlines()[0]
+
+
+def test_too_many_in_a_row_stop_the_training(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(StmaskError, match="training diverged: 3 steps in a row"):
+        fit(dataset, tmp_path, monkeypatch, set(range(1, 9)), "max_skipped_in_a_row=3", "trainer.max_steps=8")

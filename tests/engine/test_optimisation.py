@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from stmask.engine.optimisation import scaled_learning_rate, warmup_cosine, warmup_steps
+from stmask.errors import ConfigError
+
+
+def rates(make: object, steps: int) -> list[float]:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = make(optimizer)  # type: ignore[operator]
+    out = []
+    for _ in range(steps):
+        out.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    return out
+
+
+def test_warm_up_and_steps() -> None:
+    got = rates(lambda o: warmup_steps(o, warmup_steps=2, warmup_factor=0.5, milestones=[4, 6]), 8)
+    assert got == pytest.approx([0.5, 0.75, 1, 1, 0.1, 0.1, 0.01, 0.01])
+
+
+def test_warm_up_and_cosine() -> None:
+    got = rates(lambda o: warmup_cosine(o, total_steps=6, warmup_steps=2, warmup_factor=0, final_factor=0.2), 8)
+    assert got == pytest.approx([0, 0.5, 1, 0.6 + 0.4 * 0.70711, 0.6, 0.6 - 0.4 * 0.70711, 0.2, 0.2], abs=1e-4)
+
+
+def test_the_releases_rule() -> None:
+    assert scaled_learning_rate(1e-4, frames_per_batch=32, reference_batch=8) == pytest.approx(4e-4)
+    assert scaled_learning_rate(1e-4, frames_per_batch=32, reference_batch=None) == 1e-4
+
+
+def test_refusals() -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    with pytest.raises(ConfigError, match=r"milestones must increase, got \[5, 3\]"):
+        warmup_steps(optimizer, milestones=[5, 3])
+    with pytest.raises(ConfigError, match=r"total_steps must exceed .*warmup_steps = 9, got 4"):
+        warmup_cosine(optimizer, total_steps=4, warmup_steps=9)

@@ -1,0 +1,116 @@
+"""From composed configurations to files: fit, evaluate, predict, as a user types them."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from engine.tiny import TINY
+
+import stmask
+from stmask.cli import main
+from stmask.config import compose
+from stmask.engine.train import train
+
+
+def fit(dataset: Path, output: Path, *overrides: str) -> dict[str, float]:
+    return train(compose("train", [*TINY, f"data.root={dataset}", f"output_dir={output}", *overrides]))
+
+
+def rows(output: Path) -> list[dict[str, str]]:
+    with (output / "metrics.csv").open() as handle:
+        return list(csv.DictReader(handle))
+
+
+def weights(output: Path) -> dict[str, torch.Tensor]:
+    return torch.load(output / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+
+@pytest.fixture(scope="module")
+def run(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("run")
+    assert main(["train", *TINY, f"data.root={dataset}", f"output_dir={output}"]) == 0
+    return output
+
+
+def test_a_run_leaves_what_is_needed_to_use_and_repeat_it(run: Path) -> None:
+    assert {"config.yaml", "metrics.csv", "summary.json", "checkpoints"} <= {path.name for path in run.iterdir()}
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    logged = {name for row in rows(run) for name, value in row.items() if value}
+    assert {"train/loss", "train/box", "train/shift_mask", "train/grad_norm", "train/skipped_steps"} <= logged
+    assert {"valid/AP", "valid/AP50", "valid/AR10", "lr-AdamW"} <= logged
+    assert "valid/AP" in json.loads((run / "summary.json").read_text())
+
+
+def test_evaluate_writes_results_and_prints_the_figures(
+    run: Path, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = run / "checkpoints" / "last.ckpt"
+    assert main(["evaluate", f"checkpoint={checkpoint}", f"output={tmp_path}", "inference.score_threshold=0.02"]) == 0
+    printed = capsys.readouterr().out
+    for name in ("AP50", "AP75", "APS", "APM", "APL", "AR1", "AR10", "star", "crescent"):
+        assert name in printed
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert all(len(entry["segmentations"]) == 4 for entry in results)
+    figures = json.loads((tmp_path / "metrics.json").read_text())
+    assert (
+        main(["metric", str(dataset / "valid.json"), str(tmp_path / "results.json"), "--json", str(tmp_path / "m")])
+        == 0
+    )
+    again = json.loads((tmp_path / "m").read_text())
+    assert again["AP"] == figures["AP"]
+
+
+def test_predict_draws_a_folder_of_frames(run: Path, dataset: Path, tmp_path: Path) -> None:
+    source = next((dataset / "valid" / "JPEGImages").iterdir())
+    video = tmp_path / "out.mp4"
+    assert main(["predict", str(source), f"checkpoint={run / 'checkpoints' / 'last.ckpt'}", f"output={video}"]) == 0
+    assert video.stat().st_size > 0
+    assert isinstance(json.loads(video.with_suffix(".json").read_text()), list)
+
+
+def test_the_loaded_model_segments(run: Path) -> None:
+    model = stmask.load(run / "checkpoints" / "best.ckpt")
+    assert not model.training
+    assert model.card.preprocessor.padded_size == (64, 96)
+    segmenter = stmask.VideoSegmenter(model)
+    assert segmenter.preprocessor == model.card.preprocessor
+    assert segmenter.class_names == model.card.class_names
+    frame = (torch.rand(50, 70, 3) * 255).to(torch.uint8).numpy()
+    first = segmenter.step(frame)
+    segmenter.reset()
+    again = segmenter.step(frame)
+    assert torch.equal(first.detections.scores, again.detections.scores)
+
+
+def test_same_seed_same_run(run: Path, dataset: Path, tmp_path: Path) -> None:
+    fit(dataset, tmp_path)
+    assert (tmp_path / "metrics.csv").read_text() == (run / "metrics.csv").read_text()
+    first, second = weights(run), weights(tmp_path)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_another_seed_another_run(run: Path, dataset: Path, tmp_path: Path) -> None:
+    fit(dataset, tmp_path, "seed=1", "data.valid=null")
+    first, second = weights(run), weights(tmp_path)
+    assert not torch.equal(first["model.head.tower.0.weight"], second["model.head.tower.0.weight"])
+
+
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(run: Path, dataset: Path, tmp_path: Path) -> None:
+    """The schedule is that of the whole run, so only the steps differ."""
+    fit(dataset, tmp_path, "trainer.max_steps=2", "scheduler.total_steps=4")
+    fit(dataset, tmp_path, "resume=auto")
+    whole, resumed = weights(run), weights(tmp_path)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert (tmp_path / "metrics.csv").read_text() == (run / "metrics.csv").read_text()
+
+
+def test_training_starts_from_the_weights_of_another_run(run: Path, dataset: Path, tmp_path: Path) -> None:
+    checkpoint = run / "checkpoints" / "last.ckpt"
+    fit(dataset, tmp_path, f"init_from={checkpoint}", "optimizer.lr=0", "data.valid=null", "optimizer.weight_decay=0")
+    before, after = weights(run), weights(tmp_path)
+    name = "model.head.tower.0.weight"
+    assert torch.equal(before[name], after[name])
