@@ -66,6 +66,10 @@ class Imported:
     def report(self) -> str:
         """What was recognised, used and dropped, for a person."""
         lines = ["recognised", *(f"  {fact}" for fact in self.recognised)]
+        names, frames = self.card.class_names, self.card.preprocessor
+        lines.append("assumed, since the file does not say it")
+        lines.append(f"  class names: {', '.join(names[:_SHOWN])}{', ..' if len(names) > _SHOWN else ''}")
+        lines.append(f"  input: {frames.height} x {frames.width}")
         lines.append(f"used {len(self.used)} tensors")
         for title, why in (("dropped", self.dropped), ("filled", self.filled)):
             if why:

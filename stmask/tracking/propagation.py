@@ -13,6 +13,10 @@ from stmask.ops import masks as mask_ops
 from stmask.structures import DensePredictions, Detections
 
 
+# Boxes that drift for hundreds of frames grow without bound; this many image sizes away they are as good as nowhere.
+_FAR = 1e4
+
+
 class TemporalModule(Protocol):
     """What propagation asks of the network's temporal part."""
 
@@ -58,6 +62,7 @@ def propagate(
     fused = temporal.fuse(reference.temporal_features, target.temporal_features)
     box_deltas, coeff_deltas = temporal(fused, [instances.boxes])
     boxes = box_ops.decode(box_deltas.to(instances.boxes), box_ops.to_centres(instances.boxes))
+    boxes = boxes.nan_to_num(0.0, _FAR, -_FAR).clamp(-_FAR, _FAR)
     mask_coeffs = instances.mask_coeffs + coeff_deltas.to(instances.mask_coeffs)
     return replace(
         instances,

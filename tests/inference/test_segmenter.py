@@ -144,6 +144,7 @@ class TestSegmenter:
 
 
 class TestResults:
+    @pytest.mark.filterwarnings("ignore:__array__ implementation")  # of the decoder, with new versions of numpy
     def test_a_track_over_three_frames(self) -> None:
         mask = torch.zeros(1, 5, 7, dtype=torch.bool)
         mask[0, 1:3, 2:6] = True

@@ -47,3 +47,17 @@ def test_predictions_without_temporal_features_are_refused() -> None:
     bare = replace(maps(), temporal_features=None)
     with pytest.raises(ValueError, match="temporal features"):
         propagate(detections((0, 0.1, 0.8)), Shift(), reference=bare, target=maps(), score_decay=0.95)
+
+
+@pytest.mark.parametrize("delta", [1e3, -1e3, float("nan")])
+def test_boxes_stay_finite_however_long_they_drift(delta: float) -> None:
+    class Growth(Shift):
+        def __call__(self, fused: Tensor, boxes: list[Tensor]) -> tuple[Tensor, Tensor]:
+            deltas, coeffs = super().__call__(fused, boxes)
+            return torch.full_like(deltas, delta), coeffs
+
+    drifting = detections((0, 0.1, 0.8))
+    for _ in range(5):
+        drifting = propagate(drifting, Growth(), reference=maps(), target=maps(), score_decay=0.95)
+    assert drifting.boxes.isfinite().all()
+    assert drifting.masks.isfinite().all()
