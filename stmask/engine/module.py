@@ -65,10 +65,6 @@ class VISModule(pl.LightningModule):
 
     # training
 
-    def on_train_batch_start(self, batch: Clip, batch_index: int) -> None:
-        """Loggers see the optimiser's step; Lightning's own count is one ahead after a resume from an epoch's end."""
-        self.trainer.fit_loop.epoch_loop._batches_that_stepped = self.global_step
-
     def training_step(self, clip: Clip, batch_index: int) -> Tensor:
         # what a step draws depends on its number alone, so that a resumed run draws what an unbroken one would
         torch.manual_seed(hash((self._seed, self.current_epoch, batch_index, self.global_rank)) & 0x7FFFFFFF)

@@ -17,6 +17,7 @@ from pytorch_lightning.callbacks import Callback, LearningRateMonitor, ModelChec
 from pytorch_lightning.loggers import CSVLogger, Logger
 
 from stmask.data import VISDataModule
+from stmask.engine.callbacks import LoggedStep
 from stmask.engine.checkpoint import AtomicCheckpointIO, build_model, load_weights, network_weights, read_file
 from stmask.engine.module import VISModule
 from stmask.engine.optimisation import scaled_learning_rate
@@ -107,7 +108,7 @@ def _build_module(cfg: DictConfig, data: VISDataModule) -> VISModule:
 
 
 def _build_trainer(cfg: DictConfig, output: Path, *, callbacks: Sequence[Callback], resume: str | None) -> pl.Trainer:
-    callbacks = [LearningRateMonitor("step"), *callbacks]
+    callbacks = [LoggedStep(), LearningRateMonitor("step"), *callbacks]
     if cfg.trainer.enable_progress_bar:
         callbacks.append(RichProgressBar())
     loggers: list[Logger] = [csv_logger(output, resumed_step=None if resume is None else _step_of(resume))]
