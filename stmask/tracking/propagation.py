@@ -12,7 +12,6 @@ from stmask.ops import boxes as box_ops
 from stmask.ops import masks as mask_ops
 from stmask.structures import DensePredictions, Detections
 
-
 # Boxes that drift for hundreds of frames grow without bound; this many image sizes away they are as good as nowhere.
 _FAR = 1e4
 
