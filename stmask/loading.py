@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -13,6 +13,9 @@ from stmask.errors import ConfigError
 from stmask.inference.builder import build_segmenter
 from stmask.inference.segmenter import VideoSegmenter
 from stmask.models import STMask
+
+if TYPE_CHECKING:
+    from stmask.official import InitReport
 
 
 def load(path: str | os.PathLike[str]) -> STMask:
@@ -30,6 +33,17 @@ def load(path: str | os.PathLike[str]) -> STMask:
     from stmask import official  # other people's files are the exception
 
     return official.load(path)
+
+
+def initialise(model: STMask, path: str | os.PathLike[str]) -> InitReport:
+    """Takes into a freshly built network every tensor of a file that fits: of ours, the authors' files, or YOLACT's.
+
+    Raises:
+        CheckpointError: no such file, or nothing in it fits.
+    """
+    from stmask import official
+
+    return official.initialise(model, path)
 
 
 def load_segmenter(

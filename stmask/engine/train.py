@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 import os
 import time
 from collections.abc import Sequence
@@ -15,10 +16,11 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback, LearningRateMonitor, ModelCheckpoint, RichProgressBar
 from pytorch_lightning.loggers import CSVLogger, Logger
+from pytorch_lightning.utilities import rank_zero_only
 
 from stmask.data import VISDataModule
 from stmask.engine.callbacks import LoggedStep
-from stmask.engine.checkpoint import AtomicCheckpointIO, build_model, load_weights, network_weights, read_file
+from stmask.engine.checkpoint import AtomicCheckpointIO, build_model, read_file
 from stmask.engine.module import VISModule
 from stmask.engine.optimisation import scaled_learning_rate
 from stmask.errors import CheckpointError, ConfigError
@@ -26,10 +28,12 @@ from stmask.evaluation import GroundTruth, VideoMeanAveragePrecision
 from stmask.files import atomic_open, write_json
 from stmask.inference.card import ModelCard
 from stmask.inference.settings import InferenceSettings
+from stmask.loading import initialise
 
 CHECKPOINT_FOLDER = "checkpoints"
 _FRAMES_PER_PAIR = 2
 _LAST = "last.ckpt"
+_log = logging.getLogger(__name__)
 
 
 def train(cfg: DictConfig) -> dict[str, float]:
@@ -50,7 +54,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     data.setup("fit")
     module = _build_module(cfg, data)
     if cfg.init_from is not None:
-        start_from(module, cfg.init_from)
+        start_from(module, cfg.init_from, report=output / "init_from.txt")
     resume = _resume_path(cfg.resume, output)
     with atomic_open(output / "config.yaml") as handle:
         handle.write(OmegaConf.to_yaml(cfg, resolve=True))
@@ -127,12 +131,26 @@ def _build_trainer(cfg: DictConfig, output: Path, *, callbacks: Sequence[Callbac
     return trainer
 
 
-def start_from(module: VISModule, path: str) -> None:
-    """Initialises the network with the weights of a checkpoint of the same network."""
-    content = read_file(path)
-    if "state_dict" not in content:
-        raise CheckpointError(f"{path} holds no state_dict; init_from wants a checkpoint of stmask")
-    load_weights(module.model, network_weights(content), source=path)
+def start_from(module: VISModule, path: str, *, report: Path) -> None:
+    """Takes whatever fits of a file of weights: ours, the STMask authors' or YOLACT's. The rest stays fresh.
+
+    Args:
+        module: its network is filled.
+        path: the file.
+        report: a text file to write, with which tensors were taken and which not, and why.
+
+    Raises:
+        CheckpointError: it is no such file, or nothing in it fits.
+    """
+    outcome = initialise(module.model, path)
+
+    @rank_zero_only
+    def tell() -> None:
+        with atomic_open(report) as handle:
+            handle.write(f"{path}\n{outcome}\n")
+        _log.info("%s: %s; see %s", path, outcome.summary(), report)
+
+    tell()
 
 
 def csv_logger(output: Path, *, resumed_step: int | None) -> CSVLogger:

@@ -30,6 +30,10 @@ class InitReport:
     fresh: Mapping[str, str]
     unused: Sequence[str]
 
+    def summary(self) -> str:
+        """One line."""
+        return f"{len(self.taken)} tensors taken, {len(self.fresh)} fresh, {len(self.unused)} of the file unused"
+
     def __str__(self) -> str:
         lines = [f"taken {len(self.taken)} tensors"]
         if self.fresh:
