@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -58,17 +59,27 @@ def accumulate(ranked: Ranked, counted: npt.NDArray[np.int64]) -> Curves:
         if not present.any():
             continue
         block = np.arange(bounds[category], bounds[category + 1])
+        values, size = None, -1
         for limit, most in enumerate(MAX_DETECTIONS):
             chosen = block[ranked.rank[block] < most]
-            values = curve(
-                ranked.hits[:, :, chosen][present],
-                ranked.misses[:, :, chosen][present],
-                scores=ranked.scores[chosen],
-                counted=counted[category, present],
-            )
+            if values is None or len(chosen) != size:  # else no video has so many: the same as with the last limit
+                values, size = _curves_of(ranked, chosen, present, counted[category]), len(chosen)
             for target, part in zip((precision, recall, scores), values, strict=True):
-                target[..., category, present, limit] = np.moveaxis(part, 0, -1)
+                target[..., category, present, limit] = part
     return Curves(precision, recall, scores)
+
+
+def _curves_of(
+    ranked: Ranked, chosen: npt.NDArray[np.int64], present: npt.NDArray[np.bool_], counted: npt.NDArray[np.int64]
+) -> list[npt.NDArray[np.float64]]:
+    """Precision (T, R, A), recall (T, A) and scores (T, R, A) in the area ranges where something counts."""
+    found = curve(
+        ranked.hits[:, :, chosen][present],
+        ranked.misses[:, :, chosen][present],
+        scores=ranked.scores[chosen],
+        counted=counted[present],
+    )
+    return [np.moveaxis(part, 0, -1) for part in found]
 
 
 def curve(
@@ -84,14 +95,21 @@ def curve(
         return np.zeros((a, t, len(RECALL_POINTS))), np.zeros((a, t)), np.zeros((a, t, len(RECALL_POINTS)))
     true, false = np.cumsum(hits, axis=-1), np.cumsum(misses, axis=-1)
     raw = true / (false + true + np.spacing(1))
-    best_from_here = np.maximum.accumulate(raw[..., ::-1], axis=-1)[..., ::-1]
+    best_from_here = np.maximum.accumulate(raw[..., ::-1], axis=-1)[..., ::-1].ravel()
 
-    # hits needed for each recall point, then the prediction with which they are reached (n: never): the rows are
-    # made one ascending sequence, so that a single search serves all of them
-    needed = np.stack([np.searchsorted(np.arange(c + 1) / c, RECALL_POINTS) for c in counted])  # (A, R)
-    rows = np.arange(a * t).reshape(a, t, 1)
-    wanted = rows * (n + 1) + np.minimum(needed, n + 1)[:, None]
-    reached = np.searchsorted((rows * (n + 1) + true).ravel(), wanted) - rows * n
-    never, reached = reached >= n, np.minimum(reached, n - 1)
-    precision = np.where(never, 0.0, np.take_along_axis(best_from_here, reached, axis=-1))
-    return precision, true[..., -1] / counted[:, None], np.where(never, 0.0, scores[reached])
+    # each recall point is reached with the prediction that makes the hit it needs, or with the first if it needs none
+    needed = np.stack([_hits_needed(int(count)) for count in counted])[:, None]  # (A, 1, R)
+    total = true[..., -1:]  # (A, T, 1)
+    rows = np.arange(a * t).reshape(a, t, 1) * n
+    places = np.append(np.flatnonzero(hits), -1)
+    never = needed > total
+    hit = np.where(never, -1, np.cumsum(total).reshape(a, t, 1) - total + needed - 1)
+    reached = np.where(never | (needed == 0), rows, places[hit])
+    precision = np.where(never, 0.0, best_from_here[reached])
+    return precision, total[..., 0] / counted[:, None], np.where(never, 0.0, scores[reached - rows])
+
+
+@lru_cache(maxsize=4096)
+def _hits_needed(count: int) -> npt.NDArray[np.intp]:
+    """(R,) how many of `count` annotations must be found to reach each recall point."""
+    return np.searchsorted(np.arange(count + 1) / count, RECALL_POINTS)

@@ -14,6 +14,7 @@ from pycocotools import mask as coco_mask
 
 from stmask.errors import DataError
 from stmask.evaluation.overlap import BrokenTrackError, TrackAreas, track_areas
+from stmask.evaluation.reading import collector_paused
 from stmask.files import read_json
 
 if TYPE_CHECKING:  # the records import torch, which scoring files does not need
@@ -38,9 +39,9 @@ class Video:
     length: int
 
     @property
-    def pixels(self) -> int:
-        """Pixels of one frame."""
-        return self.height * self.width
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.height, self.width
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,8 @@ class GroundTruth:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> GroundTruth:
         """Reads a YouTube-VIS style JSON file; raises `DataError` naming the entry that is wrong."""
-        return cls.from_dict(read_json(path), source=os.fspath(path))
+        with collector_paused():
+            return cls.from_dict(read_json(path), source=os.fspath(path))
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any], *, source: str = "ground truth") -> GroundTruth:
@@ -142,7 +144,7 @@ class GroundTruth:
     def mask_areas(self) -> TrackAreas:
         """The areas of every mask; the file's own may differ."""
         tracks = self.labelled_tracks
-        return track_areas([t.segmentations for t in tracks], [self.videos[t.video_id].pixels for t in tracks])
+        return track_areas([t.segmentations for t in tracks], [self.videos[t.video_id].size for t in tracks])
 
     def only(self, video_ids: Sequence[int]) -> GroundTruth:
         """The part of this ground truth that belongs to `video_ids`."""

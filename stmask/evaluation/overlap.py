@@ -1,19 +1,27 @@
-"""Areas of masks and IoU of tracks, on run-length encodings throughout."""
+"""Areas of masks and IoU of tracks, on run-length encodings throughout.
+
+The work is done by a small C module where it was built, else by arrays and pycocotools, several times slower.
+"""
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
-from stmask.evaluation.runs import BrokenMaskError, mask_areas
+from stmask.evaluation.runs import mask_areas
 
 if TYPE_CHECKING:  # the records import torch, which scoring files does not need
     from stmask.structures import RLE
+
+_HAS_MODULE = importlib.util.find_spec("stmask.evaluation._runs") is not None  # built where a C compiler was at hand
+_compiled: Any = importlib.import_module("stmask.evaluation._runs") if _HAS_MODULE else None
 
 Segmentations: TypeAlias = "Sequence[RLE | None]"
 
@@ -22,7 +30,7 @@ _ABSENT: RLE = {"size": [1, 1], "counts": "1"}
 
 
 class BrokenTrackError(ValueError):
-    """A mask of a track that cannot be decoded or doesn't cover its frame; `track` and `frame` say which."""
+    """A mask that is none or doesn't fit its video; `track` and `frame` say which."""
 
     def __init__(self, track: int, frame: int) -> None:
         super().__init__(f"the mask in frame {frame} of track {track} is broken")
@@ -67,25 +75,41 @@ class TrackAreas:
         return sums[self.starts[1:]] - sums[self.starts[:-1]]
 
 
-def track_areas(tracks: Sequence[Segmentations], pixels: Sequence[int]) -> TrackAreas:
-    """The areas of every mask of N tracks whose frames have `pixels` (N) pixels each.
+def track_areas(tracks: Sequence[Segmentations], sizes: Sequence[tuple[int, int]]) -> TrackAreas:
+    """The areas of every mask of N tracks, in videos of (height, width) `sizes`; every mask is decoded and checked.
 
     Raises:
-        BrokenTrackError: a mask cannot be decoded or doesn't cover its frame.
+        BrokenTrackError: a mask is none, has another size, or its runs cannot be decoded or don't cover its frame.
     """
+    compute = _compiled_areas if _compiled else _array_areas
+    per_frame = compute(list(tracks), np.array(sizes, dtype=np.int64).reshape(-1, 2))
     starts = np.cumsum([0, *map(len, tracks)])
-    present = np.array([mask is not None for track in tracks for mask in track], dtype=bool)
-    counts = [mask["counts"] for track in tracks for mask in track if mask is not None]
-    slots = np.flatnonzero(present)
-    per_mask = np.repeat(np.asarray(pixels, dtype=np.int64), np.diff(starts))[slots]
-    per_frame = np.zeros(len(present), dtype=np.int64)
-    try:
-        per_frame[slots] = mask_areas(counts, per_mask)
-    except BrokenMaskError as error:
-        slot = slots[error.index]
-        track = int(np.searchsorted(starts, slot, side="right")) - 1
-        raise BrokenTrackError(track, int(slot - starts[track])) from error
+    broken = np.flatnonzero(per_frame < 0)
+    if len(broken):
+        track = int(np.searchsorted(starts, broken[0], side="right")) - 1
+        raise BrokenTrackError(track, int(broken[0] - starts[track]))
     return TrackAreas(per_frame, starts)
+
+
+def _compiled_areas(tracks: list[Segmentations], sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    return np.frombuffer(_compiled.track_areas(tracks, sizes), dtype=np.int64)
+
+
+def _array_areas(tracks: list[Segmentations], sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    frames = [(mask, size) for track, size in zip(tracks, sizes.tolist(), strict=True) for mask in track]
+    areas = np.array([0 if mask is None else -1 for mask, _ in frames], dtype=np.int64)
+    slots = [i for i, (mask, size) in enumerate(frames) if is_mask(mask, size)]
+    counts = [mask["counts"] for mask, _ in (frames[slot] for slot in slots) if mask is not None]
+    pixels = np.array([height * width for _, (height, width) in (frames[slot] for slot in slots)], dtype=np.int64)
+    areas[slots] = mask_areas(counts, pixels)
+    return areas
+
+
+def is_mask(mask: Any, size: list[int]) -> bool:
+    """Whether something is an RLE of that [height, width] with text as counts, sound or not."""
+    if not isinstance(mask, dict) or not isinstance(mask.get("size"), list):
+        return False
+    return mask["size"] == size and isinstance(mask.get("counts"), str)
 
 
 def intersections(
@@ -93,8 +117,11 @@ def intersections(
 ) -> npt.NDArray[np.int64]:
     """Pixels that D tracks share with each of G tracks of the same video, frame by frame: (T, D, G).
 
-    `first_areas` holds (T,) areas for each of the D tracks.
+    Only for masks that `track_areas` has checked; `first_areas` holds what it gave, (T,) for each of the D tracks.
     """
+    if _compiled:
+        shared = np.frombuffer(_compiled.intersections(list(first), list(second)), dtype=np.int64)
+        return shared.reshape(-1, len(first), len(second))
     everyone = [1] * len(second)  # as "crowd", pycocotools divides by the first mask's area: exact to undo
     shares = [
         coco_mask.iou([mask or _ABSENT for mask in ours], [mask or _ABSENT for mask in theirs], everyone)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from stmask.errors import DataError
 from stmask.evaluation.ground_truth import GroundTruth, Video
 from stmask.evaluation.overlap import BrokenTrackError, TrackAreas, track_areas
+from stmask.evaluation.reading import collector_paused
 from stmask.files import read_json, write_json
 
 if TYPE_CHECKING:  # the records import torch, which scoring files does not need
@@ -100,14 +101,16 @@ def read_results(path: str | os.PathLike[str], ground_truth: GroundTruth | None 
 
 def load_predictions(path: str | os.PathLike[str], ground_truth: GroundTruth) -> Predictions:
     """Reads and checks a results.json at once; raises `DataError` naming the file and the first wrong entry."""
-    return check_results(read_json(path), ground_truth, source=os.fspath(path))
+    with collector_paused():
+        return check_results(read_json(path), ground_truth, source=os.fspath(path))
 
 
 def check_results(entries: Any, ground_truth: GroundTruth, *, source: str = "results") -> Predictions:
     """Checks the entries of a results.json against the dataset and returns them in columns.
 
     Raises:
-        DataError: names `source` and the index of the first entry that is wrong.
+        DataError: names `source` and the index of the first entry with a wrong id, score or length, else of the first
+            with a wrong mask.
     """
     videos = ground_truth.videos
     categories = set(ground_truth.category_ids)
@@ -116,13 +119,10 @@ def check_results(entries: Any, ground_truth: GroundTruth, *, source: str = "res
             raise DataError(f"{source}: entry {index}: {_complaint(entry, videos, categories)}")
     segmentations = [entry["segmentations"] for entry in entries]
     try:
-        areas = track_areas(segmentations, [videos[entry["video_id"]].pixels for entry in entries])
+        areas = track_areas(segmentations, [videos[entry["video_id"]].size for entry in entries])
     except BrokenTrackError as error:
-        video = videos[entries[error.track]["video_id"]]
-        raise DataError(
-            f"{source}: entry {error.track}: segmentations[{error.frame}]: "
-            f"counts are not the run lengths of a mask of {video.height} x {video.width} pixels"
-        ) from error
+        mask, video = segmentations[error.track][error.frame], videos[entries[error.track]["video_id"]]
+        raise DataError(f"{source}: entry {error.track}: {_mask_complaint(mask, error.frame, video)}") from error
     return Predictions(
         video_ids=np.array([entry["video_id"] for entry in entries], dtype=np.int64),
         category_ids=np.array([entry["category_id"] for entry in entries], dtype=np.int64),
@@ -139,21 +139,16 @@ def _entry_list(entries: Any, source: str) -> Any:
 
 
 def _is_good(entry: Any, videos: Mapping[int, Video], categories: set[int]) -> bool:
-    """Whether an entry is sound. Built of list operations: it runs over every mask of a file, `_complaint` over one."""
+    """Whether an entry is sound but for its masks, in short; `_complaint` says at length why it is not."""
     try:
-        video = videos[entry["video_id"]]
-        segmentations = entry["segmentations"]
-        masks = [mask for mask in segmentations if mask is not None]
         return (
             entry["category_id"] in categories
             and isinstance(entry["score"], Real)
             and math.isfinite(entry["score"])
-            and len(segmentations) == video.length
-            and [mask["size"] for mask in masks].count([video.height, video.width]) == len(masks)
-            and {type(mask["counts"]) for mask in masks} <= {str}
-            and "" not in [mask["counts"] for mask in masks]
+            and isinstance(entry["segmentations"], (list, tuple))
+            and len(entry["segmentations"]) == videos[entry["video_id"]].length
         )
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError):
         return False
 
 
@@ -173,9 +168,7 @@ def _complaint(entry: Any, videos: Mapping[int, Video], categories: set[int]) ->
     if not isinstance(segmentations, (list, tuple)):
         return f"segmentations must be a list, got {type(segmentations).__name__}"
     video = videos[video_id]
-    if len(segmentations) != video.length:
-        return f"has {len(segmentations)} segmentations, video {video_id} has {video.length} frames (null where absent)"
-    return next(filter(None, (_mask_complaint(m, t, video) for t, m in enumerate(segmentations))), "cannot be read")
+    return f"has {len(segmentations)} segmentations, video {video_id} has {video.length} frames (null where absent)"
 
 
 def _is_key(value: Any, known: Container[int]) -> bool:
@@ -185,19 +178,14 @@ def _is_key(value: Any, known: Container[int]) -> bool:
         return False
 
 
-def _mask_complaint(mask: Any, frame: int, video: Video) -> str | None:
-    where = f"segmentations[{frame}]"
-    if mask is None:
-        return None
+def _mask_complaint(mask: Any, frame: int, video: Video) -> str:
+    where, size = f"segmentations[{frame}]", [video.height, video.width]
     if not isinstance(mask, Mapping) or "size" not in mask or "counts" not in mask:
         return f"{where} must be null or an RLE with size and counts"
-    if not isinstance(mask["size"], list) or mask["size"] != [video.height, video.width]:
-        return (
-            f"{where} has size {mask['size']!r}, video {video.id} has "
-            f"{[video.height, video.width]} (a list of height, width)"
-        )
+    if not isinstance(mask["size"], list) or mask["size"] != size:
+        return f"{where} has size {mask['size']!r}, video {video.id} has {size} (a list of height, width)"
     if isinstance(mask["counts"], bytes):
         return f"{where}: counts are bytes, a str belongs there: counts.decode('ascii')"
-    if not isinstance(mask["counts"], str) or not mask["counts"]:
+    if not isinstance(mask["counts"], str):
         return f"{where}: counts must be the str of a compressed RLE, got {type(mask['counts']).__name__}"
-    return None
+    return f"{where}: counts are not the run lengths of a mask of {video.height} x {video.width} pixels"

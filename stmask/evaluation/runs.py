@@ -17,47 +17,26 @@ _FIRST, _MORE, _MOST_CHARACTERS = ord("0"), 32, 7
 _CHUNK = 1 << 20  # characters decoded at once: bounds the memory
 
 
-class BrokenMaskError(ValueError):
-    """Run lengths that are none, or that don't cover their frame; `index` says which mask."""
-
-    def __init__(self, index: int) -> None:
-        super().__init__(f"mask {index} is broken")
-        self.index = index
-
-
 def mask_areas(counts: Sequence[str], pixels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Areas (M,) of M masks with their numbers of pixels.
-
-    Every mask is decoded and checked: on runs that don't cover a frame the C code behind the IoU would never return.
-
-    Raises:
-        BrokenMaskError: the first mask whose runs cannot be decoded, are negative, or don't cover its frame.
-    """
-    parts = [np.zeros(0, dtype=np.int64)]
-    for first, last in _chunks(counts):
-        areas, good = _areas(counts[first:last], pixels[first:last])
-        if not good.all():
-            raise BrokenMaskError(first + int(np.argmin(good)))
-        parts.append(areas)
-    return np.concatenate(parts)
+    """Areas (M,) of M masks with their numbers of pixels; -1 where runs can't be decoded or don't cover the mask."""
+    parts = [_chunk_areas(counts[first:last], pixels[first:last]) for first, last in _chunks(counts)]
+    return np.concatenate([np.zeros(0, dtype=np.int64), *parts])
 
 
-def _areas(counts: Sequence[str], pixels: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Areas (M,) and whether each mask is sound (M,)."""
+def _chunk_areas(counts: Sequence[str], pixels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     try:
         runs, starts = decode(counts)
     except ValueError:  # one of them: look at each half
         if len(counts) == 1:
-            return np.zeros(1, dtype=np.int64), np.zeros(1, dtype=bool)
+            return np.full(1, -1, dtype=np.int64)
         middle = len(counts) // 2
-        halves = _areas(counts[:middle], pixels[:middle]), _areas(counts[middle:], pixels[middle:])
-        areas, good = (np.concatenate(pair) for pair in zip(*halves, strict=True))
-        return areas, good
+        halves = _chunk_areas(counts[:middle], pixels[:middle]), _chunk_areas(counts[middle:], pixels[middle:])
+        return np.concatenate(halves)
     covered = np.add.reduceat(runs, starts[:-1])
     sound = (covered == pixels) & (np.minimum.reduceat(runs, starts[:-1]) >= 0)
     # foreground runs are every second one from the second on: with alternate signs the background cancels half
     signs = 1 - 2 * ((np.arange(len(runs)) - np.repeat(starts[:-1], np.diff(starts))) & 1)
-    return (covered - np.add.reduceat(runs * signs, starts[:-1])) // 2, sound
+    return np.where(sound, (covered - np.add.reduceat(runs * signs, starts[:-1])) // 2, -1)
 
 
 def _chunks(counts: Sequence[str]) -> Iterator[tuple[int, int]]:

@@ -76,8 +76,8 @@ def _at_most_boundary(ground_truth: GroundTruth, predictions: Predictions, group
     tracks = ground_truth.labelled_tracks
     ours = [_boundaries(predictions.segmentations[row]) for row in group.predictions[rows]]
     theirs = [_boundaries(tracks[column].segmentations) for column in group.truths]
-    pixels = ground_truth.videos[tracks[group.truths[0]].video_id].pixels
-    areas = [track_areas(side, [pixels] * len(side)) for side in (ours, theirs)]
+    size = ground_truth.videos[tracks[group.truths[0]].video_id].size
+    areas = [track_areas(side, [size] * len(side)) for side in (ours, theirs)]
     shared = intersections(ours, theirs, [areas[0][i] for i in range(len(ours))]).sum(axis=0)
     ious: npt.NDArray[np.float64] = group.ious.copy()
     ious[rows] = np.minimum(ious[rows], track_ious(shared, areas[0].totals(), areas[1].totals()))

@@ -11,6 +11,8 @@ import pytest
 from stmask.evaluation import FIGURES, GroundTruth, check_results, evaluate, read_results
 from stmask.evaluation.groups import measure
 
+pytestmark = pytest.mark.usefixtures("each_implementation")
+
 CASES = sorted((Path(__file__).parent / "data").glob("case*"))
 
 

@@ -11,6 +11,8 @@ from pycocotools import mask as coco_mask
 from stmask.errors import DataError
 from stmask.evaluation import GroundTruth, evaluate
 
+pytestmark = pytest.mark.usefixtures("each_implementation")
+
 MASK = box(8, 10, 1, 2, 5, 6)
 
 

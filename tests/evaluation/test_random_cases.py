@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from stmask.evaluation import GroundTruth, evaluate
 
+pytestmark = pytest.mark.usefixtures("each_implementation")
+
 CATEGORIES = [1, 2, 4]
 GRIDS = [(5, 5), (3, 6)]
 
@@ -72,7 +74,7 @@ def assert_equal(
     np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-9)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(cases())
 def test_all_figures_agree(case: tuple) -> None:
     assert_equal(*case)

@@ -14,6 +14,8 @@ from stmask.errors import DataError
 from stmask.evaluation import GroundTruth, check_results, evaluate, read_results, to_results, write_results
 from stmask.structures import TrackResult, VideoResult
 
+pytestmark = pytest.mark.usefixtures("each_implementation")
+
 MASK = box(8, 10, 1, 2, 5, 6)
 TRUTH = GroundTruth.from_dict(
     ground_truth([(8, 10, 3), (8, 10, 2)], [truth_entry(1, 1, 5, [MASK, MASK, None])], category_ids=(9, 5))
@@ -46,7 +48,7 @@ BAD_ENTRIES = {
     "no RLE": (changed(segmentations=[None, "abc", None]), "segmentations[1] must be null or an RLE"),
     "bytes": (with_mask(counts=b"abc"), "segmentations[0]: counts are bytes, a str belongs there"),
     "run list": (with_mask(counts=[80]), "counts must be the str of a compressed RLE, got list"),
-    "empty": (with_mask(counts=""), "counts must be the str of a compressed RLE"),
+    "empty": (with_mask(counts=""), "not the run lengths"),
     "runs of a larger frame": (with_mask(counts=rle(box(8, 20, 1, 2, 5, 6))["counts"]), "segmentations[0]: counts are"),
     "cut": (with_mask(counts=rle(MASK)["counts"][:-1]), "not the run lengths of a mask of 8 x 10 pixels"),
     "ends inside a run": (with_mask(counts="P"), "not the run lengths"),
