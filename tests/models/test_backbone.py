@@ -30,6 +30,13 @@ def test_which_blocks_are_deformable(depth: int, interval: int, expected: dict[s
     assert found == expected
 
 
+def test_a_narrow_one_has_a_quarter_of_the_weights() -> None:
+    full, half = ResNet(depth=18), ResNet(depth=18, width=32)
+    assert half.out_channels == {name: channels // 2 for name, channels in full.out_channels.items()}
+    sizes = [sum(p.numel() for p in m.layer4.parameters()) for m in (full, half)]
+    assert sizes[1] == pytest.approx(sizes[0] / 4, rel=0.01)
+
+
 @pytest.mark.parametrize("interval", [0, 2])
 def test_imagenet_weights_from_a_file(tmp_path: Path, interval: int) -> None:
     source = torchvision.models.resnet18()

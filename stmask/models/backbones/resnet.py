@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
-import torchvision
 from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, Bottleneck
+from torchvision.models.resnet import ResNet as TorchvisionResNet
 
 from stmask.errors import CheckpointError
 from stmask.models.deform import ModulatedDeformConv
 
-_BUILDERS = {
-    18: torchvision.models.resnet18,
-    34: torchvision.models.resnet34,
-    50: torchvision.models.resnet50,
-    101: torchvision.models.resnet101,
+_LAYOUTS: dict[int, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
+    18: (BasicBlock, [2, 2, 2, 2]),
+    34: (BasicBlock, [3, 4, 6, 3]),
+    50: (Bottleneck, [3, 4, 6, 3]),
+    101: (Bottleneck, [3, 4, 23, 3]),
 }
+_FULL_WIDTH = 64
 _STAGES = {"C2": "layer1", "C3": "layer2", "C4": "layer3", "C5": "layer4"}
 _DEFORMABLE_STAGES = ("C3", "C4", "C5")
 
@@ -28,6 +31,7 @@ class ResNet(nn.Module):
         depth: 18, 34, 50 or 101.
         dcn_interval: the 3x3 convolution of every n-th block of stages C3 to C5 becomes deformable (blocks 0, n, 2n ..
             of each stage; the second 3x3 of a basic block). 0 for none. The paper's R101 has 3, the released R50 has 2.
+        width: channels of the first stage (later ones in proportion); ImageNet weights are for 64.
         frozen_norm: batch norms keep their statistics and are not trained.
         weights: a local file with torchvision's ImageNet state dict, or None to start from random weights.
 
@@ -39,15 +43,18 @@ class ResNet(nn.Module):
         *,
         depth: int = 50,
         dcn_interval: int = 0,
+        width: int = 64,
         frozen_norm: bool = False,
         weights: str | None = None,
     ) -> None:
         super().__init__()
-        if depth not in _BUILDERS:
-            raise ValueError(f"ResNet depth must be one of {', '.join(map(str, _BUILDERS))}, got {depth}")
+        if depth not in _LAYOUTS:
+            raise ValueError(f"ResNet depth must be one of {', '.join(map(str, _LAYOUTS))}, got {depth}")
         if dcn_interval < 0:
             raise ValueError(f"dcn_interval must be 0 (none) or positive, got {dcn_interval}")
-        base = _BUILDERS[depth]()
+        if width < 1:
+            raise ValueError(f"width must be positive, got {width}")
+        base = _Scaled(depth, width)
         self.conv1, self.bn1, self.relu, self.maxpool = base.conv1, base.bn1, base.relu, base.maxpool
         self.layer1, self.layer2, self.layer3, self.layer4 = base.layer1, base.layer2, base.layer3, base.layer4
         self.out_channels = {name: _stage_channels(getattr(self, _STAGES[name])) for name in _DEFORMABLE_STAGES}
@@ -97,6 +104,18 @@ class ResNet(nn.Module):
         if differing:
             raise CheckpointError(f"{path} does not fit this ResNet; first differences: {', '.join(differing[:3])}")
         self.load_state_dict({**own, **state})
+
+
+class _Scaled(TorchvisionResNet):  # type: ignore[misc]  # torchvision has no types
+    """torchvision's ResNet with stages of another width; the stem stays as it is."""
+
+    def __init__(self, depth: int, width: int) -> None:
+        self._stage_width = width
+        super().__init__(*_LAYOUTS[depth])
+
+    def _make_layer(self, block: Any, planes: int, *args: Any, **kwargs: Any) -> nn.Sequential:
+        stage: nn.Sequential = super()._make_layer(block, planes * self._stage_width // _FULL_WIDTH, *args, **kwargs)
+        return stage
 
 
 def _stage_channels(stage: nn.Sequential) -> int:
