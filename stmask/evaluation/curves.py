@@ -52,7 +52,8 @@ class Ranked:
 def accumulate(ranked: Ranked, counted: npt.NDArray[np.int64]) -> Curves:
     """Precision and recall of every category from (K, A) numbers of annotations that count."""
     k, a, t, r, m = (*counted.shape, len(IOU_THRESHOLDS), len(RECALL_POINTS), len(MAX_DETECTIONS))
-    precision, recall, scores = (np.full(shape, -1.0) for shape in ((t, r, k, a, m), (t, k, a, m), (t, r, k, a, m)))
+    # filled in the order in which curves come, and turned at the end
+    precision, recall, scores = (np.full(shape, -1.0) for shape in ((k, m, a, t, r), (k, m, a, t), (k, m, a, t, r)))
     bounds = np.searchsorted(ranked.category, np.arange(k + 1))
     for category in range(k):
         present = counted[category] > 0
@@ -63,23 +64,16 @@ def accumulate(ranked: Ranked, counted: npt.NDArray[np.int64]) -> Curves:
         for limit, most in enumerate(MAX_DETECTIONS):
             chosen = block[ranked.rank[block] < most]
             if values is None or len(chosen) != size:  # else no video has so many: the same as with the last limit
-                values, size = _curves_of(ranked, chosen, present, counted[category]), len(chosen)
+                size = len(chosen)
+                values = curve(
+                    ranked.hits[:, :, chosen][present],
+                    ranked.misses[:, :, chosen][present],
+                    scores=ranked.scores[chosen],
+                    counted=counted[category, present],
+                )
             for target, part in zip((precision, recall, scores), values, strict=True):
-                target[..., category, present, limit] = part
-    return Curves(precision, recall, scores)
-
-
-def _curves_of(
-    ranked: Ranked, chosen: npt.NDArray[np.int64], present: npt.NDArray[np.bool_], counted: npt.NDArray[np.int64]
-) -> list[npt.NDArray[np.float64]]:
-    """Precision (T, R, A), recall (T, A) and scores (T, R, A) in the area ranges where something counts."""
-    found = curve(
-        ranked.hits[:, :, chosen][present],
-        ranked.misses[:, :, chosen][present],
-        scores=ranked.scores[chosen],
-        counted=counted[present],
-    )
-    return [np.moveaxis(part, 0, -1) for part in found]
+                target[category, limit, present] = part
+    return Curves(precision.transpose(3, 4, 0, 2, 1), recall.transpose(3, 0, 2, 1), scores.transpose(3, 4, 0, 2, 1))
 
 
 def curve(

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
 from stmask.errors import DataError
-from stmask.evaluation.overlap import BrokenTrackError, TrackAreas, track_areas
+from stmask.evaluation.overlap import BrokenTrackError, TrackAreas, is_mask, track_areas
 from stmask.evaluation.reading import collector_paused
 from stmask.files import read_json
 
@@ -200,7 +200,7 @@ def _track(entry: Mapping[str, Any], where: str, videos: Mapping[int, Video], kn
         raise DataError(f"{where}: category_id {category_id} is not among the categories")
     video = videos[video_id]
     raw = _per_frame(entry, "segmentations", where, video)
-    segmentations = tuple(_rle(s, f"{where}.segmentations[{t}]", video) if s else None for t, s in enumerate(raw))
+    segmentations = tuple(_rle(s, where, t, video) if s else None for t, s in enumerate(raw))
     occlusion = _per_frame(entry, "occlusion", where, video) if entry.get("occlusion") is not None else None
     return TruthTrack(
         id=_integer(entry, "id", where),
@@ -232,9 +232,13 @@ def _mean_area(entry: Mapping[str, Any], where: str, video: Video) -> float | No
         raise DataError(f"{where}: areas must hold numbers or null") from None
 
 
-def _rle(value: Any, where: str, video: Video) -> RLE:
+def _rle(value: Any, where: str, frame: int, video: Video) -> RLE:
     """A compressed RLE with str counts from any of the four forms in use."""
     size = [video.height, video.width]
+    if is_mask(value, size):  # the usual form
+        rle: RLE = value
+        return rle
+    where = f"{where}.segmentations[{frame}]"
     if isinstance(value, list):
         return _from_polygons(value, where, video)
     if not isinstance(value, Mapping) or "counts" not in value or "size" not in value:
@@ -242,8 +246,6 @@ def _rle(value: Any, where: str, video: Video) -> RLE:
     if list(value["size"]) != size:
         raise DataError(f"{where}: size {list(value['size'])} is not that of video {video.id}, {size} (height, width)")
     counts = value["counts"]
-    if isinstance(counts, str):
-        return {"size": size, "counts": counts}
     if not isinstance(counts, list) or not all(isinstance(run, int) and run >= 0 for run in counts):
         raise DataError(f"{where}: counts must be a str or a list of run lengths, got {type(counts).__name__}")
     if sum(counts) != video.height * video.width:
