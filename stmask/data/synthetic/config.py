@@ -96,6 +96,7 @@ class SyntheticConfig:
 
 PRESETS: dict[str, dict[str, Any]] = {
     "easy": {
+        "classes": ("disc", "square", "triangle", "star", "cross", "ring"),
         "objects": (1, 3),
         "diameter": (0.42, 0.72),
         "stretch": 0.1,
