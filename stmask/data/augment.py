@@ -72,6 +72,7 @@ class ClipAugmenter:
         self.augmentation = augmentation
         self.height = height
         self.width = width
+        _albumentations()  # here and not in each worker process: importing after a fork is slow, and can hang
         self._geometry: dict[tuple[int, int], Any] = {}  # by frame size
         self._colour = self._make_colour()
 
