@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import multiprocessing
 import resource
 import sys
@@ -63,12 +64,14 @@ def _score(ground_truth: Path, results: Path, runs: int) -> _Measured:
     """Seconds of the fastest of some runs, and the peak memory in MiB after the phase's first run."""
     from stmask.evaluation.ground_truth import GroundTruth
     from stmask.evaluation.groups import measure
+    from stmask.evaluation.reading import collector_paused
     from stmask.evaluation.results import load_predictions
     from stmask.evaluation.video_ap import assign, summarise
 
     seconds: dict[str, float] = {}
     memory = {"start": _peak_memory()}
     for _ in range(runs):
+        gc.collect()
         marks = [time.perf_counter()]
 
         def mark(phase: str, marks: list[float] = marks) -> None:
@@ -76,16 +79,17 @@ def _score(ground_truth: Path, results: Path, runs: int) -> _Measured:
             seconds[phase] = min(seconds.get(phase, float("inf")), marks[-1] - marks[-2])
             memory.setdefault(phase, _peak_memory())
 
-        truth = GroundTruth.load(ground_truth)
-        mark(_PHASES[0])
-        predictions = load_predictions(results, truth)
-        mark(_PHASES[1])
-        overlaps = measure(truth, predictions)
-        mark(_PHASES[2])
-        matches = assign(truth, overlaps)
-        mark(_PHASES[3])
-        summarise(truth, overlaps, matches)
-        mark(_PHASES[4])
+        with collector_paused():  # as `stmask metric` does
+            truth = GroundTruth.load(ground_truth)
+            mark(_PHASES[0])
+            predictions = load_predictions(results, truth)
+            mark(_PHASES[1])
+            overlaps = measure(truth, predictions)
+            mark(_PHASES[2])
+            matches = assign(truth, overlaps)
+            mark(_PHASES[3])
+            summarise(truth, overlaps, matches)
+            mark(_PHASES[4])
         total = marks[-1] - marks[0]
         seconds["total"] = min(seconds.get("total", float("inf")), total)
         del truth, predictions, overlaps, matches

@@ -22,16 +22,18 @@ def main(argv: Sequence[str]) -> int:
     from stmask.evaluation.explain import explain
     from stmask.evaluation.ground_truth import GroundTruth
     from stmask.evaluation.groups import measure
+    from stmask.evaluation.reading import collector_paused
     from stmask.evaluation.report import class_table, explanation_text, figures_table, variants_table
     from stmask.evaluation.results import load_predictions
     from stmask.evaluation.video_ap import assign, summarise
 
-    truth = GroundTruth.load(options.ground_truth)
-    truth.labelled_tracks  # noqa: B018  (an unlabelled file is refused before the larger one is read)
-    predictions = load_predictions(options.results, truth)
-    overlaps = measure(truth, predictions)
-    matches = assign(truth, overlaps)
-    report = summarise(truth, overlaps, matches)
+    with collector_paused():
+        truth = GroundTruth.load(options.ground_truth)
+        truth.labelled_tracks  # noqa: B018  (an unlabelled file is refused before the larger one is read)
+        predictions = load_predictions(options.results, truth)
+        overlaps = measure(truth, predictions)
+        matches = assign(truth, overlaps)
+        report = summarise(truth, overlaps, matches)
     explanation = explain(truth, overlaps, matches) if options.explain or options.errors else None
 
     parts = [figures_table(report)]

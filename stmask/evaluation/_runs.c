@@ -91,14 +91,18 @@ static int64_t shared_pixels(const Outline *a, const Outline *b)
     x = first_behind(x, x_end, y[0]);
     if (x == x_end) return 0;
     y = first_behind(y, y_end, x[0]);
-    while (x < x_end && y < y_end) {
-        int64_t begin = x[0] > y[0] ? x[0] : y[0], end = x[1] < y[1] ? x[1] : y[1];
-        int first = x[1] < y[1];
-        shared += end > begin ? end - begin : 0;
-        x += 2 * first;
-        y += 2 * !first;
+    if (y == y_end) return 0;
+    for (;;) { /* two branches that mostly alternate are foreseen; one without a branch would wait for each step */
+        if (x[1] < y[1]) {
+            int64_t overlap = x[1] - (x[0] > y[0] ? x[0] : y[0]);
+            shared += overlap > 0 ? overlap : 0;
+            if ((x += 2) == x_end) return shared;
+        } else {
+            int64_t overlap = y[1] - (x[0] > y[0] ? x[0] : y[0]);
+            shared += overlap > 0 ? overlap : 0;
+            if ((y += 2) == y_end) return shared;
+        }
     }
-    return shared;
 }
 
 /* The text of a mask (borrowed), or NULL where there is none; sets an error where it is no mask. */

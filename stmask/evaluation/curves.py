@@ -85,22 +85,31 @@ def curve(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Precision (A, T, R), recall (A, T) and scores (A, T, R) from (A, T, n) hits and misses in score order."""
     a, t, n = hits.shape
-    if n == 0:
-        return np.zeros((a, t, len(RECALL_POINTS))), np.zeros((a, t)), np.zeros((a, t, len(RECALL_POINTS)))
-    true, false = np.cumsum(hits, axis=-1), np.cumsum(misses, axis=-1)
-    raw = true / (false + true + np.spacing(1))
-    best_from_here = np.maximum.accumulate(raw[..., ::-1], axis=-1)[..., ::-1].ravel()
+    precision, recall, reached_at = (
+        np.zeros((a, t, len(RECALL_POINTS))),
+        np.zeros((a, t)),
+        np.zeros((a, t, len(RECALL_POINTS))),
+    )
+    reached_at[..., :1] = scores[:1]  # no recall at all is reached with the first prediction
+    some = hits.any(axis=-1)  # without a hit there is nothing more to say: often most of the thresholds
+    if not some.any():
+        return precision, recall, reached_at
 
+    true, false = np.cumsum(hits[some], axis=-1), np.cumsum(misses[some], axis=-1)  # (rows, n)
+    raw = true / (false + true + np.spacing(1))
+    best_from_here = np.maximum.accumulate(raw[:, ::-1], axis=-1)[:, ::-1].ravel()
     # each recall point is reached with the prediction that makes the hit it needs, or with the first if it needs none
-    needed = np.stack([_hits_needed(int(count)) for count in counted])[:, None]  # (A, 1, R)
-    total = true[..., -1:]  # (A, T, 1)
-    rows = np.arange(a * t).reshape(a, t, 1) * n
-    places = np.append(np.flatnonzero(hits), -1)
+    needed = np.stack([_hits_needed(int(count)) for count in counted])[np.nonzero(some)[0]]  # (rows, R)
+    total = true[:, -1:]
+    starts = np.arange(len(true))[:, None] * n
+    places = np.append(np.flatnonzero(hits[some]), -1)
     never = needed > total
-    hit = np.where(never, -1, np.cumsum(total).reshape(a, t, 1) - total + needed - 1)
-    reached = np.where(never | (needed == 0), rows, places[hit])
-    precision = np.where(never, 0.0, best_from_here[reached])
-    return precision, total[..., 0] / counted[:, None], np.where(never, 0.0, scores[reached - rows])
+    hit = np.where(never, -1, np.cumsum(total)[:, None] - total + needed - 1)
+    reached = np.where(never | (needed == 0), starts, places[hit])
+    precision[some] = np.where(never, 0.0, best_from_here[reached])
+    recall[some] = true[:, -1] / counted[np.nonzero(some)[0]]
+    reached_at[some] = np.where(never, 0.0, scores[reached - starts])
+    return precision, recall, reached_at
 
 
 @lru_cache(maxsize=4096)

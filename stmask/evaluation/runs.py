@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 _FIRST, _MORE, _MOST_CHARACTERS = ord("0"), 32, 7
-_CHUNK = 1 << 20  # characters decoded at once: bounds the memory
+_CHUNK = 1 << 15  # characters decoded at once: what the processor keeps at hand
 
 
 def mask_areas(counts: Sequence[str], pixels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
