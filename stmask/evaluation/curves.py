@@ -85,12 +85,9 @@ def curve(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Precision (A, T, R), recall (A, T) and scores (A, T, R) from (A, T, n) hits and misses in score order."""
     a, t, n = hits.shape
-    precision, recall, reached_at = (
-        np.zeros((a, t, len(RECALL_POINTS))),
-        np.zeros((a, t)),
-        np.zeros((a, t, len(RECALL_POINTS))),
-    )
-    reached_at[..., :1] = scores[:1]  # no recall at all is reached with the first prediction
+    points = len(RECALL_POINTS)
+    precision, recall, reached_at = np.zeros((a, t, points)), np.zeros((a, t)), np.zeros((a, t, points))
+    reached_at[..., 0] = scores[0] if n else 0.0  # no recall at all is reached with the first prediction
     some = hits.any(axis=-1)  # without a hit there is nothing more to say: often most of the thresholds
     if not some.any():
         return precision, recall, reached_at
