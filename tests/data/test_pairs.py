@@ -1,4 +1,5 @@
 import logging
+import pickle
 from collections import Counter
 
 import numpy as np
@@ -6,7 +7,15 @@ import pytest
 import torch
 from data.makers import annotation, compressed, contents, rectangle, write_dataset
 
-from stmask.data import NO_AUGMENTATION, Augmentation, ClipAugmenter, FramePairDataset, VideoDataset, collate_pairs
+from stmask.data import (
+    NO_AUGMENTATION,
+    Augmentation,
+    ClipAugmenter,
+    FramePairDataset,
+    Motion,
+    VideoDataset,
+    collate_pairs,
+)
 from stmask.errors import DataError
 from stmask.ops.boxes import from_masks
 from stmask.ops.frames import FramePreprocessor
@@ -217,3 +226,9 @@ def test_out_of_range(tmp_path):
     pairs = make(tmp_path)
     with pytest.raises(IndexError):
         pairs[len(pairs)]
+
+
+def test_pickles_for_spawned_workers(tmp_path):
+    pairs = make(tmp_path, augmentation=Augmentation(colour=1.0), motion=Motion())
+    first = pairs[3]
+    assert equal(first, pickle.loads(pickle.dumps(pairs))[3])
