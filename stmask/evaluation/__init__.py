@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from stmask.evaluation.causes import Cause
+from stmask.evaluation.explain import Explanation
 from stmask.evaluation.ground_truth import Category, GroundTruth, TruthTrack, Video
 from stmask.evaluation.results import Predictions, check_results, read_results, to_results, write_results
 from stmask.evaluation.video_ap import FIGURES, ClassReport, VideoAPReport, evaluate
@@ -14,7 +16,9 @@ if TYPE_CHECKING:
 __all__ = [
     "FIGURES",
     "Category",
+    "Cause",
     "ClassReport",
+    "Explanation",
     "GroundTruth",
     "Predictions",
     "TruthTrack",

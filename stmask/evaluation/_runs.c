@@ -117,9 +117,8 @@ static const char *counts_of(PyObject *mask, Py_ssize_t *length)
 static int has_size(PyObject *mask, int64_t height, int64_t width)
 {
     PyObject *size = PyDict_Check(mask) ? PyDict_GetItemWithError(mask, SIZE) : NULL;
-    return size && PyList_Check(size) && PyList_GET_SIZE(size) == 2 && PyLong_Check(PyList_GET_ITEM(size, 0)) &&
-           PyLong_Check(PyList_GET_ITEM(size, 1)) && PyLong_AsLongLong(PyList_GET_ITEM(size, 0)) == height &&
-           PyLong_AsLongLong(PyList_GET_ITEM(size, 1)) == width;
+    return size && PyList_Check(size) && PyList_GET_SIZE(size) == 2 &&
+           PyLong_AsLongLong(PyList_GET_ITEM(size, 0)) == height && PyLong_AsLongLong(PyList_GET_ITEM(size, 1)) == width;
 }
 
 static int64_t checked_area(PyObject *mask, int64_t height, int64_t width)

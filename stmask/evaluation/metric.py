@@ -10,9 +10,11 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from stmask.errors import DataError
+from stmask.evaluation.explain import Explanation, explain
 from stmask.evaluation.ground_truth import GroundTruth
-from stmask.evaluation.results import to_results
-from stmask.evaluation.video_ap import VideoAPReport, evaluate
+from stmask.evaluation.groups import measure
+from stmask.evaluation.results import check_results, to_results
+from stmask.evaluation.video_ap import VideoAPReport, assign, summarise
 from stmask.structures import VideoResult
 
 
@@ -26,6 +28,8 @@ class VideoMeanAveragePrecision(Metric):
     Args:
         ground_truth: must have annotations.
         seen_only: score only the videos that were seen, for validation on a part of the split.
+        explain: `compute` also gives what each cause of error costs and how often it occurs, "explain/cost/wrong_class"
+            and so on (see `stmask.evaluation.explain`).
 
     Example:
         metric = VideoMeanAveragePrecision(GroundTruth.load("valid.json"))
@@ -39,12 +43,16 @@ class VideoMeanAveragePrecision(Metric):
     full_state_update = False
     videos: list[Tensor]
 
-    def __init__(self, ground_truth: GroundTruth, *, seen_only: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self, ground_truth: GroundTruth, *, seen_only: bool = False, explain: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         ground_truth.labelled_tracks  # noqa: B018  (raises for an unlabelled file now, not after an epoch)
         self.ground_truth = ground_truth
         self.seen_only = seen_only
+        self.explain = explain
         self._report: VideoAPReport | None = None
+        self._explanation: Explanation | None = None
         # lines of JSON as bytes: the one form in which torchmetrics concatenates, gathers and stores run lengths
         self.add_state("videos", default=[], dist_reduce_fx="cat")
 
@@ -66,7 +74,7 @@ class VideoMeanAveragePrecision(Metric):
         self.videos.append(torch.frombuffer(bytearray(line, "ascii"), dtype=torch.uint8).to(self.device))
 
     def compute(self) -> dict[str, Tensor]:
-        """The 12 figures as float64 scalars; -1 where undefined.
+        """The 12 figures as float64 scalars, -1 where undefined, and with `explain` the costs and counts of errors.
 
         Raises:
             DataError: a video came twice with different results, or a mask has another size than its video.
@@ -74,14 +82,32 @@ class VideoMeanAveragePrecision(Metric):
         seen = self._entries()
         ground_truth = self.ground_truth.only(sorted(seen)) if self.seen_only else self.ground_truth
         entries = [entry for video_id in sorted(seen) for entry in seen[video_id]]
-        self._report = evaluate(ground_truth, entries)
-        return {name: torch.tensor(value, dtype=torch.float64) for name, value in self._report.stats.items()}
+        overlaps = measure(ground_truth, check_results(entries, ground_truth))
+        matches = assign(ground_truth, overlaps)
+        self._report = summarise(ground_truth, overlaps, matches)
+        values = self._report.stats
+        if self.explain:
+            self._explanation = explain(ground_truth, overlaps, matches)
+            values = values | {f"explain/{name}": value for name, value in self._explanation.scalars().items()}
+        return {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
 
     def report(self) -> VideoAPReport:
         """The full report behind `compute`, which it calls; under DDP every process must."""
         self.compute()
         assert self._report is not None
         return self._report
+
+    def explanation(self) -> Explanation:
+        """What `explain` is about, in full; under DDP every process must call it.
+
+        Raises:
+            ValueError: the metric was made without `explain`.
+        """
+        if not self.explain:
+            raise ValueError("only a metric made with explain=True explains")
+        self.compute()
+        assert self._explanation is not None
+        return self._explanation
 
     def results(self) -> list[dict[str, Any]]:
         """The entries of a results.json over the videos of all processes; under DDP every process must call it."""
@@ -92,7 +118,7 @@ class VideoMeanAveragePrecision(Metric):
     def reset(self) -> None:
         """Forgets all videos."""
         super().reset()
-        self._report = None
+        self._report = self._explanation = None
 
     def _entries(self) -> dict[int, list[dict[str, Any]]]:
         parts = [self.videos] if isinstance(self.videos, Tensor) else self.videos

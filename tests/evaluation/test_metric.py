@@ -74,6 +74,17 @@ def test_without_videos_and_with_some() -> None:
     assert part.compute()["AP"] == pytest.approx(1)
 
 
+def test_it_explains_when_asked() -> None:
+    metric = VideoMeanAveragePrecision(truth(), explain=True)
+    for result in RESULTS:
+        metric.update(result)
+    figures = metric.compute()
+    assert float(figures["AP50"]) == pytest.approx(metric.explanation().ap50)
+    assert float(figures["explain/false_positives/background"]) == metric.explanation().total.false_positives[5]
+    with pytest.raises(ValueError, match="explain=True"):
+        VideoMeanAveragePrecision(truth()).explanation()
+
+
 def test_what_cannot_be_scored_is_refused_at_once() -> None:
     metric = VideoMeanAveragePrecision(truth())
     with pytest.raises(DataError, match="video 9 is not in ground truth"):

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from evaluation.builders import box, ground_truth, result_entry, rle, truth_entry
 
@@ -44,6 +45,8 @@ BAD_ENTRIES = {
     "shorter": (changed(segmentations=[None] * 2), "has 2 segmentations, video 1 has 3 frames"),
     "longer": (changed(segmentations=[None] * 4), "has 4 segmentations, video 1 has 3 frames"),
     "other size": (with_mask(size=[10, 8]), "segmentations[0] has size [10, 8], video 1 has [8, 10]"),
+    "text as size": (with_mask(size=["8", 10]), "segmentations[0] has size ['8', 10]"),
+    "half a size": (with_mask(size=[8]), "segmentations[0] has size [8]"),
     "tuple as size": (with_mask(size=(8, 10)), "a list of height, width"),
     "no RLE": (changed(segmentations=[None, "abc", None]), "segmentations[1] must be null or an RLE"),
     "bytes": (with_mask(counts=b"abc"), "segmentations[0]: counts are bytes, a str belongs there"),
@@ -78,6 +81,12 @@ def test_no_entries_are_good_results() -> None:
     report = evaluate(TRUTH, [])
     assert report.stats["AP"] == 0.0
     assert report.stats["APL"] == -1.0
+
+
+def test_sizes_of_other_integer_types_and_tuples_of_masks_are_good() -> None:
+    mask = {**rle(MASK), "size": [np.int64(8), np.int32(10)]}
+    entries = [changed(segmentations=(mask, None, None)), changed(score=np.float32(0.5), video_id=np.int64(1))]
+    assert check_results(entries, TRUTH).areas.totals().tolist() == [16, 32]
 
 
 def test_written_results_can_be_read_back(tmp_path: Path) -> None:
