@@ -70,6 +70,11 @@ class VISDataModule(pl.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if gap < 1 or (samples_per_epoch is not None and samples_per_epoch < 1) or prefetch < 1:
+            raise ConfigError(
+                "data.gap, data.samples_per_epoch and data.prefetch must be at least 1, "
+                f"got {gap}, {samples_per_epoch} and {prefetch}"
+            )
         if batch_size < 1 or num_workers < 0:
             numbers = f"{batch_size} and {num_workers}"
             raise ConfigError(f"data.batch_size must be at least 1 and data.num_workers at least 0, got {numbers}")

@@ -84,4 +84,4 @@ class VideoSampler(DistributedSampler[Any]):
 
 def start_worker(_worker: int) -> None:
     """Workers are the parallelism; threads of OpenCV inside each would only fight over the cores."""
-    cv2.setNumThreads(0)
+    cv2.setNumThreads(0)  # 1 would wait for ever, in a forked process, for the end of threads that only its parent has

@@ -185,3 +185,9 @@ def test_configurations_make_a_module(pytestconfig, name):
     assert len(data.mix) == (name == "ytvis2019_coco")
     with pytest.raises(DataError, match="/nowhere"):
         data.setup("fit")
+
+
+@pytest.mark.parametrize("wrong", [{"gap": 0}, {"samples_per_epoch": 0}, {"prefetch": 0}, {"batch_size": 0}])
+def test_wrong_numbers_are_refused_before_anything_is_opened(wrong):
+    with pytest.raises(ConfigError, match=f"data.{next(iter(wrong))}"):
+        VISDataModule(root="/nowhere", **wrong)
