@@ -37,6 +37,16 @@ def test_a_narrow_one_has_a_quarter_of_the_weights() -> None:
     assert sizes[1] == pytest.approx(sizes[0] / 4, rel=0.01)
 
 
+def test_group_norms() -> None:
+    backbone = ResNet(depth=18, width=16, norm="group", dcn_interval=1)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in backbone.modules())
+    assert backbone(torch.randn(1, 3, 64, 64))["C5"].isfinite().all()
+    with pytest.raises(ValueError, match="only batch norms have"):
+        ResNet(depth=18, norm="group", frozen_norm=True)
+    with pytest.raises(ValueError, match="one of batch, group, got 'layer'"):
+        ResNet(depth=18, norm="layer")
+
+
 @pytest.mark.parametrize("interval", [0, 2])
 def test_imagenet_weights_from_a_file(tmp_path: Path, interval: int) -> None:
     source = torchvision.models.resnet18()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,14 @@ _LAYOUTS: dict[int, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
     101: (Bottleneck, [3, 4, 23, 3]),
 }
 _FULL_WIDTH = 64
+_GROUPS, _GROUP_CHANNELS = 16, 4  # at most so many groups, of at least so many channels
+
+
+def _group_norm(channels: int) -> nn.GroupNorm:
+    return nn.GroupNorm(min(_GROUPS, channels // _GROUP_CHANNELS), channels)
+
+
+_NORMS: dict[str, Callable[[int], nn.Module]] = {"batch": nn.BatchNorm2d, "group": _group_norm}
 _STAGES = {"C2": "layer1", "C3": "layer2", "C4": "layer3", "C5": "layer4"}
 _DEFORMABLE_STAGES = ("C3", "C4", "C5")
 
@@ -32,6 +41,7 @@ class ResNet(nn.Module):
         dcn_interval: the 3x3 convolution of every n-th block of stages C3 to C5 becomes deformable (blocks 0, n, 2n ..
             of each stage; the second 3x3 of a basic block). 0 for none. The paper's R101 has 3, the released R50 has 2.
         width: channels of the first stage (later ones in proportion); ImageNet weights are for 64.
+        norm: "batch", or "group", which learns faster from random weights when batches are small.
         frozen_norm: batch norms keep their statistics and are not trained.
         weights: a local file with torchvision's ImageNet state dict, or None to start from random weights.
 
@@ -44,6 +54,7 @@ class ResNet(nn.Module):
         depth: int = 50,
         dcn_interval: int = 0,
         width: int = 64,
+        norm: str = "batch",
         frozen_norm: bool = False,
         weights: str | None = None,
     ) -> None:
@@ -54,7 +65,11 @@ class ResNet(nn.Module):
             raise ValueError(f"dcn_interval must be 0 (none) or positive, got {dcn_interval}")
         if width < 1:
             raise ValueError(f"width must be positive, got {width}")
-        base = _Scaled(depth, width)
+        if norm not in _NORMS:
+            raise ValueError(f"norm must be one of {', '.join(_NORMS)}, got {norm!r}")
+        if frozen_norm and norm != "batch":
+            raise ValueError("frozen_norm keeps statistics, which only batch norms have")
+        base = _Scaled(depth, width=width, norm=_NORMS[norm])
         self.conv1, self.bn1, self.relu, self.maxpool = base.conv1, base.bn1, base.relu, base.maxpool
         self.layer1, self.layer2, self.layer3, self.layer4 = base.layer1, base.layer2, base.layer3, base.layer4
         self.out_channels = {name: _stage_channels(getattr(self, _STAGES[name])) for name in _DEFORMABLE_STAGES}
@@ -63,8 +78,8 @@ class ResNet(nn.Module):
                 _make_deformable(getattr(self, _STAGES[name]), dcn_interval)
         self.frozen_norm = frozen_norm
         if frozen_norm:
-            for norm in self._norms():
-                norm.requires_grad_(False)
+            for layer in self._norms():
+                layer.requires_grad_(False)
         if weights is not None:
             self._load_imagenet(Path(weights))
 
@@ -109,9 +124,9 @@ class ResNet(nn.Module):
 class _Scaled(TorchvisionResNet):  # type: ignore[misc]  # torchvision has no types
     """torchvision's ResNet with stages of another width; the stem stays as it is."""
 
-    def __init__(self, depth: int, width: int) -> None:
+    def __init__(self, depth: int, *, width: int, norm: Callable[[int], nn.Module]) -> None:
         self._stage_width = width
-        super().__init__(*_LAYOUTS[depth])
+        super().__init__(*_LAYOUTS[depth], norm_layer=norm)
 
     def _make_layer(self, block: Any, planes: int, *args: Any, **kwargs: Any) -> nn.Sequential:
         stage: nn.Sequential = super()._make_layer(block, planes * self._stage_width // _FULL_WIDTH, *args, **kwargs)
