@@ -246,7 +246,7 @@ def _rle(value: Any, where: str, frame: int, video: Video) -> RLE:
     if list(value["size"]) != size:
         raise DataError(f"{where}: size {list(value['size'])} is not that of video {video.id}, {size} (height, width)")
     counts = value["counts"]
-    if not isinstance(counts, list) or not all(isinstance(run, int) and run >= 0 for run in counts):
+    if not isinstance(counts, list) or set(map(type, counts)) != {int} or min(counts) < 0:
         raise DataError(f"{where}: counts must be a str or a list of run lengths, got {type(counts).__name__}")
     if sum(counts) != video.height * video.width:
         raise DataError(f"{where}: the runs cover {sum(counts)} pixels, the video has {video.height * video.width}")

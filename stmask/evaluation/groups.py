@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,11 +41,16 @@ def measure(ground_truth: GroundTruth, predictions: Predictions) -> Overlaps:
     ranked = predictions.take(entries)
     truths = _by_group((track.video_id, track.category_id) for track in tracks)
     rows = _by_group(zip(ranked.video_ids.tolist(), ranked.category_ids.tolist(), strict=True))
-    groups = [
-        Group(np.array(rows[key]), np.array(truths[key]), group_ious(ranked, ground_truth, rows[key], truths[key]))
-        for key in rows
-        if key in truths
-    ]
+    totals = ranked.areas.totals(), ground_truth.mask_areas.totals()
+    groups = []
+    for key in [key for key in rows if key in truths]:
+        own, their = np.array(rows[key]), np.array(truths[key])
+        shared = intersections(
+            [ranked.segmentations[row] for row in rows[key]],
+            [tracks[column].segmentations for column in truths[key]],
+            [ranked.areas[row] for row in rows[key]],
+        )
+        groups.append(Group(own, their, track_ious(shared.sum(axis=0), totals[0][own], totals[1][their])))
     return Overlaps(ranked, entries, rank, groups)
 
 
@@ -67,17 +72,3 @@ def _by_group(keys: Iterable[tuple[int, int]]) -> dict[tuple[int, int], list[int
     for position, key in enumerate(keys):
         positions[key].append(position)
     return positions
-
-
-def group_ious(
-    predictions: Predictions, ground_truth: GroundTruth, rows: Sequence[int], columns: Sequence[int]
-) -> npt.NDArray[np.float64]:
-    """IoUs (D, G) of some predictions with some annotations of the same video."""
-    ours = [predictions.segmentations[row] for row in rows]
-    theirs = [ground_truth.labelled_tracks[column].segmentations for column in columns]
-    areas = [predictions.areas[row] for row in rows]
-    shared = intersections(ours, theirs, areas).sum(axis=0)
-    totals = [
-        np.array([area.sum() for area in side]) for side in (areas, [ground_truth.mask_areas[c] for c in columns])
-    ]
-    return track_ious(shared, *totals)

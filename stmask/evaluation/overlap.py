@@ -55,8 +55,10 @@ class TrackAreas:
 
     def take(self, tracks: npt.NDArray[np.int64]) -> TrackAreas:
         """The areas of some of the tracks, in the order of `tracks`."""
-        parts = [self[track] for track in tracks.tolist()]
-        return TrackAreas(np.concatenate([np.zeros(0, dtype=np.int64), *parts]), np.cumsum([0, *map(len, parts)]))
+        lengths = np.diff(self.starts)[tracks]
+        starts = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
+        places = np.arange(starts[-1]) + np.repeat(self.starts[tracks] - starts[:-1], lengths)
+        return TrackAreas(self.per_frame[places], starts)
 
     def totals(self) -> npt.NDArray[np.int64]:
         """(N,) sum over the frames of each track."""

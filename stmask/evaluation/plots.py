@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _SHOWN = (0, 3, 5, 7)  # thresholds 0.5, 0.65, 0.75, 0.85: all ten would hide each other
 _DPI = 120
+_MOST_CLASSES = 100  # a larger picture could be neither drawn nor read
 
 
 def write_plots(
@@ -42,10 +43,14 @@ def write_plots(
 
 
 def precision_recall(report: VideoAPReport) -> Figure:
-    """One small chart for each class that has annotations, a curve for each of four IoU thresholds."""
+    """One small chart for each class that has annotations, a curve for each of four IoU thresholds.
+
+    Of very many classes, those with the most annotated tracks.
+    """
     from matplotlib.figure import Figure
 
-    shown = [k for k in range(len(report.categories)) if report.tracks[k]]
+    largest = np.argsort(-report.tracks, kind="stable")[:_MOST_CLASSES]
+    shown = [k for k in sorted(largest.tolist()) if report.tracks[k]]
     columns = min(5, max(1, math.ceil(math.sqrt(len(shown)))))
     rows = max(1, math.ceil(len(shown) / columns))
     figure = Figure(figsize=(2.6 * columns + 0.6, 2.4 * rows + 0.7), layout="constrained")

@@ -72,6 +72,8 @@ BAD = {
     "no masks": (content(segmentations=None), "annotations[0]: segmentations must be a list"),
     "size": (content(segmentations=[{"size": [10, 8], "counts": "0"}, None]), "segmentations[0]: size [10, 8]"),
     "runs": (content(segmentations=[{"size": [8, 10], "counts": [79]}, None]), "cover 79 pixels, the video has 80"),
+    "negative run": (content(segmentations=[{"size": [8, 10], "counts": [90, -10]}, None]), "a list of run lengths"),
+    "no runs": (content(segmentations=[{"size": [8, 10], "counts": []}, None]), "a list of run lengths"),
     "polygon": (content(segmentations=[[[1, 2, 3]], None]), "a polygon must be a list of at least three x, y pairs"),
     "counts": (
         content(segmentations=[{"size": [8, 10], "counts": "2"}, None]),
