@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--min-score", type=float, default=0.0, help="of predictions for --identities (default 0)")
     parser.add_argument("--json", metavar="F", help="write the 12 figures at full precision")
     parser.add_argument("--csv", metavar="F", help="write the figures of every class at full precision")
-    parser.add_argument("--errors", metavar="F", help="write every false positive and missed track (JSON)")
+    parser.add_argument("--errors", metavar="F", help="write the explanation with every single error (JSON)")
     parser.add_argument("--plots", metavar="DIR", help="write precision-recall curves, with --explain the costs too")
     return parser
 
@@ -99,7 +99,7 @@ def _write(options: Any, report: VideoAPReport, explanation: Explanation | None)
             handle.write(class_csv(report))
         written.append(options.csv)
     if options.errors and explanation is not None:
-        write_json(options.errors, list(explanation.errors), indent=1)
+        write_json(options.errors, explanation.as_json(), indent=1)
         written.append(options.errors)
     if options.plots:
         from stmask.evaluation.plots import write_plots

@@ -34,6 +34,18 @@ class Share:
     missed: Mapping[Cause, int]
     cost: Mapping[Cause, float]
 
+    def as_json(self) -> dict[str, Any]:
+        """The same with the causes by their titles."""
+        causes = {
+            cause.title: {
+                "false_positives": self.false_positives[cause],
+                "missed": self.missed[cause],
+                "cost": self.cost[cause],
+            }
+            for cause in Cause
+        }
+        return {"tracks": self.tracks, "found": self.found, "causes": causes}
+
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
@@ -53,6 +65,14 @@ class Explanation:
     total: Share
     groups: Mapping[str, Mapping[str, Share]]
     errors: tuple[Mapping[str, Any], ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything, for a JSON file."""
+        groups = {
+            dimension: {name: share.as_json() for name, share in shares.items()}
+            for dimension, shares in self.groups.items()
+        }
+        return {"ap50": self.ap50, "total": self.total.as_json(), "groups": groups, "errors": list(self.errors)}
 
     def scalars(self) -> dict[str, float]:
         """Flat numbers for a training's log: the cost of each cause and the counts."""

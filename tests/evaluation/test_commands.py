@@ -40,7 +40,10 @@ def test_metric_explains_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture
     options = ["--explain", "--frames", "--boundary", "--identities", "--errors", str(errors), "--plots", str(plots)]
     assert metric.main([*FILES, *options]) == 0
     assert sorted(path.name for path in plots.iterdir()) == ["errors.png", "precision_recall.png"]
-    assert {error["kind"] for error in json.loads(errors.read_text())} == {"false positive", "missed track"}
+    explanation = json.loads(errors.read_text())
+    assert {error["kind"] for error in explanation["errors"]} == {"false positive", "missed track"}
+    background = explanation["total"]["causes"]["background"]["false_positives"]
+    assert background == sum(error["cause"] == "background" for error in explanation["errors"])
     printed = capsys.readouterr().out
     for expected in ("AP50 cost by class", "identity switch", "single frames", "boundaries", "fragments"):
         assert expected in printed
