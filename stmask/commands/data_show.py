@@ -37,12 +37,14 @@ def main(argv: Sequence[str]) -> int:
 
     from stmask.data import VideoDataset
     from stmask.data.statistics import collect, plot
+    from stmask.errors import OutputError
     from stmask.files import atomic_path
 
     dataset = VideoDataset.from_root(options.root, options.split)
     picture = _sheet(dataset, videos=options.videos, frames=options.frames)
     with atomic_path(Path(options.out) / f"{options.split}-sheet.png") as path:
-        cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        if not cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
+            raise OutputError(f"cannot write the sheet to {options.out}")
     with atomic_path(Path(options.out) / f"{options.split}-statistics.png") as path:
         plot(collect(dataset), path, title=f"{Path(options.root).resolve().name} {options.split}")
     for name in ("sheet", "statistics"):

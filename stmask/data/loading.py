@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
+from stmask.errors import DataError
 from stmask.structures import Clip
 
 
@@ -52,10 +53,13 @@ class PairLoader(DataLoader[Clip]):
     """
 
     def __iter__(self) -> Iterator[Clip]:  # type: ignore[override]
-        for batch in super().__iter__():
-            if isinstance(self.sampler, EpochSampler):
-                self.sampler.handed_out += len(batch) * self.sampler.num_replicas
-            yield batch
+        try:
+            for batch in super().__iter__():
+                if isinstance(self.sampler, EpochSampler):
+                    self.sampler.handed_out += len(batch) * self.sampler.num_replicas
+                yield batch
+        except DataError as error:
+            raise DataError(_own_words(error)) from error
 
     def state_dict(self) -> dict[str, int]:
         """Plain numbers for a checkpoint."""
@@ -80,6 +84,12 @@ class VideoSampler(DistributedSampler[Any]):
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.shard)
+
+
+def _own_words(error: DataError) -> str:
+    """The message without the traceback that torch puts before it when the error comes from a worker process."""
+    last = str(error).rstrip().rsplit("\n", 1)[-1]
+    return last.partition(f"{type(error).__name__}: ")[2] or last
 
 
 def start_worker(_worker: int) -> None:

@@ -93,6 +93,16 @@ def test_workers_do_not_change_a_batch(tmp_path):
     assert alone.state_dict() == helped.state_dict() == {"epoch": 1, "handed_out": 20}
 
 
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_an_unreadable_frame_is_named_in_one_line(tmp_path, num_workers):
+    data = make(tmp_path / "d", num_workers=num_workers)
+    missing = data.train_dataset.frame_path(1, 2)
+    missing.unlink()
+    with pytest.raises(DataError) as caught:
+        list(data.train_dataloader())
+    assert str(caught.value) == f"no such frame: {missing}"
+
+
 def test_samples_per_epoch_in_whole_batches(tmp_path):
     loader = make(tmp_path / "d", samples_per_epoch=9).train_dataloader()
     assert len(loader) == 3
