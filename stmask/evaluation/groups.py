@@ -35,7 +35,7 @@ class Overlaps:
 
 
 def measure(ground_truth: GroundTruth, predictions: Predictions) -> Overlaps:
-    """Areas of all predictions, and IoUs of those that share their video and category with an annotation."""
+    """Ranks the predictions, and compares those that share their video and category with an annotation."""
     tracks = ground_truth.labelled_tracks
     entries, rank = _ranking(predictions)
     ranked = predictions.take(entries)
