@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
 
     out: Path = options.out
     if options.kind == "coco-to-ytvis":
-        write_json(out, convert.from_images(_read(options, "images")))
+        write_json(out, _from_coco(options))
     elif options.kind == "ytvis-to-coco":
         write_json(out, convert.to_images(_read(options, "videos")))
     elif options.kind == "masks-to-ytvis":
@@ -82,6 +82,18 @@ def _read(options: argparse.Namespace, key: str) -> dict[str, Any]:
     if key == "videos":
         read_index(path)
     return document
+
+
+def _from_coco(options: argparse.Namespace) -> dict[str, Any]:
+    from stmask.data.convert import from_images
+    from stmask.errors import DataError
+
+    try:
+        return from_images(_read(options, "images"))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{getattr(options, 'in')} is not a COCO file, something in it is missing: {error!r}"
+        ) from error
 
 
 def _sav_videos(folder: Path, which: str) -> Iterator[tuple[list[Path], Any]]:
