@@ -75,6 +75,13 @@ def decode(counts: Sequence[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np
     return _undo_differences(values, starts), starts
 
 
+def decode_mask(counts: str, height: int, width: int) -> npt.NDArray[np.uint8]:
+    """The pixels (height, width) of one mask, 0 or 1; it must cover them."""
+    runs, _ = decode([counts])
+    colours = (np.arange(len(runs)) & 1).astype(np.uint8)
+    return np.ascontiguousarray(np.repeat(colours, runs).reshape(width, height).T)
+
+
 def _undo_differences(values: npt.NDArray[np.int64], starts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Sums every second value within each mask; the first value stands alone.
 

@@ -15,6 +15,7 @@ from stmask.evaluation.groups import measure
 from stmask.evaluation.matching import IOU_THRESHOLDS, Group
 from stmask.evaluation.overlap import TrackAreas, intersections, track_areas, track_ious
 from stmask.evaluation.results import Predictions
+from stmask.evaluation.runs import decode_mask
 from stmask.evaluation.video_ap import VideoAPReport, assign, evaluate, summarise
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def _boundary(counts: str, height: int, width: int) -> RLE:
     """The part of a mask that an erosion by the boundary's width takes away; the image's border counts as outline."""
     import cv2
 
-    mask = coco_mask.decode([{"size": [height, width], "counts": counts}])[..., 0]
+    mask = decode_mask(counts, height, width)
     steps = max(1, round(_BOUNDARY_WIDTH * float(np.hypot(height, width))))
     inner = cv2.erode(mask, np.ones((3, 3), np.uint8), iterations=steps, borderType=cv2.BORDER_CONSTANT, borderValue=0)
     encoded = coco_mask.encode(np.asfortranarray(mask - inner))

@@ -11,7 +11,10 @@ import pytest
 from stmask.evaluation import FIGURES, GroundTruth, check_results, evaluate, read_results
 from stmask.evaluation.groups import measure
 
-pytestmark = pytest.mark.usefixtures("each_implementation")
+pytestmark = [
+    pytest.mark.usefixtures("each_implementation"),
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # pycocotools with numpy 2
+]
 
 CASES = sorted((Path(__file__).parent / "data").glob("case*"))
 

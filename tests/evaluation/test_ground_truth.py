@@ -11,7 +11,10 @@ from pycocotools import mask as coco_mask
 from stmask.errors import DataError
 from stmask.evaluation import GroundTruth, evaluate
 
-pytestmark = pytest.mark.usefixtures("each_implementation")
+pytestmark = [
+    pytest.mark.usefixtures("each_implementation"),
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # pycocotools with numpy 2
+]
 
 MASK = box(8, 10, 1, 2, 5, 6)
 

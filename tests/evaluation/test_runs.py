@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stmask.evaluation import overlap, runs
-from stmask.evaluation.runs import decode, mask_areas
+from stmask.evaluation.runs import decode, decode_mask, mask_areas
 
 
 def run_lengths(mask: np.ndarray) -> list[int]:
@@ -34,6 +34,12 @@ def test_masks_decode_to_their_runs(masks: list[np.ndarray], chunk: int) -> None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runs, "_CHUNK", chunk)
         assert mask_areas(counts, pixels).tolist() == [int(mask.sum()) for mask in masks]
+
+
+@settings(deadline=None)
+@given(drawn_masks())
+def test_a_mask_decodes_to_its_pixels(mask: np.ndarray) -> None:
+    np.testing.assert_array_equal(decode_mask(rle(mask)["counts"], *mask.shape), mask)
 
 
 def test_large_runs_of_several_characters() -> None:
