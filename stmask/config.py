@@ -56,7 +56,7 @@ class EvaluateSchema:
     """The plain keys of conf/evaluate.yaml."""
 
     checkpoint: str = ""
-    split: str = ""
+    split: str | None = None
     device: str = ""
     seed: int = 0
     output_root: str = ""

@@ -83,9 +83,10 @@ def _datamodule(cfg: DictConfig, card: ModelCard) -> VISDataModule:
     merged = OmegaConf.merge(card.data, changes)
     if "_target_" in changes:  # another dataset altogether: only the network's input stays
         merged = OmegaConf.create(changes)
-    data: VISDataModule = instantiate(
-        {**merged, "train": None, "valid": cfg.split, "augmentation": None}, _convert_="all"
-    )
+    merged = OmegaConf.merge(merged, {"train": None, "augmentation": None})
+    if cfg.split is not None:
+        merged = OmegaConf.merge(merged, {"valid": cfg.split})
+    data: VISDataModule = instantiate(merged, _convert_="all")
     data.preprocessor = card.preprocessor
     return data
 

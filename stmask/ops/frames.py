@@ -50,10 +50,12 @@ class FramePreprocessor:
     def normalise(self, image: npt.NDArray[np.uint8]) -> Tensor:
         """A resized RGB image (h <= H, w <= W, 3) uint8 as float32 (3, H, W), normalised and padded."""
         h, w = image.shape[:2]
-        padded_h, padded_w = self.padded_size
-        out = torch.zeros(3, padded_h, padded_w)
-        scaled = (image.astype(np.float32) - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
-        out[:, :h, :w] = torch.from_numpy(scaled.transpose(2, 0, 1))
+        out = torch.zeros(3, *self.padded_size)
+        levels = np.arange(256, dtype=np.float32)[:, None]
+        # a table of the 256 values of each channel, (3, 256): several times faster than arithmetic on every pixel
+        table = np.ascontiguousarray(((levels - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)).T)
+        for plane, channel, row in zip(out.numpy(), cv2.split(image), table, strict=True):
+            cv2.LUT(channel, row, dst=plane[:h, :w])
         return out
 
     def __call__(self, image: npt.NDArray[np.uint8]) -> Tensor:

@@ -51,7 +51,7 @@ def test_evaluate_writes_results_and_prints_the_figures(
     checkpoint = run / "checkpoints" / "last.ckpt"
     assert main(["evaluate", f"checkpoint={checkpoint}", f"output={tmp_path}", "inference.score_threshold=0.02"]) == 0
     printed = capsys.readouterr().out
-    for name in ("AP50", "AP75", "APS", "APM", "APL", "AR1", "AR10", "star", "crescent"):
+    for name in ("AP50", "AP75", "APS", "APM", "APL", "AR1", "AR10", "star", "cross"):
         assert name in printed
     results = json.loads((tmp_path / "results.json").read_text())
     assert all(len(entry["segmentations"]) == 4 for entry in results)
