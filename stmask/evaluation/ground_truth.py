@@ -14,8 +14,7 @@ from pycocotools import mask as coco_mask
 
 from stmask.errors import DataError
 from stmask.evaluation.overlap import BrokenTrackError, TrackAreas, is_mask, track_areas
-from stmask.evaluation.reading import collector_paused
-from stmask.files import read_json
+from stmask.evaluation.reading import collector_paused, read_large_json
 
 if TYPE_CHECKING:  # the records import torch, which scoring files does not need
     from stmask.structures import RLE
@@ -85,7 +84,7 @@ class GroundTruth:
     def load(cls, path: str | os.PathLike[str]) -> GroundTruth:
         """Reads a YouTube-VIS style JSON file; raises `DataError` naming the entry that is wrong."""
         with collector_paused():
-            return cls.from_dict(read_json(path), source=os.fspath(path))
+            return cls.from_dict(read_large_json(path), source=os.fspath(path))
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any], *, source: str = "ground truth") -> GroundTruth:

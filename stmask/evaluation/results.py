@@ -15,8 +15,8 @@ import numpy.typing as npt
 from stmask.errors import DataError
 from stmask.evaluation.ground_truth import GroundTruth, Video
 from stmask.evaluation.overlap import BrokenTrackError, TrackAreas, track_areas
-from stmask.evaluation.reading import collector_paused
-from stmask.files import read_json, write_json
+from stmask.evaluation.reading import collector_paused, read_large_json
+from stmask.files import write_json
 
 if TYPE_CHECKING:  # the records import torch, which scoring files does not need
     from stmask.structures import RLE, VideoResult
@@ -93,7 +93,7 @@ def read_results(path: str | os.PathLike[str], ground_truth: GroundTruth | None 
     Raises:
         DataError: names the file and the index of the first entry that is wrong.
     """
-    entries: list[dict[str, Any]] = _entry_list(read_json(path), os.fspath(path))
+    entries: list[dict[str, Any]] = _entry_list(read_large_json(path), os.fspath(path))
     if ground_truth is not None:
         check_results(entries, ground_truth, source=os.fspath(path))
     return entries
@@ -102,7 +102,7 @@ def read_results(path: str | os.PathLike[str], ground_truth: GroundTruth | None 
 def load_predictions(path: str | os.PathLike[str], ground_truth: GroundTruth) -> Predictions:
     """Reads and checks a results.json at once; raises `DataError` naming the file and the first wrong entry."""
     with collector_paused():
-        return check_results(read_json(path), ground_truth, source=os.fspath(path))
+        return check_results(read_large_json(path), ground_truth, source=os.fspath(path))
 
 
 def check_results(entries: Any, ground_truth: GroundTruth, *, source: str = "results") -> Predictions:

@@ -103,3 +103,18 @@ def test_a_label_of_another_dataset_is_refused(label: int) -> None:
     result = VideoResult(1, 3, (TrackResult(4, label, 0.5, (None, None, None)),))
     with pytest.raises(DataError, match=rf"track 4 of video 1 has label {label}, the dataset has the classes 1..2"):
         to_results([result], TRUTH.category_ids)
+
+
+@pytest.mark.parametrize("content", ["", "[1,"], ids=["empty", "cut"])
+def test_what_is_no_json_is_named(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "results.json"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(DataError, match=re.escape(f"{path} is not valid JSON")):
+        read_results(path, TRUTH)
+    with pytest.raises(DataError, match="no such file"):
+        read_results(tmp_path / "missing.json", TRUTH)
+
+
+def test_a_byte_order_mark_is_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text("\ufeff[]", encoding="utf-8")
+    assert read_results(tmp_path / "results.json", TRUTH) == []
