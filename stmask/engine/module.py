@@ -23,6 +23,7 @@ from stmask.structures import Clip
 
 OptimizerFactory = Callable[[Iterable[Tensor]], Optimizer]
 SchedulerFactory = Callable[[Optimizer], LRScheduler]
+_EXPLAINED = "explain/"  # what each cause of error costs
 _VALIDATION_FIGURES = ("AP", "AP50", "AP75", "APS", "APM", "APL", "AR1", "AR10")
 
 
@@ -134,7 +135,8 @@ class VISModule(pl.LightningModule):
         if self.metric is None or self.trainer.sanity_checking:
             return
         stats = self.metric.compute()
-        figures = {f"valid/{name}": float(stats[name]) for name in _VALIDATION_FIGURES}
+        names = [*_VALIDATION_FIGURES, *(name for name in stats if name.startswith(_EXPLAINED))]
+        figures = {f"valid/{name}": float(stats[name]) for name in names}
         self.log_dict(figures)
         self.log("AP", figures["valid/AP"], prog_bar=True, logger=False)
 

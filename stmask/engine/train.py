@@ -93,7 +93,8 @@ def _build_module(cfg: DictConfig, data: VISDataModule) -> VISModule:
     )
     metric = None
     if data.valid_split is not None:
-        metric = VideoMeanAveragePrecision(GroundTruth.load(data.valid_dataset.annotations_path))
+        truth = GroundTruth.load(data.valid_dataset.annotations_path)
+        metric = VideoMeanAveragePrecision(truth, seen_only=True, explain=True)
     lr = scaled_learning_rate(
         cfg.optimizer.lr,
         frames_per_batch=_FRAMES_PER_PAIR * data.batch_size * _processes(cfg.trainer),
@@ -160,10 +161,11 @@ def csv_logger(output: Path, *, resumed_step: int | None) -> CSVLogger:
     if resumed_step is not None and file.exists():
         with file.open(newline="") as handle:
             rows = [row for row in csv.DictReader(handle) if int(row["step"]) < resumed_step]
-    file.unlink(missing_ok=True)
     logger = CSVLogger(output, name="", version="")
-    logger.experiment.metrics = [{name: value for name, value in row.items() if value != ""} for row in rows]
-    logger.save()
+    if rank_zero_only.rank == 0:
+        file.unlink(missing_ok=True)
+        logger.experiment.metrics = [{name: value for name, value in row.items() if value != ""} for row in rows]
+        logger.save()
     return logger
 
 

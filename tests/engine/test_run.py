@@ -41,7 +41,7 @@ def test_a_run_leaves_what_is_needed_to_use_and_repeat_it(run: Path) -> None:
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     logged = {name for row in rows(run) for name, value in row.items() if value}
     assert {"train/loss", "train/box", "train/shift_mask", "train/grad_norm", "train/skipped_steps"} <= logged
-    assert {"valid/AP", "valid/AP50", "valid/AR10", "lr-AdamW"} <= logged
+    assert {"valid/AP", "valid/AP50", "valid/AR10", "valid/explain/cost/wrong_class", "lr-AdamW"} <= logged
     assert "valid/AP" in json.loads((run / "summary.json").read_text())
 
 
