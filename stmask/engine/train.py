@@ -162,7 +162,7 @@ def csv_logger(output: Path, *, resumed_step: int | None) -> CSVLogger:
         with file.open(newline="") as handle:
             rows = [row for row in csv.DictReader(handle) if int(row["step"]) < resumed_step]
     logger = CSVLogger(output, name="", version="")
-    if rank_zero_only.rank == 0:
+    if getattr(rank_zero_only, "rank", 0) == 0:
         file.unlink(missing_ok=True)
         logger.experiment.metrics = [{name: value for name, value in row.items() if value != ""} for row in rows]
         logger.save()
