@@ -251,14 +251,14 @@ def explain(error: Exception, config_name: str = "train", overrides: Sequence[st
 
 
 def _explain_instantiation(error: Exception) -> StmaskError | None:
-    found = re.search(r"full_key: (\S+)", str(error))
+    found = re.search(r"full_key: (\S+)", str(error)) or re.search(r"target '(?:\w+\.)*(\w+)'", str(error))
     key = found[1] if found else "configuration"
     cause = error.__cause__
     if isinstance(cause, StmaskError):
         return type(cause)(f"{key}: {cause}")
     if cause is None:
         return ConfigError(f"{key}: {str(error).splitlines()[0]}")
-    if isinstance(cause, (ValueError, TypeError, OSError)) or type(cause).__name__ == "MisconfigurationException":
+    if isinstance(cause, (ValueError, TypeError, OSError, RuntimeError)) or type(cause).__name__ == "MisconfigurationException":
         return ConfigError(f"{key}: {cause}")
     return None
 
@@ -268,6 +268,8 @@ def unknown_key(key: str, config_name: str, overrides: Sequence[str] = ()) -> Co
     if "/" in key:
         root = conf_dir()
         names = [folder.relative_to(root).as_posix() for folder in root.rglob("*") if folder.is_dir()]
+        if key in names:
+            return ConfigError(f"stmask {config_name} has no group {key!r}; `stmask {config_name} --help` lists its keys")
     else:
         names = _known_keys(key, config_name, overrides)
     parent, _, leaf = key.rpartition(".")

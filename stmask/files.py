@@ -29,6 +29,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}.", suffix=f".tmp{target.suffix}")
         os.close(handle)
+    except FileExistsError as error:  # what `mkdir` says of a file in the way
+        raise OutputError(f"cannot write {target}: {target.parent} is not a folder") from error
     except OSError as error:
         raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
     temporary = Path(name)

@@ -25,7 +25,6 @@ LAYERS = [
     {"engine"},
     {"official"},
     {"loading"},
-    {"experiments"},
     {"commands"},
     {"cli"},
     {"__main__", ""},

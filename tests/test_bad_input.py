@@ -100,6 +100,26 @@ def test_an_unknown_override(dataset: Path, tmp_path: Path, refused: Callable[..
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("model.channels=-3", "STMask"),
+        ("optimizer.lr=-1", "optimizer"),
+        ("monitor=valid/APP", "valid/AP50"),
+        ("monitor=train/loss", "valid/AP50"),  # the best would be the worst
+    ],
+)
+def test_values_that_cannot_work(
+    dataset: Path, tmp_path: Path, refused: Callable[..., str], override: str, named: str
+) -> None:
+    assert named in refused(*train(dataset, tmp_path / "run", override))
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_a_group_of_another_command(refused: Callable[..., str]) -> None:
+    assert "no group 'model/head'" in refused("evaluate", "checkpoint=any.ckpt", "model/head=plain")
+
+
 def test_an_output_that_cannot_be_written(dataset: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
     (tmp_path / "file").write_text("in the way")
     assert str(tmp_path / "file") in refused(*train(dataset, tmp_path / "file" / "run"))

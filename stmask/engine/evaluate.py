@@ -59,7 +59,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     console = Console()
     if dataset.labelled:
         report = score(GroundTruth.load(dataset.annotations_path), entries)
-        console.print(figures_table(report), class_table(report), sep="\n")
+        print(figures_table(report), class_table(report), sep="\n")
         figures = {**report.stats, **figures}
     else:
         console.print(f"{dataset.annotations_path} has no annotations: nothing to score, results are written")

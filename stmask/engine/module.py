@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from stmask.engine.checkpoint import ENTRY, entry_of
 from stmask.engine.videos import Video, segment_video
-from stmask.errors import StmaskError
+from stmask.errors import ConfigError, StmaskError
 from stmask.evaluation import VideoMeanAveragePrecision
 from stmask.inference.builder import build_segmenter
 from stmask.inference.card import ModelCard
@@ -24,7 +24,7 @@ from stmask.structures import Clip
 OptimizerFactory = Callable[[Iterable[Tensor]], Optimizer]
 SchedulerFactory = Callable[[Optimizer], LRScheduler]
 _EXPLAINED = "explain/"  # what each cause of error costs
-_VALIDATION_FIGURES = ("AP", "AP50", "AP75", "APS", "APM", "APL", "AR1", "AR10")
+VALIDATION_FIGURES = ("AP", "AP50", "AP75", "APS", "APM", "APL", "AR1", "AR10")
 
 
 class VISModule(pl.LightningModule):
@@ -109,7 +109,10 @@ class VISModule(pl.LightningModule):
             )
 
     def configure_optimizers(self) -> Any:
-        optimizer = self._make_optimizer(p for p in self.model.parameters() if p.requires_grad)
+        try:
+            optimizer = self._make_optimizer(p for p in self.model.parameters() if p.requires_grad)
+        except ValueError as error:  # a learning rate, momentum or decay out of its range
+            raise ConfigError(f"optimizer: {error}") from error
         scheduler = self._make_scheduler(optimizer)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
@@ -135,7 +138,7 @@ class VISModule(pl.LightningModule):
         if self.metric is None or self.trainer.sanity_checking:
             return
         stats = self.metric.compute()
-        names = [*_VALIDATION_FIGURES, *(name for name in stats if name.startswith(_EXPLAINED))]
+        names = [*VALIDATION_FIGURES, *(name for name in stats if name.startswith(_EXPLAINED))]
         figures = {f"valid/{name}": float(stats[name]) for name in names}
         self.log_dict(figures)
         self.log("AP", figures["valid/AP"], prog_bar=True, logger=False)

@@ -21,7 +21,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from stmask.data import VISDataModule
 from stmask.engine.callbacks import LoggedStep
 from stmask.engine.checkpoint import AtomicCheckpointIO, build_model, read_file
-from stmask.engine.module import VISModule
+from stmask.engine.module import VALIDATION_FIGURES, VISModule
 from stmask.engine.optimisation import scaled_learning_rate
 from stmask.errors import CheckpointError, ConfigError
 from stmask.evaluation import GroundTruth, VideoMeanAveragePrecision
@@ -52,6 +52,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     data: VISDataModule = instantiate(cfg.data, _convert_="all")
     data.setup("fit")
+    if data.valid_split is not None:
+        _check_monitor(cfg.monitor)
     module = _build_module(cfg, data)
     if cfg.init_from is not None:
         start_from(module, cfg.init_from, report=output / "init_from.txt")
@@ -70,6 +72,13 @@ def train(cfg: DictConfig) -> dict[str, float]:
     if trainer.is_global_zero:
         write_json(output / "summary.json", figures, indent=1)
     return figures
+
+
+def _check_monitor(monitor: str) -> None:
+    """Refused now and not after the first validation; all of these are the better the higher."""
+    choices = [f"valid/{name}" for name in VALIDATION_FIGURES]
+    if monitor not in choices:
+        raise ConfigError(f"monitor must be one of {', '.join(choices)}, got {monitor!r}")
 
 
 def _checkpoints(folder: Path, *, monitor: str) -> tuple[ModelCheckpoint, ModelCheckpoint]:
