@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import pickle
-import zipfile
+import pickletools
+import warnings
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ ENTRY = "stmask"  # of the checkpoint's dict: format and card
 _PREFIX = "model."  # of the network's tensors inside the Lightning module
 _TRUSTED = ("stmask.models.", "stmask.official.")  # a checkpoint names the classes to build; only ours are built
 _SHOWN = 3
+_LEGACY_PICKLES = 4  # before PyTorch 1.6: magic number, version, system, and what was saved
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -61,21 +64,40 @@ def read_file(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise CheckpointError(f"cannot read the checkpoint {source}: {error.strerror or error}") from error
     if head.startswith(b"version https://git-lfs"):
         raise CheckpointError(f"{source} is a Git LFS pointer, not the weights: fetch the file itself (git lfs pull)")
-    if head.lstrip()[:5].lower() in (b"<!doc", b"<html"):
+    if head.lstrip().startswith(b"<"):
         raise CheckpointError(f"{source} is a web page, not the weights: the download got a page instead of the file")
+    if not head:
+        raise CheckpointError(f"{source} is empty")
     try:
-        content = torch.load(source, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd pickles, besides the error that names the file
+            content = torch.load(source, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if head.startswith((b"PK", b"\x80")):
-            raise CheckpointError(
-                f"{source} holds Python objects besides tensors and plain values; reading it could run code"
-            ) from error
-        raise CheckpointError(f"{source} is not a PyTorch checkpoint") from error
-    except (RuntimeError, EOFError, OSError, zipfile.BadZipFile, ValueError, KeyError) as error:
+        if not head.startswith((b"PK", b"\x80")):
+            raise CheckpointError(f"{source} is not a PyTorch checkpoint") from error
+        if head.startswith(b"\x80") and _ends_within_a_pickle(source):
+            raise CheckpointError(f"{source} is truncated") from error
+        raise CheckpointError(
+            f"{source} holds Python objects besides tensors and plain values; reading it could run code"
+        ) from error
+    except Exception as error:  # a damaged file makes its reader fail in any way
         raise CheckpointError(f"{source} is truncated or not a PyTorch checkpoint") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{source} holds a {type(content).__name__}, not the dict of a checkpoint")
     return content
+
+
+def _ends_within_a_pickle(source: Path) -> bool:
+    """Whether a file of old versions of PyTorch, a row of pickles, is cut inside one of them; runs nothing in it."""
+    size = source.stat().st_size
+    with source.open("rb") as handle:
+        try:
+            for _ in range(_LEGACY_PICKLES):
+                if handle.tell() < size:
+                    deque(pickletools.genops(handle), maxlen=0)
+        except ValueError:
+            return True
+    return False
 
 
 def is_ours(content: Mapping[str, Any]) -> bool:

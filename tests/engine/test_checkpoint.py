@@ -72,8 +72,9 @@ class Code:
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS pointer"),
         (b"<!DOCTYPE html><html></html>", "web page"),
         (b"\n<html>", "web page"),
+        (b'<?xml version="1.0"?><html>', "web page"),
         (b"plain text", "not a PyTorch checkpoint"),
-        (b"", "not a PyTorch checkpoint"),
+        (b"", "is empty"),
         (pickle.dumps(Code()), "could run code"),
     ],
 )
@@ -99,6 +100,23 @@ def test_truncated(tmp_path: Path) -> None:
     (tmp_path / "m.ckpt").write_bytes(content[: len(content) // 2])
     with pytest.raises(CheckpointError, match="truncated"):
         stmask.load(tmp_path / "m.ckpt")
+
+
+def test_old_files_truncated_anywhere_and_old_files_with_code(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    """The format of PyTorch before 1.6 is a row of pickles; where it is cut the reader may fail in any way."""
+    path = tmp_path / "w.pth"
+    state = {f"module.layer{i}.weight": torch.zeros(3) for i in range(300)}  # more names than a byte counts
+    torch.save(state, path, _use_new_zipfile_serialization=False)
+    content = path.read_bytes()
+    assert len(read_file(path)) == 300
+    for length in [*range(1, 300), *range(300, len(content), 97), len(content) - 1]:
+        path.write_bytes(content[:length])
+        with pytest.raises(CheckpointError, match="truncated"):
+            read_file(path)
+    torch.save({**state, "hook": Code()}, path, _use_new_zipfile_serialization=False)
+    with pytest.raises(CheckpointError, match="could run code"):
+        read_file(path)
+    assert not recwarn
 
 
 def test_missing_and_foreign(tmp_path: Path) -> None:
