@@ -35,11 +35,12 @@ class InitReport:
         return f"{len(self.taken)} tensors taken, {len(self.fresh)} fresh, {len(self.unused)} of the file unused"
 
     def __str__(self) -> str:
-        lines = [f"taken {len(self.taken)} tensors"]
+        lines = [self.summary()]
         if self.fresh:
-            lines += [f"initialised {len(self.fresh)}", *(f"  {name}: {why}" for name, why in self.fresh.items())]
-        if self.unused:
-            lines += [f"without a place here {len(self.unused)}", *(f"  {name}" for name in self.unused)]
+            lines += ["fresh", *(f"  {name}: {why}" for name, why in self.fresh.items())]
+        for title, names in (("of the file, without a place here", self.unused), ("taken", self.taken)):
+            if names:
+                lines += [title, *(f"  {name}" for name in names)]
         return "\n".join(lines)
 
 
@@ -51,24 +52,21 @@ def initialise(model: STMask, path: str | os.PathLike[str]) -> InitReport:
     """
     content = read_file(path)
     if is_ours(content):
-        given, placeless = network_weights(content), list[str]()
+        tensors = network_weights(content)
+        named: dict[str, str | None] = {name: name for name in tensors}
     else:
-        given, placeless = _renamed(tensors_of(content, source=os.fspath(path)))
+        tensors = tensors_of(content, source=os.fspath(path))
+        named = {name: to_ours(name) for name in tensors}
+    given = {ours: tensors[name] for name, ours in named.items() if ours}
     own = model.state_dict()
     taken = {name: given[name] for name in own if name in given and given[name].shape == own[name].shape}
-    learned = [name for name in taken if own[name].is_floating_point()]
-    if not learned:
+    if not any(own[name].is_floating_point() for name in taken):
         raise CheckpointError(
-            f"nothing in {path} fits this network: it starts with {', '.join(list(given)[:3]) or 'nothing'}"
+            f"nothing in {path} fits this network: it starts with {', '.join(list(tensors)[:3]) or 'nothing'}"
         )
     model.load_state_dict({**own, **taken})
     fresh = {name: _why(given.get(name), own[name]) for name in own if name not in taken}
-    return InitReport(list(taken), fresh, [*placeless, *(name for name in given if name not in own)])
-
-
-def _renamed(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-    named = {name: to_ours(name) for name in tensors}
-    return {ours: tensors[name] for name, ours in named.items() if ours}, [n for n, ours in named.items() if not ours]
+    return InitReport(list(taken), fresh, [name for name, ours in named.items() if ours not in own])
 
 
 def _why(given: Tensor | None, own: Tensor) -> str:

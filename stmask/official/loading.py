@@ -118,7 +118,7 @@ def tensors_of(content: Mapping[str, Any], *, source: str) -> dict[str, Tensor]:
     for name, value in content.items():
         if not isinstance(value, Tensor):
             raise CheckpointError(
-                f"{source} is not a file of weights: {name} is a {type(value).__name__}, not a tensor"
+                f"{source} is not a file of weights: {name} is of type {type(value).__name__}, not a tensor"
             )
     return {str(name).removeprefix("module."): value for name, value in content.items()}
 

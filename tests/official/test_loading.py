@@ -198,7 +198,7 @@ class TestBadInput:
             ({"prediction_layers.0.focus.weight": torch.zeros(1)}, r"unexpected prediction_layers\.0\.focus\.weight"),
             ({"TemporalNet.fc.weight": torch.zeros(4, 7)}, r"TemporalNet\.fc\.weight is \(4, 7\), expected \(4, 8\)"),
             ({"proto_net.10.weight": None}, r"no tensor proto_net\.10\.weight"),
-            ({"epoch": 3}, "epoch is a int, not a tensor"),
+            ({"epoch": 3}, "epoch is of type int, not a tensor"),
             ({"backbone.layers.3.1.conv2.conv_offset_mask.weight": torch.zeros(1)}, "at no regular interval"),
             ({"backbone.layers.3.5.conv1.weight": torch.zeros(1)}, "no ResNet-18, -34, -50 or -101"),
         ],
@@ -218,7 +218,7 @@ class TestBadInput:
         [
             (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "Git LFS pointer"),
             (b"<!DOCTYPE html><html>", "web page"),
-            (b"", "not a PyTorch checkpoint"),
+            (b"", "is empty"),
             (pickle.dumps({"a": Path("x")}, protocol=2), "could run code"),
         ],
     )
@@ -267,8 +267,12 @@ class TestInitialise:
         assert all(torch.equal(after[name], before[name]) for name in report.fresh)
         assert all(name.startswith(("head.", "temporal.")) for name in report.fresh)
         assert not any(name.startswith("head.tower.") for name in report.fresh)
-        assert len(report.unused) == 4
-        assert "semantic_seg_conv.weight" in str(report)
+        layers = [f"prediction_layers.0.{branch}_layer.weight" for branch in ("bbox", "conf", "mask")]
+        assert list(report.unused) == [*layers, "semantic_seg_conv.weight"]  # by the file's own names
+        lines = str(report).splitlines()
+        assert lines[0] == report.summary()
+        names = [line.split(":")[0].strip() for line in lines if line.startswith("  ")]
+        assert sorted(names) == sorted([*report.taken, *report.fresh, *report.unused])
 
     def test_nothing_fits(self, tmp_path: Path) -> None:
         torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "w.pth")
