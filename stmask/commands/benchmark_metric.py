@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import gc
 import multiprocessing
 import resource
@@ -11,6 +10,8 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+
+from stmask.commands.parsing import Parser
 
 SUMMARY = "time and peak memory of video AP on large files"
 _PHASES = ("load truth", "load results", "IoU", "matching", "accumulation")
@@ -21,13 +22,13 @@ def main(argv: Sequence[str]) -> int:
     """Runs the benchmark; see `stmask benchmark metric --help`."""
     from stmask.evaluation.synthetic import CASES
 
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="stmask benchmark metric",
         description="Writes synthetic files and scores them in a process of their own. Times are those of the fastest "
         "run; loading holds reading, checking and decoding every mask. Memory is the process's peak so far.",
     )
     cases = ", ".join(f"{n} ({c.videos} videos, {c.predictions} predictions each)" for n, c in CASES.items())
-    parser.add_argument("cases", metavar="CASE", nargs="*", help=f"{cases}; default: the first two")
+    parser.add_argument("cases", metavar="CASE", nargs="*", help=f"{cases}; default: all")
     parser.add_argument("--runs", type=int, default=5, help="runs of each case (default 5)")
     parser.add_argument("--keep", metavar="DIR", help="keep the files there, and use them if they are there already")
     parser.add_argument("--json", metavar="F", help="write the measurements")
@@ -36,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
     from stmask.errors import ConfigError
     from stmask.files import write_json
 
-    names = options.cases or list(CASES)[:2]
+    names = options.cases or list(CASES)
     if unknown := [name for name in names if name not in CASES]:
         raise ConfigError(f"no case {unknown[0]!r}, there are {', '.join(CASES)}")
     measured = {}

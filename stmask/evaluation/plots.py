@@ -79,7 +79,7 @@ def error_costs(explanation: Explanation) -> Figure:
     total, rows = explanation.total, np.arange(len(Cause))
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     cost, counts = figure.subplots(1, 2, sharey=True)
-    _bars(cost, rows, [100 * total.cost[cause] for cause in Cause], height=0.6, color="#c44e52")
+    _bars(cost, rows, [100 * total.cost[cause] for cause in Cause], label_format=".1f", height=0.6, color="#c44e52")
     cost.set_title(f"AP50 to win by mending one cause (now {100 * max(explanation.ap50, 0):.1f})", fontsize=10)
     cost.set_yticks(rows, [cause.title for cause in Cause])
     cost.invert_yaxis()
@@ -87,14 +87,16 @@ def error_costs(explanation: Explanation) -> Figure:
         (-0.2, total.false_positives, "false positives", "#8c8c8c"),
         (0.2, total.missed, "missed tracks", "#4c72b0"),
     ):
-        _bars(counts, rows + shift, [share[cause] for cause in Cause], height=0.38, color=colour, label=title)
+        numbers = [share[cause] for cause in Cause]
+        _bars(counts, rows + shift, numbers, label_format="d", height=0.38, color=colour, label=title)
     counts.set_title("errors", fontsize=10)
     counts.legend(fontsize=8)
     return figure
 
 
-def _bars(axis: Axes, rows: npt.NDArray[Any], values: Sequence[float], **style: Any) -> None:
+def _bars(axis: Axes, rows: npt.NDArray[Any], values: Sequence[float], *, label_format: str, **style: Any) -> None:
     bars = axis.barh(rows, values, **style)
-    axis.bar_label(bars, labels=[f"{value:.3g}" if value else "" for value in values], padding=3, fontsize=8)
+    labels = [format(value, label_format) if value else "" for value in values]
+    axis.bar_label(bars, labels=labels, padding=3, fontsize=8)
     axis.margins(x=0.15)
     axis.spines[["top", "right"]].set_visible(False)

@@ -70,7 +70,9 @@ def check_submission(path: str | os.PathLike[str], ground_truth: GroundTruth | N
             entries = json.loads(archive.read(MEMBER))
     except FileNotFoundError as error:
         raise DataError(f"no such file: {path}") from error
-    except zipfile.BadZipFile as error:
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    except (zipfile.BadZipFile, RuntimeError) as error:  # the latter: encrypted, or packed in a rare way
         raise DataError(f"{path} is not a sound zip file: {error}") from error
     except ValueError as error:
         raise DataError(f"{MEMBER} in {path} is not valid JSON: {error}") from error

@@ -73,3 +73,18 @@ def test_no_file_and_no_zip(tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_text("[]")
     with pytest.raises(DataError, match="is not a sound zip file"):
         check_submission(tmp_path / "a.zip")
+    with pytest.raises(DataError, match="cannot read"):
+        check_submission(tmp_path)
+
+
+def test_a_damaged_and_an_encrypted_zip(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    sound = path.read_bytes()
+    start = sound.index(b"results.json") + len("results.json")
+    path.write_bytes(sound[:start] + b"?" + sound[start + 1 :])
+    with pytest.raises(DataError, match="is not a sound zip file: Bad CRC-32"):
+        check_submission(path)
+    central = sound.index(b"PK\x01\x02")
+    path.write_bytes(sound[: central + 8] + b"\x01" + sound[central + 9 :])  # the flag that says encrypted
+    with pytest.raises(DataError, match="is not a sound zip file: .*encrypted"):
+        check_submission(path)
