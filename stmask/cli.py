@@ -49,6 +49,7 @@ _GREETERS = ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilitie
 _EXPECTED_WARNINGS = (
     "Experiment logs directory",  # a run's folder holds its log before Lightning's first line
     r"`isinstance\(treespec, LeafSpec\)`",  # Lightning's own use of torch
+    "Checkpoint directory .* exists and is not empty",  # that of the run which goes on
     "The number of training batches",  # fewer than log_every_n_steps: the figures of the epoch are logged anyway
 )
 _COMPLETION_FLAGS = ("-sc", "--shell-completion", "--shell_completion")
@@ -67,17 +68,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _dispatch(arguments)
     except KeyboardInterrupt:
-        print("stmask: interrupted", file=sys.stderr)
-        return _INTERRUPTED
+        return _interrupted()
+    except SystemExit as exit_:  # Lightning's way out of an interrupted training
+        if _follows_interrupt(exit_):
+            return _interrupted()
+        raise
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes stdout once more
         return 1
     except Exception as error:
+        if _follows_interrupt(error):
+            return _interrupted()
         message = None if os.environ.get(_TRACEBACK_VARIABLE) == "1" else _explain(error)
         if message is None:
             raise
         print(f"stmask: error: {'; '.join(message.splitlines())}", file=sys.stderr)
         return _USER_ERROR
+
+
+def _interrupted() -> int:
+    print("stmask: interrupted", file=sys.stderr)
+    return _INTERRUPTED
+
+
+def _follows_interrupt(error: BaseException | None) -> bool:
+    """Whether the error is only what closing a file or a process said after Ctrl-C."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _speak_plainly() -> None:

@@ -258,7 +258,8 @@ def _explain_instantiation(error: Exception) -> StmaskError | None:
         return type(cause)(f"{key}: {cause}")
     if cause is None:
         return ConfigError(f"{key}: {str(error).splitlines()[0]}")
-    if isinstance(cause, (ValueError, TypeError, OSError, RuntimeError)) or type(cause).__name__ == "MisconfigurationException":
+    plain = isinstance(cause, (ValueError, TypeError, OSError, RuntimeError))
+    if plain or type(cause).__name__ == "MisconfigurationException":
         return ConfigError(f"{key}: {cause}")
     return None
 
@@ -269,7 +270,9 @@ def unknown_key(key: str, config_name: str, overrides: Sequence[str] = ()) -> Co
         root = conf_dir()
         names = [folder.relative_to(root).as_posix() for folder in root.rglob("*") if folder.is_dir()]
         if key in names:
-            return ConfigError(f"stmask {config_name} has no group {key!r}; `stmask {config_name} --help` lists its keys")
+            return ConfigError(
+                f"stmask {config_name} has no group {key!r}; `stmask {config_name} --help` lists its keys"
+            )
     else:
         names = _known_keys(key, config_name, overrides)
     parent, _, leaf = key.rpartition(".")

@@ -119,6 +119,15 @@ def test_an_interrupt_ends_with_130(
     assert capsys.readouterr().err == "stmask: interrupted\n"
 
 
+@pytest.mark.parametrize("error", [SystemExit(1), RuntimeError("unexpected end of the file")])
+def test_what_follows_an_interrupt_is_the_interrupt(
+    error: BaseException, fail_with: Callable[[BaseException], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    error.__context__ = KeyboardInterrupt()
+    assert fail_with(error) == 130
+    assert capsys.readouterr().err == "stmask: interrupted\n"
+
+
 def test_a_closed_pipe_is_no_error() -> None:
     ran = subprocess.run(
         f"{sys.executable} -m stmask --help | head -n 1", shell=True, capture_output=True, text=True, check=True

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+
+from stmask.commands.parsing import Parser
 
 SUMMARY = "pairs per second from JPEG files to batches, time and memory of large indexes"
 _TRAIN_2019 = {"videos": 2238, "frames": 27, "tracks": 4883, "mask_bytes": 400}  # the size of YouTube-VIS 2019 train
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="stmask benchmark data", description=SUMMARY, allow_abbrev=False)
+def _parser() -> Parser:
+    parser = Parser(prog="stmask benchmark data", description=SUMMARY, allow_abbrev=False)
     parser.add_argument("--pairs", type=int, default=80, metavar="N", help="to time (default: %(default)s)")
     parser.add_argument("--objects", type=int, default=5, metavar="N", help="in each frame (default: %(default)s)")
     parser.add_argument("--index", action="store_true", help="also open an index of YouTube-VIS 2019 train's size")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from stmask.commands.parsing import Parser
+
 SUMMARY = "read every annotation (and frame) of a dataset and report all problems at once"
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="stmask data check",
         description=SUMMARY,
         epilog="Exit status: 0 if nothing stands in the way of training (unlabelled: predicting), 1 if not.",

@@ -7,14 +7,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from stmask.commands.parsing import Parser
+
 SUMMARY = "convert from and to COCO, mask images (DAVIS, YouTube-VOS) and SA-V"
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="stmask data convert", description=SUMMARY, allow_abbrev=False)
+def _parser() -> Parser:
+    parser = Parser(prog="stmask data convert", description=SUMMARY, allow_abbrev=False)
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND")
 
-    def kind(name: str, summary: str, *paths: tuple[str, str]) -> argparse.ArgumentParser:
+    def kind(name: str, summary: str, *paths: tuple[str, str]) -> Parser:
         one = kinds.add_parser(name, help=summary, description=summary, allow_abbrev=False)
         for argument, explanation in paths:
             one.add_argument(argument.lower(), metavar=argument, type=Path, help=explanation)

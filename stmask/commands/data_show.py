@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from stmask.commands.parsing import Parser
 
 if TYPE_CHECKING:
     from stmask.data import VideoDataset
@@ -15,8 +16,8 @@ SUMMARY = "draw a contact sheet of annotated frames and a page of statistics"
 _CELL_WIDTH = 360  # pixels
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="stmask data show", description=SUMMARY, allow_abbrev=False)
+def _parser() -> Parser:
+    parser = Parser(prog="stmask data show", description=SUMMARY, allow_abbrev=False)
     parser.add_argument("root", metavar="ROOT", help="folder of the dataset")
     parser.add_argument("--split", default="train", metavar="NAME", help="(default: %(default)s)")
     parser.add_argument(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
+
+from stmask.commands.parsing import Parser
 
 SUMMARY = "divide a labelled split in two by video"
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="stmask data split",
         description=SUMMARY,
         epilog="The default is the authors' split: the first nine tenths of the videos to train on, the rest to test"

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields
 from typing import Any
 
+from stmask.commands.parsing import Parser
+
 SUMMARY = "write synthetic videos with exact masks, easy to hard, in YouTube-VIS format"
 
 
@@ -36,10 +38,10 @@ def _parser_of(default: Any) -> tuple[Callable[[str], Any], str]:
     return parse_range, "MIN,MAX"
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     from stmask.data.synthetic import PRESETS, SyntheticConfig
 
-    parser = argparse.ArgumentParser(prog="stmask data synthesize", description=SUMMARY, allow_abbrev=False)
+    parser = Parser(prog="stmask data synthesize", description=SUMMARY, allow_abbrev=False)
     parser.add_argument("out", metavar="OUT", help="folder to write; must not exist or be empty")
     parser.add_argument("--videos", type=int, default=100, metavar="N", help="training videos (default: %(default)s)")
     parser.add_argument("--valid-videos", type=int, default=20, metavar="N", help="held-out videos (default: 20)")

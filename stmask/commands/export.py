@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
+
+from stmask.commands.parsing import Parser
 
 SUMMARY = "write a checkpoint's weights under the STMask authors' names"
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs the command; see `stmask export --help`."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="stmask export",
         description="Writes the tensors of a checkpoint under the names of the authors' code, as a plain state dict. "
         "`stmask import --clean` reads it back. The authors' code itself differs from ours in a few ways that are not "

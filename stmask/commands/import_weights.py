@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
+
+from stmask.commands.parsing import Parser
 
 SUMMARY = "turn the STMask authors' published weights into a checkpoint of stmask"
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs the command; see `stmask import --help`."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="stmask import",
         description="Recognises the network of published weights (.pth) by names and shapes, and writes a checkpoint "
         "that says how to build and use it. `stmask evaluate` and `stmask predict` also take the .pth file itself.",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+from stmask.commands.parsing import Parser
 
 if TYPE_CHECKING:
     from stmask.evaluation.explain import Explanation
@@ -57,8 +58,8 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="stmask metric",
         description="Video AP as the official YouTube-VIS evaluator computes it. Figures are printed in points; "
         "a figure to which no annotated track counts is '-' there and -1 in the JSON.",

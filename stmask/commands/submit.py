@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
+
+from stmask.commands.parsing import Parser
 
 SUMMARY = "pack a results.json for an evaluation server, or check a packed one"
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs the command; see `stmask submit --help`."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="stmask submit",
         description="Checks a results.json and writes the zip that evaluation servers take: results.json at its root, "
         "one entry per track, one mask or null per frame, masks at the video's size with their counts as text.",
