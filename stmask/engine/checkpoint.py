@@ -32,8 +32,22 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes beside the target, syncs and renames: a kill at any moment leaves the last good file."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        with atomic_open(os.fspath(path), "wb") as handle:
-            torch.save(checkpoint, handle)
+        write_file(os.fspath(path), checkpoint)
+
+
+def write_file(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
+    """Writes a dict that `read_file` reads, whole or not at all.
+
+    Raises:
+        OutputError: it cannot be written, or the disk is full.
+    """
+    with atomic_open(path, "wb") as handle:
+        try:
+            torch.save(content, handle)
+        except RuntimeError as error:  # torch's, about a file that ends too early, hides why it does
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 def build_model(config: Mapping[str, Any], *, num_classes: int) -> STMask:
@@ -172,8 +186,7 @@ def load_weights(model: STMask, weights: Mapping[str, Tensor], *, source: str) -
 def save_model(path: str | os.PathLike[str], model: STMask, card: ModelCard) -> None:
     """Writes weights and card, without optimiser or trainer state, atomically."""
     state = {_PREFIX + name: value.detach().cpu() for name, value in model.state_dict().items()}
-    with atomic_open(path, "wb") as handle:
-        torch.save({"state_dict": state, ENTRY: entry_of(card)}, handle)
+    write_file(path, {"state_dict": state, ENTRY: entry_of(card)})
 
 
 def _refuse_foreign_classes(value: Any, source: str) -> None:

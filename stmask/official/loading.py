@@ -10,9 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stmask.engine.checkpoint import build_model, is_ours, load_weights, read_file
+from stmask.engine.checkpoint import build_model, is_ours, load_weights, read_file, write_file
 from stmask.errors import CheckpointError, ConfigError
-from stmask.files import atomic_open
 from stmask.inference.card import ModelCard
 from stmask.inference.settings import InferenceSettings
 from stmask.models import STMask
@@ -178,8 +177,7 @@ def export(model: STMask, path: str | os.PathLike[str]) -> int:
             f"the authors' format can't tell that this network fuses on {model.temporal.level}: "
             f"{twin.temporal.size} x {twin.temporal.size} is read as {twin.temporal.level}"
         )
-    with atomic_open(path, "wb") as handle:
-        torch.save(tensors, handle)
+    write_file(path, tensors)
     return len(tensors)
 
 

@@ -131,11 +131,19 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_litter(tmp_path: Path, mo
     target = tmp_path / "last.ckpt"
     AtomicCheckpointIO().save_checkpoint({"step": 1}, str(target))
 
-    def full_disk(content: object, handle: Any) -> None:
-        handle.write(b"half")
-        raise OSError(28, "No space left on device")
+    class FullDisk:
+        def __init__(self, handle: Any) -> None:
+            self.handle = handle
 
-    monkeypatch.setattr(checkpoint_module.torch, "save", full_disk)
+        def write(self, content: bytes) -> int:
+            self.handle.write(b"half")
+            raise OSError(28, "No space left on device")
+
+        def flush(self) -> None:
+            self.handle.flush()
+
+    save = torch.save  # its own error comes after the disk's
+    monkeypatch.setattr(checkpoint_module.torch, "save", lambda content, handle: save(content, FullDisk(handle)))
     with pytest.raises(OutputError, match=r"last\.ckpt: No space left"):
         AtomicCheckpointIO().save_checkpoint({"step": 2}, str(target))
     assert torch.load(target, weights_only=True) == {"step": 1}
