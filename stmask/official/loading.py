@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -69,7 +70,8 @@ class Imported:
         lines.append("assumed, since the file does not say it")
         lines.append(f"  class names: {', '.join(names[:_SHOWN])}{', ..' if len(names) > _SHOWN else ''}")
         lines.append(f"  input: {frames.height} x {frames.width}")
-        lines.append(f"used {len(self.used)} tensors")
+        parts = Counter(name.split(".")[0] for name in self.used.values())
+        lines.append(f"used {len(self.used)} tensors: {', '.join(f'{part} {n}' for part, n in parts.items())}")
         for title, why in (("dropped", self.dropped), ("filled", self.filled)):
             if why:
                 lines += [f"{title} {len(why)} tensors", *(f"  {name}: {reason}" for name, reason in why.items())]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -289,7 +290,12 @@ class TestCommands:
         (tmp_path / "set.json").write_text(json.dumps({"categories": categories}))
         arguments = [str(weights), str(tmp_path / "ours.ckpt"), "--classes", str(tmp_path / "set.json"), "--clean"]
         assert import_command.main(arguments) == 0
-        assert "ResNet-18, deformable at interval 2" in capsys.readouterr().out
+        printed = capsys.readouterr().out
+        assert "ResNet-18, deformable at interval 2" in printed
+        used = re.search(r"used (\d+) tensors: (.*)", printed)
+        assert used is not None
+        counts = [int(part.split()[1]) for part in used[2].split(", ")]
+        assert sum(counts) == int(used[1]) == len(torch.load(weights, weights_only=True))
         model = load_any(tmp_path / "ours.ckpt")
         assert model.card.class_names == ("cat", "dog")
         assert export_command.main([str(tmp_path / "ours.ckpt"), str(tmp_path / "again.pth")]) == 0
