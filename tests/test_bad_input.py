@@ -93,6 +93,16 @@ def test_a_checkpoint_of_another_network(tmp_path: Path, refused: Callable[..., 
     assert not (tmp_path / "out" / "results.json").exists()
 
 
+def test_a_run_does_not_go_on_from_another_network(dataset: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
+    assert main(train(dataset, tmp_path / "run", "trainer.max_steps=2")) == 0
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    resume = f"resume={last}"
+    assert "another network" in refused(*train(dataset, tmp_path / "wider", "model.channels=32", resume))
+    content = torch.load(last, weights_only=True)
+    torch.save({name: content[name] for name in ("state_dict", "stmask")}, last)
+    assert "init_from" in refused(*train(dataset, tmp_path / "weights", resume))
+
+
 def test_an_unknown_override(dataset: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
     message = refused(*train(dataset, tmp_path / "run", "model.chanels=32"))
     assert "model.chanels" in message

@@ -167,6 +167,16 @@ def load_weights(model: STMask, weights: Mapping[str, Tensor], *, source: str) -
     """Fills every tensor of the network.
 
     Raises:
+        CheckpointError: as `check_weights`.
+    """
+    check_weights(model, weights, source=source)
+    model.load_state_dict(dict(weights))
+
+
+def check_weights(model: STMask, weights: Mapping[str, Tensor], *, source: str) -> None:
+    """Refuses weights of another network.
+
+    Raises:
         CheckpointError: names or shapes differ; the first differences are named.
     """
     own = model.state_dict()
@@ -180,7 +190,6 @@ def load_weights(model: STMask, weights: Mapping[str, Tensor], *, source: str) -
     if problems:
         more = f" and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         raise CheckpointError(f"{source} is a checkpoint of another network: {'; '.join(problems[:_SHOWN])}{more}")
-    model.load_state_dict(dict(weights))
 
 
 def save_model(path: str | os.PathLike[str], model: STMask, card: ModelCard) -> None:

@@ -20,7 +20,14 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from stmask.data import VISDataModule
 from stmask.engine.callbacks import LoggedStep
-from stmask.engine.checkpoint import AtomicCheckpointIO, build_model, read_file
+from stmask.engine.checkpoint import (
+    AtomicCheckpointIO,
+    build_model,
+    card_of,
+    check_weights,
+    network_weights,
+    read_file,
+)
 from stmask.engine.module import VALIDATION_FIGURES, VISModule
 from stmask.engine.optimisation import scaled_learning_rate
 from stmask.errors import CheckpointError, ConfigError
@@ -58,11 +65,12 @@ def train(cfg: DictConfig) -> dict[str, float]:
     if cfg.init_from is not None:
         start_from(module, cfg.init_from, report=output / "init_from.txt")
     resume = _resume_path(cfg.resume, output)
+    resumed_step = None if resume is None else _check_resumed(module, resume)
     with atomic_open(output / "config.yaml") as handle:
         handle.write(OmegaConf.to_yaml(cfg, resolve=True))
     best, last = _checkpoints(output / CHECKPOINT_FOLDER, monitor=cfg.monitor)
     callbacks = [best, last] if data.valid_split is not None else [last]
-    trainer = _build_trainer(cfg, output, callbacks=callbacks, resume=resume)
+    trainer = _build_trainer(cfg, output, callbacks=callbacks, resumed_step=resumed_step)
     start = time.perf_counter()
     try:
         trainer.fit(module, datamodule=data, ckpt_path=resume)
@@ -121,11 +129,13 @@ def _build_module(cfg: DictConfig, data: VISDataModule) -> VISModule:
     )
 
 
-def _build_trainer(cfg: DictConfig, output: Path, *, callbacks: Sequence[Callback], resume: str | None) -> pl.Trainer:
+def _build_trainer(
+    cfg: DictConfig, output: Path, *, callbacks: Sequence[Callback], resumed_step: int | None
+) -> pl.Trainer:
     callbacks = [LoggedStep(), LearningRateMonitor("step"), *callbacks]
     if cfg.trainer.enable_progress_bar:
         callbacks.append(RichProgressBar())
-    loggers: list[Logger] = [csv_logger(output, resumed_step=None if resume is None else _step_of(resume))]
+    loggers: list[Logger] = [csv_logger(output, resumed_step=resumed_step)]
     if cfg.logger is not None and "_target_" in cfg.logger:
         loggers.append(instantiate(cfg.logger, _convert_="all"))
     trainer: pl.Trainer = instantiate(
@@ -178,8 +188,18 @@ def csv_logger(output: Path, *, resumed_step: int | None) -> CSVLogger:
     return logger
 
 
-def _step_of(checkpoint: str) -> int:
-    return int(read_file(checkpoint).get("global_step", 0))
+def _check_resumed(module: VISModule, checkpoint: str) -> int:
+    """The step that a checkpoint goes on from.
+
+    Raises:
+        CheckpointError: it is no training's, or another network's.
+    """
+    content = read_file(checkpoint)
+    card_of(content, source=checkpoint)
+    check_weights(module.model, network_weights(content), source=checkpoint)
+    if "optimizer_states" not in content:
+        raise CheckpointError(f"{checkpoint} holds weights only, no training to go on with: give it as init_from")
+    return int(content.get("global_step", 0))
 
 
 def _resume_path(resume: str | None, output: Path) -> str | None:
