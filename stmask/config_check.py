@@ -55,7 +55,11 @@ def _check_call(node: DictConfig, key: str) -> None:
             if open_ended:
                 continue
             near = nearest(name, named)
-            hint = f"did you mean {_join(key, near)!r}?" if near else f"{key or 'it'} takes: {', '.join(sorted(named))}"
+            hint = (
+                f"did you mean {_join(key, near)!r}?"
+                if near
+                else f"{key or 'it'} takes: {', '.join(sorted(named)) or 'no keys'}"
+            )
             raise ConfigError(f"unknown key {_join(key, name)!r}; {hint}")
         value = node[name]
         plain = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value

@@ -114,6 +114,7 @@ def test_an_unknown_override(dataset: Path, tmp_path: Path, refused: Callable[..
     ("override", "named"),
     [
         ("model.channels=-3", "STMask"),
+        ("model/temporal=none", "model.temporal"),  # the tests' configuration sets its size
         ("optimizer.lr=-1", "optimizer"),
         ("monitor=valid/APP", "valid/AP50"),
         ("monitor=train/loss", "valid/AP50"),  # the best would be the worst

@@ -15,7 +15,7 @@ import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
-from stmask.errors import CheckpointError
+from stmask.errors import CheckpointError, ConfigError
 from stmask.files import atomic_open
 from stmask.inference.card import ModelCard
 from stmask.models import STMask
@@ -54,10 +54,15 @@ def build_model(config: Mapping[str, Any], *, num_classes: int) -> STMask:
     """The network of a `model` configuration.
 
     Raises:
-        ConfigError: a value that its constructor refuses (through `stmask.config.explain`).
+        ConfigError: a value that its constructor refuses (through `stmask.config.explain`), or values for a part that
+            the network was told to do without.
     """
     from hydra.utils import instantiate
 
+    for name, part in config.items():
+        if isinstance(part, Mapping) and "_target_" not in part:
+            keys = ", ".join(map(str, part))
+            raise ConfigError(f"model.{name} is none, yet {keys} of it are set: leave them out, or model.{name}=null")
     model = instantiate(dict(config), num_classes=num_classes, _convert_="all")
     if not isinstance(model, STMask):
         raise CheckpointError(f"the model configuration builds a {type(model).__name__}, not an STMask")
