@@ -114,4 +114,4 @@ def test_training_starts_from_the_weights_of_another_run(run: Path, dataset: Pat
     before, after = weights(run), weights(tmp_path)
     name = "model.head.tower.0.weight"
     assert torch.equal(before[name], after[name])
-    assert f"taken {len(before)} tensors" in (tmp_path / "init_from.txt").read_text()
+    assert f"{len(before)} tensors taken, 0 fresh" in (tmp_path / "init_from.txt").read_text()
