@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from stmask.commands.parsing import Parser
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,8 +32,8 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="stmask demo", description=SUMMARY)
+def _parser() -> Parser:
+    parser = Parser(prog="stmask demo", description=SUMMARY)
     parser.add_argument("--output", default="demo", metavar="FOLDER", help="where everything goes (default: demo)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the training (default: 0)")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="changes of the experiment `demo`")

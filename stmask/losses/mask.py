@@ -51,7 +51,7 @@ def cropped_mask_bce(
         h, w = prototypes.shape[:2]
         target = _resize(target, (h, w)).gt(0.5).to(target.dtype)
         pixels = height * width / (h * w)
-    cost = F.binary_cross_entropy(probabilities.clamp(0, 1), target, reduction="none")
+    cost = _cross_entropy(probabilities, target)
     if inside_only:
         # the margin of one prototype cell is what `crop` keeps beyond the box
         margin = height / prototypes.shape[0] if full_resolution else 1.0
@@ -63,6 +63,13 @@ def cropped_mask_bce(
 def mask_loss(costs: Tensor, weights: Tensor) -> Tensor:
     """Sum of weights (P,) times the masks' costs (P,)."""
     return torch.dot(weights, costs)
+
+
+def _cross_entropy(probabilities: Tensor, target: Tensor) -> Tensor:
+    """Of every cell. What is not a number stays so: PyTorch would refuse it, and on a GPU end the process."""
+    broken = probabilities.isnan()
+    cost = F.binary_cross_entropy(probabilities.masked_fill(broken, 0.5).clamp(0, 1), target, reduction="none")
+    return cost.masked_fill(broken, torch.nan)
 
 
 def _resize(masks: Tensor, size: tuple[int, int]) -> Tensor:

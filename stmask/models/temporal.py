@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stmask.models.fpn import LEVELS
 from stmask.ops.correlation import BACKENDS, correlate
 from stmask.ops.rois import crop_regions
 
@@ -41,6 +42,8 @@ class TemporalFusion(nn.Module):
         super().__init__()
         if size < 1 or size % 2 == 0:
             raise ValueError(f"the side of the correlation window must be odd, got {size}")
+        if level not in LEVELS:
+            raise ValueError(f"the level of the temporal fusion must be one of {', '.join(LEVELS)}, got {level!r}")
         if backend not in BACKENDS:
             raise ValueError(f"correlation backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
         self.level, self.size, self.backend = level, size, backend

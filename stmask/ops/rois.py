@@ -11,6 +11,7 @@ from torchvision.ops import roi_align
 
 def boxes_on_map(boxes: Tensor, height: int, width: int) -> Tensor:
     """Boxes (N, 4) xyxy in [0, 1] in cells of a height x width map: corners in order, clamped to the map."""
+    boxes = boxes.nan_to_num()  # of a network that diverged: the operator would read anywhere
     low = torch.minimum(boxes[:, :2], boxes[:, 2:])
     high = torch.maximum(boxes[:, :2], boxes[:, 2:])
     scale = boxes.new_tensor([width, height])
