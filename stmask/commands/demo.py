@@ -20,7 +20,7 @@ _PRESET = "easy"
 _TRAIN_VIDEOS, _VALID_VIDEOS = 400, 40
 _HELD_OUT_SEED = 10_000  # the long video's, apart from those of training and evaluation
 _LONG_FRAMES = 72
-_LONG_VIDEO: dict[str, Any] = {"frames": _LONG_FRAMES, "objects": (3, 3), "crossing": 1.0, "leaving": 0.5}
+_LONG_VIDEO: dict[str, Any] = {"frames": _LONG_FRAMES, "objects": (3, 3), "speed": (0.003, 0.012)}
 _SHEET_VIDEOS, _SHEET_COLUMNS = 5, 4
 _ZOOM = 2
 
