@@ -33,12 +33,15 @@ class TrainSchema:
 
     name: str = ""
     seed: int = 0
+    deterministic: bool = False
     output_root: str = ""
     output_dir: str = ""
     resume: str | None = None
     init_from: str | None = None
     monitor: str = ""
+    total_batch: int | None = None
     reference_batch: int | None = None
+    checkpoint_every: int | None = None
     max_skipped_in_a_row: int = 20
     tags: list[str] = field(default_factory=list)
     model: Any = None

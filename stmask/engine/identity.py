@@ -1,0 +1,63 @@
+"""What makes two runs the same run: their configurations, without what changes nothing in the result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+# where things go, how they are shown, and how fast they are read
+_NEUTRAL = frozenset(
+    {
+        "name", "tags", "output_root", "output_dir", "resume", "logger", "trainer.enable_progress_bar",
+        "data.num_workers", "data.prefetch", "data.cache", "checkpoint_every",
+    }
+)  # fmt: skip
+# what a resumed run may change: how long it goes on
+_EXTENDABLE = frozenset({"trainer.max_steps", "trainer.max_epochs", "trainer.max_time"})
+_DIGITS = 8
+
+
+def config_hash(cfg: DictConfig) -> str:
+    """Eight hexadecimal digits that two configurations share if they train the same network the same way.
+
+    The seed has no part in it: the runs of one configuration with several seeds belong together.
+    """
+    unseeded = OmegaConf.merge(cfg, {"seed": 0})
+    text = json.dumps(sorted(_leaves(_resolved(unseeded))), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
+
+
+def config_changes(before: DictConfig, after: DictConfig) -> list[str]:
+    """What a run that goes on with another configuration would change, a line `KEY: OLD -> NEW` each.
+
+    Left out is what a run may change on its way: places, loggers, workers, and how long it goes on.
+    """
+    old, new = (dict(_leaves(_resolved(cfg))) for cfg in (before, after))
+    keys = sorted((old.keys() | new.keys()) - _EXTENDABLE)
+    return [f"{key}: {_shown(old, key)} -> {_shown(new, key)}" for key in keys if _shown(old, key) != _shown(new, key)]
+
+
+def _resolved(cfg: Any) -> dict[str, Any]:
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items() if key != "hydra"}
+
+
+def _leaves(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every key in full with its plain value; a list is a value."""
+    for name, child in value.items():
+        key = f"{prefix}{name}"
+        if key in _NEUTRAL:
+            continue
+        if isinstance(child, Mapping):
+            yield from _leaves(child, f"{key}.")
+        else:
+            yield key, child
+
+
+def _shown(leaves: Mapping[str, Any], key: str) -> str:
+    return json.dumps(leaves[key], default=str) if key in leaves else "nothing"
