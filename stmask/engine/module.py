@@ -12,10 +12,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from stmask.engine.checkpoint import ENTRY, entry_of
-from stmask.engine.videos import Video, segment_video
+from stmask.engine.validation import Validator
 from stmask.errors import ConfigError, StmaskError
-from stmask.evaluation import VideoMeanAveragePrecision
-from stmask.inference.builder import build_segmenter
 from stmask.inference.card import ModelCard
 from stmask.losses import Criterion
 from stmask.models import STMask
@@ -23,12 +21,10 @@ from stmask.structures import Clip
 
 OptimizerFactory = Callable[[Iterable[Tensor]], Optimizer]
 SchedulerFactory = Callable[[Optimizer], LRScheduler]
-_EXPLAINED = "explain/"  # what each cause of error costs
-VALIDATION_FIGURES = ("AP", "AP50", "AP75", "APS", "APM", "APL", "AR1", "AR10")
 
 
 class VISModule(pl.LightningModule):
-    """Trains on clips, validates by segmenting and tracking whole videos.
+    """Trains on clips, validates by what it is given.
 
     Args:
         model: the network.
@@ -36,7 +32,7 @@ class VISModule(pl.LightningModule):
         optimizer: makes the optimiser from parameters.
         scheduler: makes the learning-rate schedule, stepped after every optimiser step.
         card: written into every checkpoint.
-        metric: scores the validation videos; None for data without ground truth.
+        validator: runs and scores the items of the validation loader; None where there is none.
         max_skipped_in_a_row: so many steps with a gradient that is not finite are skipped before training stops.
         seed: of what the losses draw at random.
     """
@@ -49,7 +45,7 @@ class VISModule(pl.LightningModule):
         optimizer: OptimizerFactory,
         scheduler: SchedulerFactory,
         card: ModelCard,
-        metric: VideoMeanAveragePrecision | None = None,
+        validator: Validator | None = None,
         max_skipped_in_a_row: int = 20,
         seed: int = 0,
     ) -> None:
@@ -57,7 +53,7 @@ class VISModule(pl.LightningModule):
         self.model = model
         self.criterion = criterion
         self.card = card
-        self.metric = metric
+        self.validator = validator
         self._make_optimizer, self._make_scheduler = optimizer, scheduler
         self._max_skipped_in_a_row = max_skipped_in_a_row
         self._seed = seed
@@ -119,29 +115,19 @@ class VISModule(pl.LightningModule):
     # validation
 
     def on_validation_epoch_start(self) -> None:
-        self._segmenter = build_segmenter(
-            self.model,
-            self.card.inference,
-            preprocessor=self.card.preprocessor,
-            class_names=self.card.class_names,
-            device=self.device,
-        )
-        if self.metric is not None:
-            self.metric.reset()
+        if self.validator is not None:
+            self.validator.start(self.model, self.card, device=self.device)
 
-    def validation_step(self, video: Video, batch_index: int) -> None:
-        result = segment_video(self._segmenter, video)
-        if self.metric is not None:
-            self.metric.update(result)
+    def validation_step(self, item: Any, batch_index: int) -> Any:
+        """One item's result, for callbacks that want to see it."""
+        return None if self.validator is None else self.validator.step(item)
 
     def on_validation_epoch_end(self) -> None:
-        if self.metric is None or self.trainer.sanity_checking:
+        if self.validator is None or self.trainer.sanity_checking:
             return
-        stats = self.metric.compute()
-        names = [*VALIDATION_FIGURES, *(name for name in stats if name.startswith(_EXPLAINED))]
-        figures = {f"valid/{name}": float(stats[name]) for name in names}
-        self.log_dict(figures)
-        self.log("AP", figures["valid/AP"], prog_bar=True, logger=False)
+        figures = self.validator.finish()
+        self.log_dict({f"valid/{name}": value for name, value in figures.items()})
+        self.log("AP", figures["AP"], prog_bar=True, logger=False)
 
     # checkpoints
 

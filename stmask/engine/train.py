@@ -28,10 +28,10 @@ from stmask.engine.checkpoint import (
     network_weights,
     read_file,
 )
-from stmask.engine.module import VALIDATION_FIGURES, VISModule
+from stmask.engine.module import VISModule
 from stmask.engine.optimisation import scaled_learning_rate
+from stmask.engine.validation import Validator, validator_for
 from stmask.errors import CheckpointError, ConfigError
-from stmask.evaluation import GroundTruth, VideoMeanAveragePrecision
 from stmask.files import atomic_open, write_json
 from stmask.inference.card import ModelCard
 from stmask.inference.settings import InferenceSettings
@@ -59,9 +59,10 @@ def train(cfg: DictConfig) -> dict[str, float]:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     data: VISDataModule = instantiate(cfg.data, _convert_="all")
     data.setup("fit")
-    if data.valid_split is not None:
-        _check_monitor(cfg.monitor)
-    module = _build_module(cfg, data)
+    validator = validator_for(data)
+    if validator is not None:
+        _check_monitor(cfg.monitor, validator)
+    module = _build_module(cfg, data, validator)
     if cfg.init_from is not None:
         start_from(module, cfg.init_from, report=output / "init_from.txt")
     resume = _resume_path(cfg.resume, output)
@@ -82,9 +83,9 @@ def train(cfg: DictConfig) -> dict[str, float]:
     return figures
 
 
-def _check_monitor(monitor: str) -> None:
+def _check_monitor(monitor: str, validator: Validator) -> None:
     """Refused now and not after the first validation; all of these are the better the higher."""
-    choices = [f"valid/{name}" for name in VALIDATION_FIGURES]
+    choices = [f"valid/{name}" for name in validator.figures]
     if monitor not in choices:
         raise ConfigError(f"monitor must be one of {', '.join(choices)}, got {monitor!r}")
 
@@ -97,7 +98,7 @@ def _checkpoints(folder: Path, *, monitor: str) -> tuple[ModelCheckpoint, ModelC
     return best, last
 
 
-def _build_module(cfg: DictConfig, data: VISDataModule) -> VISModule:
+def _build_module(cfg: DictConfig, data: VISDataModule, validator: Validator | None) -> VISModule:
     num_classes = len(data.class_names)
     model_config = _plain(cfg.model)
     card = ModelCard(
@@ -108,10 +109,6 @@ def _build_module(cfg: DictConfig, data: VISDataModule) -> VISModule:
         data=_plain(cfg.data),
         origin=f"run {cfg.name}",
     )
-    metric = None
-    if data.valid_split is not None:
-        truth = GroundTruth.load(data.valid_dataset.annotations_path)
-        metric = VideoMeanAveragePrecision(truth, seen_only=True, explain=True)
     lr = scaled_learning_rate(
         cfg.optimizer.lr,
         frames_per_batch=_FRAMES_PER_PAIR * data.batch_size * _processes(cfg.trainer),
@@ -123,7 +120,7 @@ def _build_module(cfg: DictConfig, data: VISDataModule) -> VISModule:
         optimizer=partial(instantiate(cfg.optimizer, _convert_="all"), lr=lr),
         scheduler=instantiate(cfg.scheduler, _convert_="all"),
         card=card,
-        metric=metric,
+        validator=validator,
         max_skipped_in_a_row=cfg.max_skipped_in_a_row,
         seed=cfg.seed,
     )
