@@ -25,6 +25,7 @@ LAYERS = [
     {"engine"},
     {"official"},
     {"loading"},
+    {"plots"},
     {"commands"},
     {"cli"},
     {"__main__", ""},

@@ -1,0 +1,90 @@
+"""What the notebooks look at: a dataset, a run, a folder of runs, and a network. See notebooks/README.md."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from stmask.config import compose
+from stmask.data.synthetic import SyntheticConfig, write_dataset
+from stmask.engine.checkpoint import build_model
+from stmask.errors import ConfigError
+from stmask.loading import load
+from stmask.models import STMask
+
+DATA_VARIABLE = "STMASK_DATA_ROOT"
+RUN_VARIABLE = "STMASK_RUN"
+RUNS_VARIABLE = "STMASK_RUNS"
+
+_TRAIN_VIDEOS, _VALID_VIDEOS = 12, 4
+
+
+def dataset_root() -> Path:
+    """The dataset that `STMASK_DATA_ROOT` names, else the demo's, else a few synthetic videos for this process.
+
+    Raises:
+        ConfigError: the variable names no folder.
+    """
+    return _named(DATA_VARIABLE) or _above("demo/data") or Path(_made_dataset().name) / "synthetic"
+
+
+def run_folder() -> Path | None:
+    """The run that `STMASK_RUN` names, else the demo's; None if there is neither.
+
+    Raises:
+        ConfigError: the variable names no folder.
+    """
+    return _named(RUN_VARIABLE) or _above("demo/run")
+
+
+def runs_folder() -> Path | None:
+    """The folder of runs that `STMASK_RUNS` names, else `runs`; None if there is neither.
+
+    Raises:
+        ConfigError: the variable names no folder.
+    """
+    return _named(RUNS_VARIABLE) or _above("runs")
+
+
+def network(run: Path | None) -> STMask:
+    """The best network of a run, in evaluation mode; without a run, the demo's as it is before training.
+
+    Raises:
+        CheckpointError: the run has no checkpoint that can be read.
+    """
+    if run is not None:
+        return load(run / "checkpoints" / "best.ckpt")
+    import torch
+    from omegaconf import OmegaConf
+
+    torch.manual_seed(0)
+    config = OmegaConf.to_container(compose("train", ["experiment=demo"]).model, resolve=True)
+    model = build_model(config, num_classes=len(SyntheticConfig.preset("easy").classes))  # type: ignore[arg-type]
+    return model.eval()
+
+
+def _named(variable: str) -> Path | None:
+    value = os.environ.get(variable)
+    if not value:
+        return None
+    folder = Path(value).expanduser().resolve()
+    if not folder.is_dir():
+        raise ConfigError(f"{variable} names {folder}, which is not a folder; unset it or name another")
+    return folder
+
+
+def _above(name: str) -> Path | None:
+    """The nearest folder of this name in the working directory or above it."""
+    here = Path.cwd()
+    return next((folder / name for folder in (here, *here.parents) if (folder / name).is_dir()), None)
+
+
+@lru_cache(maxsize=1)
+def _made_dataset() -> TemporaryDirectory[str]:
+    """Removed when the process ends."""
+    place = TemporaryDirectory(prefix="stmask-")
+    config = SyntheticConfig.preset("easy", objects=(2, 3))
+    write_dataset(Path(place.name) / "synthetic", config, videos=_TRAIN_VIDEOS, valid_videos=_VALID_VIDEOS)
+    return place

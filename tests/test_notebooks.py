@@ -1,0 +1,87 @@
+"""Every notebook runs from top to bottom, and is committed without outputs."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from engine.tiny import TINY
+from nbclient import NotebookClient
+
+from stmask.config import compose
+from stmask.data.synthetic import SyntheticConfig, write_dataset
+from stmask.engine.identity import config_hash
+from stmask.engine.train import train
+
+FOLDER = Path(__file__).parent.parent / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+MAX_SECONDS = 60
+MAX_LINES = 12
+MACHINE_PATH = re.compile(r"(?:^|[\s\"'=(])(?:/home/|/root/|/work/|/tmp/|/Users/|[A-Z]:\\)")
+
+every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def read(path: Path) -> nbformat.NotebookNode:
+    return nbformat.read(path, as_version=4)
+
+
+def code(path: Path) -> list[str]:
+    """The code cells as Python: lines of IPython's own are left out."""
+    sources = [cell.source for cell in read(path).cells if cell.cell_type == "code"]
+    return ["\n".join(line for line in source.splitlines() if not line.startswith("%")) for source in sources]
+
+
+@pytest.fixture(scope="session")
+def surroundings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A dataset, two rows of two short runs each in the folders of a sweep, and one of these."""
+    base = tmp_path_factory.mktemp("notebooks")
+    config = SyntheticConfig.preset("easy", height=64, width=96, frames=4, objects=(2, 3))
+    data = write_dataset(base / "synthetic", config, videos=4, valid_videos=2)
+    for align in ("ada_class", "none"):
+        for seed in (0, 1):
+            changes = [f"model/head/align={align}", f"seed={seed}", f"data.root={data}"]
+            row = f"r18-fca-{align}-tf-{config_hash(compose('train', [*TINY, *changes]))}"
+            folder = base / "runs" / "sweeps" / row / f"seed_{seed}"
+            train(compose("train", [*TINY, *changes, f"output_dir={folder}"]))
+    run = next((base / "runs" / "sweeps").glob("*ada_class*/seed_0"))
+    return {"STMASK_DATA_ROOT": str(data), "STMASK_RUN": str(run), "STMASK_RUNS": str(base / "runs")}
+
+
+@pytest.mark.slow
+@every_notebook
+def test_runs_from_top_to_bottom(path: Path, surroundings: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {**surroundings, "OMP_NUM_THREADS": "1"}.items():
+        monkeypatch.setenv(name, value)
+    notebook = read(path)
+    NotebookClient(notebook, timeout=MAX_SECONDS, resources={"metadata": {"path": str(FOLDER)}}).execute()
+    if keep := os.environ.get("STMASK_KEEP_NOTEBOOKS"):
+        nbformat.write(notebook, Path(keep) / path.name)
+
+
+@every_notebook
+def test_is_committed_clean(path: Path) -> None:
+    notebook = read(path)
+    nbformat.validate(notebook)
+    assert notebook.metadata.kernelspec.name == "python3"
+    for cell in notebook.cells:
+        assert not MACHINE_PATH.search(cell.source), cell.source
+        assert not cell.metadata, "run tools/strip_notebooks.py"
+        if cell.cell_type == "code":
+            assert not cell.outputs, "run tools/strip_notebooks.py"
+            assert cell.execution_count is None, "run tools/strip_notebooks.py"
+
+
+@every_notebook
+def test_only_calls_and_explains(path: Path) -> None:
+    """What a notebook computes lives in the package."""
+    sources = code(path)
+    assert read(path).cells[0].cell_type == "markdown"
+    for source in sources:
+        assert len(source.splitlines()) <= MAX_LINES, source
+        kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda, ast.While, ast.Try)
+        assert not any(isinstance(node, kinds) for node in ast.walk(ast.parse(source))), source
