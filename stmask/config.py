@@ -22,6 +22,7 @@ from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBas
 
 from stmask.config_check import check_targets, nearest
 from stmask.errors import ConfigError, StmaskError
+from stmask.files import read_json
 
 _VERSION_BASE = "1.3"
 _CONF_VARIABLE = "STMASK_CONF"
@@ -220,7 +221,11 @@ def _hydra_process(argv: list[str]) -> Iterator[None]:
 
 
 def _discard_empty_run(folder: Path, *, log: str) -> None:
-    if folder.is_dir() and {entry.name for entry in folder.iterdir()} <= {".hydra", log, "config.yaml"}:
+    """Removes the folder of a run that ended before it began, unless another run is beginning in it."""
+    status = folder / "status.json"
+    if folder.is_dir() and {entry.name for entry in folder.iterdir()} <= {".hydra", log, ".lock", status.name}:
+        if status.exists() and read_json(status).get("state") == "running":
+            return
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -30,6 +30,7 @@ from stmask.engine.checkpoint import (
 )
 from stmask.engine.module import VISModule
 from stmask.engine.optimisation import scaled_learning_rate
+from stmask.engine.run_folder import Origin, RunFolder
 from stmask.engine.validation import Validator, validator_for
 from stmask.errors import CheckpointError, ConfigError
 from stmask.files import atomic_open, write_json
@@ -43,10 +44,14 @@ _LAST = "last.ckpt"
 _log = logging.getLogger(__name__)
 
 
-def train(cfg: DictConfig) -> dict[str, float]:
+def train(cfg: DictConfig, *, origin: Origin = Origin()) -> dict[str, float]:
     """Trains as `conf/train.yaml` says, into the folder `cfg.output_dir`.
 
-    Writes config.yaml (resolved), metrics.csv, checkpoints/{best,last}.ckpt and summary.json.
+    Writes config.yaml (resolved), status.json, metrics.csv, checkpoints/{best,last}.ckpt and summary.json.
+
+    Args:
+        cfg: checked, see `stmask.config.compose`.
+        origin: what the run was asked for with.
 
     Returns:
         The logged figures of the best validation (those of the last step where nothing was validated), and
@@ -55,7 +60,13 @@ def train(cfg: DictConfig) -> dict[str, float]:
     Raises:
         StmaskError: whatever the user can mend.
     """
-    output = Path(cfg.output_dir)
+    folder = RunFolder(cfg.output_dir)
+    with folder.held():
+        return _train(cfg, folder, origin)
+
+
+def _train(cfg: DictConfig, folder: RunFolder, origin: Origin) -> dict[str, float]:
+    output = folder.path
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     data: VISDataModule = instantiate(cfg.data, _convert_="all")
     data.setup("fit")
