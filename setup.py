@@ -20,5 +20,5 @@ setup(
         *(".".join(("stmask", *folder.parts)) for folder in folders),
     ],
     package_dir={"stmask.conf": "conf"},
-    package_data={"": ["*.yaml"], "stmask": ["py.typed", "**/*.md"]},
+    package_data={"": ["*.yaml"], "stmask": ["py.typed", "**/*.md", "experiments/*.csv"]},
 )

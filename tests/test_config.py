@@ -90,7 +90,7 @@ def test_composing_leaves_a_running_application_alone() -> None:
         (["model/head/aling=ada"], "unknown key 'model/head/aling'; did you mean 'model/head/align'?"),
         (
             ["model/head/align=adda"],
-            "no option 'adda' in group 'model/head/align'; there are: ada, ada_class, ali, ali_class, none",
+            "no option 'adda' in group 'model/head/align'; there are: ada, ada_class, ada_class_mask, ali, ali_class, none",
         ),
         (["experiment=nothing"], "no option 'nothing' in group 'experiment'; there are: "),
         (["seed=abc"], "seed: Value 'abc' of type 'str' could not be converted to Integer"),

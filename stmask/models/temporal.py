@@ -25,7 +25,7 @@ class TemporalFusion(nn.Module):
         num_prototypes: D.
         level: the pyramid level whose features are correlated.
         size: d, side of the correlation window: 11 on P4, 13 on P3 in the paper.
-        hidden: channels of the three convolutions over each region.
+        hidden: channels of the convolutions over each region; None: 2C, 2C and 4C.
         backend: of `ops.correlation`.
     """
 
@@ -36,7 +36,7 @@ class TemporalFusion(nn.Module):
         num_prototypes: int = 32,
         level: str = "P4",
         size: int = 11,
-        hidden: Sequence[int] = (512, 512, 1024),
+        hidden: Sequence[int] | None = None,
         backend: str = "torch",
     ) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class TemporalFusion(nn.Module):
         if backend not in BACKENDS:
             raise ValueError(f"correlation backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
         self.level, self.size, self.backend = level, size, backend
-        widths = [size * size + 2 * channels, *hidden]
+        widths = [size * size + 2 * channels, *(hidden or (2 * channels, 2 * channels, 4 * channels))]
         self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in pairwise(widths))
         self.box = nn.Linear(widths[-1], 4)
         self.coeff = nn.Linear(widths[-1], num_prototypes)

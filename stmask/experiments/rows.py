@@ -1,0 +1,78 @@
+"""The paper's tables: each row is a configuration below conf/experiment/, beside the figures that the paper gives."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+from stmask.config import conf_dir
+from stmask.config_check import nearest
+from stmask.errors import ConfigError
+
+ALL_TABLES = "all"
+TITLES = {
+    "table1": "FCA: kernels of the prediction head",
+    "table2": "FCB: which branches are calibrated, and how",
+    "table3": "TF: level and window of the correlation",
+    "table4": "FCA, FCB and TF, one after the other",
+    "table5": "FCA, FCB and TF, each alone",
+    "table6": "STMask on YouTube-VIS 2019",
+}
+_EXPERIMENTS = "experiment"
+_FIGURES = "paper.csv"  # percent on YouTube-VIS 2019 valid, frames per second on one 2080 Ti; empty: not given
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table.
+
+    Args:
+        table: the folder of its configuration below conf/experiment/.
+        name: the file, and the run's name.
+        experiment: what `experiment=` takes.
+        paper: the figures of the paper by their column, in percent and frames per second; none for rows of one's own.
+    """
+
+    table: str
+    name: str
+    experiment: str
+    paper: dict[str, float]
+
+
+def tables() -> tuple[str, ...]:
+    """The names of the tables, in order: the folders `conf/experiment/table*`."""
+    return tuple(sorted(folder.name for folder in (conf_dir() / _EXPERIMENTS).glob("table*") if folder.is_dir()))
+
+
+def rows(table: str) -> tuple[Row, ...]:
+    """The rows of a table in the paper's order; rows of one's own come after them.
+
+    Raises:
+        ConfigError: there is no such table; the nearest is named.
+    """
+    known = tables()
+    if table not in known:
+        near = nearest(table, known)
+        hint = f"did you mean {near!r}?" if near else f"there are: {', '.join(known)}, {ALL_TABLES}"
+        raise ConfigError(f"unknown table {table!r}; {hint}")
+    folder: Path = conf_dir() / _EXPERIMENTS / table
+    names = {file.stem for file in folder.glob("*.yaml")}
+    figures = _paper_figures()
+    printed = [name for name in figures if name in names]
+    ordered = [*printed, *sorted(names - set(printed))]
+    return tuple(Row(table, name, f"{table}/{name}", dict(figures.get(name, {}))) for name in ordered)
+
+
+@cache
+def _paper_figures() -> dict[str, dict[str, float]]:
+    """Row name to the figures of its line, those that the paper gives."""
+    text = (resources.files(__package__) / _FIGURES).read_text()
+    lines = list(csv.DictReader(text.splitlines()))
+    labels = {"table", "row"}
+    return {
+        line["row"]: {column: float(value) for column, value in line.items() if column not in labels and value}
+        for line in lines
+    }

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+from collections import defaultdict
+from functools import cache
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from stmask.config import compose
+from stmask.engine.checkpoint import build_model
+from stmask.engine.identity import config_hash
+from stmask.errors import ConfigError
+from stmask.experiments.rows import TITLES, Row, rows, tables
+
+ROWS = [row for table in tables() for row in rows(table)]
+CLASSES = 40
+# rows that are one network, trained one way: one run
+SAME = [
+    {"t1_3x3", "t4_baseline", "t5_baseline"},
+    {"t1_3x5", "t2_none", "t4_fca", "t5_fca"},
+    {"t2_class_mask_ada", "t4_fca_ada"},
+    {"t2_mask_track_ali", "t4_fca_ali"},
+    {"t4_fca_ada_tf", "t6_stmask_r101_ada"},
+    {"t4_fca_ali_tf", "t6_stmask_r101_ali"},
+]
+
+
+@cache
+def config(name: str, recipe: str = "paper") -> DictConfig:
+    experiment = next(row.experiment for row in ROWS if row.name == name)
+    return compose("train", [f"experiment={experiment}", f"recipe={recipe}"])
+
+
+@cache
+def parameters(name: str) -> int:
+    """Learnable values of the row's network; nothing is computed, nothing is filled."""
+    with torch.device("meta"):
+        network = build_model(config(name).model, num_classes=CLASSES)
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+# --- the list
+
+
+def test_every_row_of_the_paper_that_is_stmask_is_there() -> None:
+    assert tables() == tuple(TITLES)
+    assert [len(rows(table)) for table in tables()] == [3, 9, 2, 6, 5, 3]
+
+
+def test_rows_stand_in_the_order_of_the_paper_with_its_figures() -> None:
+    assert rows("table3") == (
+        Row("table3", "t3_p3", "table3/t3_p3", {"AP": 33.8, "AP50": 51.3, "AP75": 35.8, "AR1": 32.1, "AR10": 39.6}),
+        Row("table3", "t3_p4", "table3/t3_p4", {"AP": 35.0, "AP50": 53.0, "AP75": 38.7, "AR1": 32.8, "AR10": 40.1}),
+    )
+    assert all("AP" in row.paper for row in ROWS)
+    assert [row.paper["AP"] for row in rows("table4")] == [28.9, 30.8, 34.4, 33.1, 36.8, 36.3]
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("tabel4", "did you mean 'table4'?"), ("zzz", "there are: table1, table2, ")]
+)
+def test_a_typo_gets_the_nearest_table(name: str, hint: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        rows(name)
+    assert str(caught.value).startswith(f"unknown table {name!r}; {hint}")
+
+
+# --- the configurations
+
+
+@pytest.mark.parametrize("recipe", ["paper", "tiny"])
+def test_rows_are_one_run_where_they_are_one_network(recipe: str) -> None:
+    shared = defaultdict(set)
+    for row in ROWS:
+        assert config(row.name, recipe).name == row.name
+        shared[config_hash(config(row.name, recipe))].add(row.name)
+    assert len(shared) == 19
+    assert sorted(sorted(names) for names in shared.values() if len(names) > 1) == sorted(map(sorted, SAME))
+
+
+def test_figures_of_one_run_agree() -> None:
+    """The paper gives the same AP wherever it repeats a row."""
+    for names in SAME:
+        assert len({row.paper["AP"] for row in ROWS if row.name in names}) == 1
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_every_row_has_its_optimizer_and_schedule(row: Row) -> None:
+    cfg = config(row.name)
+    optimizer = instantiate(cfg.optimizer, _convert_="all")([torch.nn.Parameter(torch.zeros(1))])
+    scheduler = instantiate(cfg.scheduler, _convert_="all")(optimizer)
+    factor = scheduler.lr_lambdas[0]
+    assert [factor(step) for step in (0, 500, 65_999, 66_000, 133_000)] == pytest.approx([0.1, 1, 1, 0.1, 0.01])
+    assert cfg.trainer.max_steps == 160_000
+    assert cfg.total_batch == 16
+
+
+# --- the networks
+
+
+@pytest.mark.slow
+def test_every_row_builds_and_counts_as_its_family_says() -> None:
+    count = {row.name: parameters(row.name) for row in ROWS}
+    for names in SAME:
+        assert len({count[name] for name in names}) == 1
+
+    # a calibrated branch has a deformable kernel for each anchor shape, an adaptive one a 1x1 convolution as well
+    def kernels(areas: list[int]) -> int:
+        return sum(areas) * 256 * 256
+
+    def learned(areas: list[int]) -> int:
+        return sum(4 * 2 * area for area in areas)
+
+    fca, plain = [9, 15, 15], [9, 9, 9]
+    without = count["t1_3x5"]
+    for branches, number in (("class_mask_track", 3), ("class_mask", 2), ("class_track", 2), ("mask_track", 2)):
+        ada, ali = count[f"t2_{branches}_ada"], count[f"t2_{branches}_ali"]
+        assert ada - ali == number * learned(fca)
+        assert ali - without == number * kernels(fca)
+    assert count["t5_ada"] - count["t5_baseline"] == 2 * (kernels(plain) + learned(plain))
+    assert count["t5_ali"] - count["t5_baseline"] == 2 * kernels(plain)
+
+    # output kernels: 4 box values, 41 classes, 32 coefficients, 128 embedding values, 1 centre-ness for each tap
+    outputs = 256 * (4 + (CLASSES + 1) + 32 + 128 + 1)
+    assert count["t1_3x5"] - count["t1_3x3"] == (sum(fca) - sum(plain)) * outputs
+    assert count["t1_3x2"] - count["t1_3x3"] == (9 + 6 + 6 - sum(plain)) * outputs
+
+    # the first convolution of the fusion reads the correlation maps
+    assert count["t3_p3"] - count["t3_p4"] == (13**2 - 11**2) * 512 * 9
+    fusion = count["t3_p4"] - count["t1_3x5"]
+    assert fusion == count["t5_tf"] - count["t5_baseline"]
+    assert fusion == count["t4_fca_ada_tf"] - count["t4_fca_ada"] == count["t4_fca_ali_tf"] - count["t4_fca_ali"]
+    assert fusion == (121 + 512) * 512 * 9 + 512 + 512 * 512 * 9 + 512 + 512 * 1024 * 9 + 1024 + 1025 * (4 + 32)
+
+    assert len(set(count.values())) == 15, "networks of equal size are those with FCB on two branches"
