@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,9 @@ from stmask.data.index import Ints
 from stmask.data.segmentation import Encoding, measure
 from stmask.data.ytvis import VideoDataset
 from stmask.errors import DataError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Floats = npt.NDArray[np.float64]
 
@@ -108,20 +111,23 @@ def occlusion_rate(boxes: list[tuple[int, int, int, int]]) -> float:
 
 
 def plot(statistics: Statistics, path: str | os.PathLike[str], *, title: str) -> None:
-    """Draws a page of histograms into an image file."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    """Draws `figure` into an image file."""
+    figure(statistics, title=title).savefig(path, dpi=110)
+
+
+def figure(statistics: Statistics, *, title: str) -> Figure:
+    """A page of histograms."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 10), layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(f"{title}: {len(statistics.objects_per_frame)} frames, {len(statistics.track_lengths)} tracks")
-    axes = figure.subplot_mosaic([["lengths", "counts"], ["sizes", "occlusion"], ["classes", "classes"]])
+    page = Figure(figsize=(11, 10), layout="constrained")
+    page.suptitle(f"{title}: {len(statistics.objects_per_frame)} frames, {len(statistics.track_lengths)} tracks")
+    axes = page.subplot_mosaic([["lengths", "counts"], ["sizes", "occlusion"], ["classes", "classes"]])
     _histogram(axes["lengths"], statistics.track_lengths, "frames per track", "tracks", whole=True)
     _histogram(axes["counts"], statistics.objects_per_frame, "objects per frame", "frames", whole=True)
     _histogram(axes["sizes"], statistics.mask_sizes, "object size (square root of its part of the frame)", "masks")
     _histogram(axes["occlusion"], statistics.occlusion, "occlusion (part of the boxes in more than one)", "frames")
     _classes(axes["classes"], statistics)
-    figure.savefig(path, dpi=110)
+    return page
 
 
 def _histogram(axes: Any, values: npt.NDArray[Any], label: str, unit: str, *, whole: bool = False) -> None:

@@ -16,6 +16,25 @@ def same_padding(kernel: tuple[int, int]) -> tuple[int, int, int, int]:
     return (kw - 1) // 2, kw // 2, (kh - 1) // 2, kh // 2
 
 
+def sampling_points(offsets: Tensor, kernel: tuple[int, int], *, stride: int = 1) -> Tensor:
+    """Where each tap reads (equation 3: p + g + dg): (B, taps, h, w, 2), (y, x) in cells, the middle of cell i at i.
+
+    Args:
+        offsets: (B, 2 * kh * kw, h, w), (dy, dx) for each tap in row order, in cells; zeros for a plain convolution.
+        kernel: (kh, kw).
+        stride: step between output cells.
+    """
+    (kh, kw), (h, w) = kernel, offsets.shape[2:]
+    left, _, top, _ = same_padding(kernel)
+    arange = partial(torch.arange, device=offsets.device, dtype=offsets.dtype)
+    tap_y = arange(kh).repeat_interleave(kw) - top
+    tap_x = arange(kw).repeat(kh) - left
+    shift = offsets.view(-1, kh * kw, 2, h, w)
+    y = shift[:, :, 0] + tap_y[:, None, None] + arange(h)[:, None] * stride
+    x = shift[:, :, 1] + tap_x[:, None, None] + arange(w) * stride
+    return torch.stack([y, x], dim=-1)
+
+
 def deform_conv(
     x: Tensor,
     offsets: Tensor,
@@ -72,17 +91,11 @@ def _by_grid_sample(
     b, c, in_h, in_w = x.shape
     out, _, kh, kw = weight.shape
     h, w = offsets.shape[2:]
-    left, _, top, _ = same_padding((kh, kw))
     taps = kh * kw
     with torch.autocast(x.device.type, enabled=False):
         dtype = torch.promote_types(x.dtype, torch.float32)
-        arange = partial(torch.arange, device=x.device, dtype=dtype)
-        tap_y = arange(kh).repeat_interleave(kw) - top
-        tap_x = arange(kw).repeat(kh) - left
-        shift = offsets.to(dtype).view(b, taps, 2, h, w)
-        y = shift[:, :, 0] + tap_y[:, None, None] + arange(h)[:, None] * stride
-        column = shift[:, :, 1] + tap_x[:, None, None] + arange(w) * stride
-        grid = torch.stack([(2 * column + 1) / in_w - 1, (2 * y + 1) / in_h - 1], dim=-1)  # (B, taps, h, w, 2)
+        row, column = sampling_points(offsets.to(dtype), (kh, kw), stride=stride).unbind(dim=-1)
+        grid = torch.stack([(2 * column + 1) / in_w - 1, (2 * row + 1) / in_h - 1], dim=-1)  # (B, taps, h, w, 2)
         samples = F.grid_sample(x.to(dtype), grid.view(b, taps * h, w, 2), padding_mode="zeros", align_corners=False)
         samples = samples.view(b, c, taps, h, w)
         if mask is not None:

@@ -58,6 +58,12 @@ class FramePreprocessor:
             cv2.LUT(channel, row, dst=plane[:h, :w])
         return out
 
+    def restore(self, inputs: Tensor) -> npt.NDArray[np.uint8]:
+        """The image (H, W, 3) uint8 RGB of a network input (3, H, W), its padding included: to look at it."""
+        std, mean = inputs.new_tensor(self.std), inputs.new_tensor(self.mean)
+        pixels = (inputs.movedim(0, -1) * std + mean).round().clamp(0, 255).to(torch.uint8)
+        return np.asarray(pixels.cpu().numpy())
+
     def __call__(self, image: npt.NDArray[np.uint8]) -> Tensor:
         """An RGB frame (h, w, 3) uint8 of any size as network input (3, H, W) float32."""
         return self.normalise(self.resize(image))

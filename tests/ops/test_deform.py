@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from stmask.ops import deform
-from stmask.ops.deform import deform_conv, same_padding
+from stmask.ops.deform import deform_conv, same_padding, sampling_points
 
 KERNELS = [(1, 1), (3, 3), (3, 5), (5, 3), (3, 2), (2, 3)]
 
@@ -73,3 +73,17 @@ def test_gpu_equals_cpu(kernel: tuple[int, int]) -> None:
     there = {name: value.cuda() for name, value in values.items()}
     on_gpu = deform_conv(there["x"], there["offsets"], there["weight"], bias=there["bias"], mask=there["mask"])
     torch.testing.assert_close(on_gpu.cpu(), here, atol=1e-3, rtol=1e-3)
+
+
+def test_a_plain_convolution_reads_the_cells_under_its_kernel() -> None:
+    points = sampling_points(torch.zeros(1, 12, 4, 5), (2, 3))  # (1, 6, 4, 5, 2)
+    assert points[0, :, 3, 1].tolist() == [[3, 0], [3, 1], [3, 2], [4, 0], [4, 1], [4, 2]]  # even: further down
+    assert sampling_points(torch.zeros(1, 18, 2, 2), (3, 3), stride=2)[0, 4, 1, 1].tolist() == [2, 2]
+
+
+def test_offsets_move_the_points_of_their_own_tap_and_cell() -> None:
+    offsets = torch.zeros(1, 18, 3, 3)
+    offsets[0, 2 * 5 : 2 * 5 + 2, 1, 2] = torch.tensor([0.5, -2.0])  # (dy, dx) of the sixth tap
+    moved = sampling_points(offsets, (3, 3)) - sampling_points(torch.zeros_like(offsets), (3, 3))
+    assert moved[0, 5, 1, 2].tolist() == [0.5, -2.0]
+    assert moved.abs().sum() == 2.5

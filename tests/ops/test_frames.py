@@ -17,6 +17,14 @@ def test_resized_normalised_and_padded() -> None:
     assert got[:, :, 40:].abs().max() == 0
 
 
+def test_restored_to_look_at() -> None:
+    preprocessor = FramePreprocessor(height=20, width=40)
+    image = np.random.default_rng(0).integers(0, 256, (20, 40, 3), dtype=np.uint8)
+    restored = preprocessor.restore(preprocessor(image))
+    assert (restored[:20, :40] == image).all()
+    assert (restored[20:] == np.rint(preprocessor.mean)).all()
+
+
 def test_the_papers_input_is_padded_to_384() -> None:
     assert FramePreprocessor().padded_size == (384, 640)
 
