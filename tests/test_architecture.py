@@ -26,6 +26,7 @@ LAYERS = [
     {"official"},
     {"loading"},
     {"plots"},
+    {"experiments"},
     {"commands"},
     {"cli"},
     {"__main__", ""},
