@@ -4,9 +4,11 @@ from stmask.data.augment import NO_AUGMENTATION, Augmentation, ClipAugmenter, Mo
 from stmask.data.classes import CLASS_NAMES
 from stmask.data.collate import collate_pairs
 from stmask.data.datamodule import VISDataModule
+from stmask.data.imagemodule import ImageDataModule
 from stmask.data.images import read_image
 from stmask.data.mixing import MixedPairs, Source
 from stmask.data.pairs import FramePairDataset
+from stmask.data.stills import ImageDataset
 from stmask.data.videos import VideoClip, VideoClips
 from stmask.data.ytvis import FrameInstances, VideoDataset, VideoInfo
 
@@ -17,6 +19,8 @@ __all__ = [
     "ClipAugmenter",
     "FrameInstances",
     "FramePairDataset",
+    "ImageDataModule",
+    "ImageDataset",
     "MixedPairs",
     "Motion",
     "Source",

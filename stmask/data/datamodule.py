@@ -12,10 +12,11 @@ import torch
 from torch.utils.data import DataLoader
 
 from stmask.data.augment import Augmentation, Motion
+from stmask.data.clips import Balance, OnError, SampleStream
 from stmask.data.collate import collate_pairs
 from stmask.data.loading import EpochSampler, PairLoader, VideoSampler, start_worker
 from stmask.data.mixing import MixedPairs, Source
-from stmask.data.pairs import Balance, FramePairDataset, OnError
+from stmask.data.pairs import FramePairDataset
 from stmask.data.videos import VideoClip, VideoClips, single_video
 from stmask.data.ytvis import VideoDataset
 from stmask.errors import ConfigError, DataError
@@ -43,7 +44,12 @@ class VISDataModule(pl.LightningDataModule):
         num_workers: processes that load training pairs; 0 loads in the training process.
         prefetch: frames that are read ahead of the network in evaluation.
         cache: folder for indexes of annotation files, for sets that take long to read; null for none.
+
+    Attributes:
+        clip_length: frames of a training sample.
     """
+
+    clip_length = 2
 
     def __init__(
         self,
@@ -92,7 +98,7 @@ class VISDataModule(pl.LightningDataModule):
         self.mix = tuple(mix or ())
         self.motion = motion
         self.seed = seed
-        self._pairs: dict[str, Any] = {
+        self._how: dict[str, Any] = {
             "gap": gap, "balance": balance, "augmentation": augmentation, "seed": seed, "on_error": on_error
         }  # fmt: skip
 
@@ -119,7 +125,7 @@ class VISDataModule(pl.LightningDataModule):
         if stage != "fit":
             self.valid_dataset  # noqa: B018
             return
-        self.train_pairs()
+        self.train_samples()
         if self.valid_split is not None and self.valid_dataset.category_ids != self.train_dataset.category_ids:
             paths = f"{self.train_dataset.annotations_path} and {self.valid_dataset.annotations_path}"
             raise DataError(f"{paths} do not have the same categories")
@@ -144,27 +150,30 @@ class VISDataModule(pl.LightningDataModule):
     def _mixed_datasets(self) -> tuple[VideoDataset, ...]:
         return tuple(source.open(self.train_dataset.categories, cache=self.cache) for source in self.mix)
 
-    def train_pairs(self) -> FramePairDataset | MixedPairs:
-        """The frame pairs to train on, an epoch being a whole number of batches on every rank."""
-        main = FramePairDataset(self.train_dataset, self.preprocessor, motion=self.motion, **self._pairs)
-        pairs: FramePairDataset | MixedPairs = main
-        if self.mix:
-            others = [
-                FramePairDataset(dataset, self.preprocessor, motion=source.motion, **self._pairs)
-                for dataset, source in zip(self._mixed_datasets, self.mix, strict=True)
-            ]
-            pairs = MixedPairs([main, *others], [1.0, *(source.weight for source in self.mix)], seed=self.seed)
+    def train_samples(self) -> SampleStream:
+        """What there is to train on, an epoch being a whole number of batches on every rank."""
+        samples = self._samples()
         step = self.batch_size * self._world_size
-        wanted = self.samples_per_epoch or pairs.references
-        pairs.samples_per_epoch = -(-wanted // step) * step
-        return pairs
+        wanted = self.samples_per_epoch or samples.references
+        samples.samples_per_epoch = -(-wanted // step) * step
+        return samples
+
+    def _samples(self) -> SampleStream:
+        main = FramePairDataset(self.train_dataset, self.preprocessor, motion=self.motion, **self._how)
+        if not self.mix:
+            return main
+        others = [
+            FramePairDataset(dataset, self.preprocessor, motion=source.motion, **self._how)
+            for dataset, source in zip(self._mixed_datasets, self.mix, strict=True)
+        ]
+        return MixedPairs([main, *others], [1.0, *(source.weight for source in self.mix)], seed=self.seed)
 
     def train_dataloader(self) -> PairLoader:
-        pairs = self.train_pairs()
+        samples = self.train_samples()
         return PairLoader(
-            pairs,
+            samples,
             batch_size=self.batch_size,
-            sampler=EpochSampler(pairs, rank=self._rank, world_size=self._world_size),
+            sampler=EpochSampler(samples, rank=self._rank, world_size=self._world_size),
             num_workers=self.num_workers,
             collate_fn=collate_pairs,
             worker_init_fn=start_worker,

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from stmask.data.augment import Motion
+from stmask.data.clips import SampleStream
 from stmask.data.index import Categories, Index, Ints, annotated_frames
-from stmask.data.pairs import SampleStream
 from stmask.data.ytvis import VideoDataset
 from stmask.errors import DataError
 from stmask.structures import Clip
@@ -27,7 +27,7 @@ class Source:
         weight: pairs from here for each pair of the main dataset, on average.
         aliases: names of classes here that are called otherwise in the main dataset; null leaves a class out that only
             happens to have the same name. Classes that the main dataset does not have are left out anyhow.
-        motion: see FramePairDataset.
+        motion: see `FramePairDataset`.
     """
 
     root: str | None = None

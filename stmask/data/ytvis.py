@@ -197,24 +197,33 @@ class VideoDataset:
         Raises:
             DataError: a mask's run lengths do not fill the frame; the message names the annotation.
         """
+        rows = self._present(video, position, crowds=False)
+        masks = tuple(self._mask(video, position, int(row)) for row in rows)
+        return FrameInstances(labels=self.index.labels[rows], track_ids=rows + 1, masks=masks)
+
+    def crowds(self, video: int, position: int) -> tuple[npt.NDArray[np.uint8], ...]:
+        """The masks (height, width) of the crowd regions of a frame; raises as `instances`."""
+        rows = self._present(video, position, crowds=True)
+        return tuple(self._mask(video, position, int(row)) for row in rows)
+
+    def _present(self, video: int, position: int, *, crowds: bool) -> Ints:
+        """The annotations of a video, crowds or others, that have a segmentation in a frame."""
+        index = self.index
+        rows = np.arange(*index.annotation_starts[video : video + 2], dtype=np.int64)
+        seen = index.encodings[index.segment_starts[rows] + position] != Encoding.ABSENT
+        chosen: Ints = rows[seen & (index.crowds[rows].astype(np.bool_) == crowds)]
+        return chosen
+
+    def _mask(self, video: int, position: int, row: int) -> npt.NDArray[np.uint8]:
         index = self.index
         height, width = (int(n) for n in index.video_sizes[video])
-        start, end = (int(n) for n in index.annotation_starts[video : video + 2])
-        rows, masks = [], []
-        for row in range(start, end):
-            segment = int(index.segment_starts[row]) + position
-            encoding = int(index.encodings[segment])
-            if index.crowds[row] or encoding == Encoding.ABSENT:
-                continue
-            data = index.data[index.data_starts[segment] : index.data_starts[segment + 1]].tobytes()
-            try:
-                masks.append(decode(encoding, data, height, width))
-            except ValueError as error:
-                where = f"annotation {index.annotation_ids[row]}: segmentations[{position}]"
-                raise DataError(f"{self.annotations_path}: {where}: {error}") from error
-            rows.append(row)
-        chosen = np.array(rows, dtype=np.int64)
-        return FrameInstances(labels=index.labels[chosen], track_ids=chosen + 1, masks=tuple(masks))
+        segment = int(index.segment_starts[row]) + position
+        data = index.data[index.data_starts[segment] : index.data_starts[segment + 1]].tobytes()
+        try:
+            return decode(int(index.encodings[segment]), data, height, width)
+        except ValueError as error:
+            where = f"annotation {index.annotation_ids[row]}: segmentations[{position}]"
+            raise DataError(f"{self.annotations_path}: {where}: {error}") from error
 
 
 def require_annotated(dataset: VideoDataset) -> None:
@@ -222,4 +231,4 @@ def require_annotated(dataset: VideoDataset) -> None:
     if not dataset.labelled:
         raise DataError(f"{dataset.annotations_path} has no annotations, it cannot be trained on")
     if len(dataset.annotated_frames) == 0:
-        raise DataError(f"{dataset.annotations_path} has no annotated video, there is nothing to learn from")
+        raise DataError(f"{dataset.annotations_path} has no annotated frame, there is nothing to learn from")

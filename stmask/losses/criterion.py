@@ -126,6 +126,7 @@ class Criterion:
                 labels=target.labels,
                 track_ids=target.track_ids + span * (frame // clip_length),
                 class_logits=predictions.class_logits[frame],
+                crowds=target.crowds.float(),
             )
             for frame, target in enumerate(targets)
         ]

@@ -62,6 +62,11 @@ def iou(a: Tensor, b: Tensor) -> Tensor:
     return paired_iou(a[:, None], b[None, :])
 
 
+def share_inside(a: Tensor, b: Tensor) -> Tensor:
+    """The part of each box's area that lies inside each other box: (N, 4) and (M, 4) give (N, M) in [0, 1]."""
+    return _intersection(a[:, None], b[None, :]) / area(a)[:, None].clamp(min=_EPSILON)
+
+
 def paired_diou(a: Tensor, b: Tensor) -> Tensor:
     """IoU minus the squared centre distance over the squared diagonal of the enclosing box; in (-1, 1]."""
     centre_distance = ((a[..., :2] + a[..., 2:] - b[..., :2] - b[..., 2:]) / 2).square().sum(dim=-1)

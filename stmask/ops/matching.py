@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stmask.ops.boxes import iou, to_corners
+from stmask.ops.boxes import iou, share_inside, to_corners
 
 NEUTRAL = -1
 BACKGROUND = 0
@@ -44,12 +44,14 @@ class AnchorMatcher:
         negative_iou: below it an anchor is background; between the two it is neutral.
         ambiguous: anchors that overlap two objects well are neutral.
         quality: anchors count as closer, and both thresholds rise, the better their class is predicted already.
+        crowd_share: background anchors are neutral when more than this part of them lies in a crowd region.
     """
 
     positive_iou: float = 0.5
     negative_iou: float = 0.4
     ambiguous: bool = True
     quality: bool = True
+    crowd_share: float = 0.7  # as YOLACT
 
     def __post_init__(self) -> None:
         if not 0 <= self.negative_iou <= self.positive_iou <= 1:
@@ -59,7 +61,14 @@ class AnchorMatcher:
 
     @torch.no_grad()
     def __call__(
-        self, anchors: Tensor, boxes: Tensor, *, labels: Tensor, track_ids: Tensor, class_logits: Tensor
+        self,
+        anchors: Tensor,
+        boxes: Tensor,
+        *,
+        labels: Tensor,
+        track_ids: Tensor,
+        class_logits: Tensor,
+        crowds: Tensor | None = None,
     ) -> Matches:
         """Matches of one frame.
 
@@ -68,7 +77,18 @@ class AnchorMatcher:
             boxes: (N, 4) xyxy of the objects; N = 0 makes every anchor background.
             labels, track_ids: (N,).
             class_logits: (A, K + 1), the current predictions; only read where `quality`.
+            crowds: (M, 4) xyxy of the frame's crowd regions.
         """
+        matches = self._to_objects(anchors, boxes, labels=labels, track_ids=track_ids, class_logits=class_logits)
+        if crowds is None or len(crowds) == 0:
+            return matches
+        inside = share_inside(to_corners(anchors), crowds).amax(dim=1) > self.crowd_share
+        neutral = torch.where(inside & (matches.labels == BACKGROUND), NEUTRAL, matches.labels)
+        return Matches(neutral, matches.objects, matches.track_ids)
+
+    def _to_objects(
+        self, anchors: Tensor, boxes: Tensor, *, labels: Tensor, track_ids: Tensor, class_logits: Tensor
+    ) -> Matches:
         if len(boxes) == 0:
             zeros = labels.new_zeros(len(anchors))
             return Matches(zeros, zeros, zeros)

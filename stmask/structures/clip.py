@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import torch
@@ -20,12 +20,14 @@ class FrameTargets:
         labels: (N,) int64 in 1..K; 0 is the background and never appears here.
         masks: (N, H, W) bool at the padded network input's size.
         track_ids: (N,) int64 > 0, equal for the same object in every frame of a video.
+        crowds: (M, 4) float, xyxy in [0, 1], regions of objects not told apart, in which nothing is to be learnt.
     """
 
     boxes: Tensor
     labels: Tensor
     masks: Tensor
     track_ids: Tensor
+    crowds: Tensor = field(default_factory=lambda: torch.zeros(0, 4))
 
     def __post_init__(self) -> None:
         n = self.labels.shape[0]
@@ -33,23 +35,17 @@ class FrameTargets:
         require_shape("labels", self.labels, (n,))
         require_shape("masks", self.masks, (n, None, None))
         require_shape("track_ids", self.track_ids, (n,))
+        require_shape("crowds", self.crowds, (None, 4))
 
     def __len__(self) -> int:
         return self.labels.shape[0]
 
     def to(self, *args: Any, **kwargs: Any) -> FrameTargets:
         """The same record on another device."""
-        return FrameTargets(
-            self.boxes.to(*args, **kwargs),
-            self.labels.to(*args, **kwargs),
-            self.masks.to(*args, **kwargs),
-            self.track_ids.to(*args, **kwargs),
-        )
+        return FrameTargets(*(getattr(self, f.name).to(*args, **kwargs) for f in fields(self)))
 
     def pin_memory(self) -> FrameTargets:
-        return FrameTargets(
-            self.boxes.pin_memory(), self.labels.pin_memory(), self.masks.pin_memory(), self.track_ids.pin_memory()
-        )
+        return FrameTargets(*(getattr(self, f.name).pin_memory() for f in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,7 +111,7 @@ def test_samples_per_epoch_in_whole_batches(tmp_path):
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])
 def test_ranks_share_an_epoch_without_repeating(tmp_path, world_size):
-    pairs = make(tmp_path / "d", batch_size=6).train_pairs()
+    pairs = make(tmp_path / "d", batch_size=6).train_samples()
     samplers = [EpochSampler(pairs, rank=r, world_size=world_size) for r in range(world_size)]
     given = [list(sampler) for sampler in samplers]
     assert all(len(keys) == len(sampler) for keys, sampler in zip(given, samplers, strict=True))
@@ -120,7 +120,7 @@ def test_ranks_share_an_epoch_without_repeating(tmp_path, world_size):
 
 def test_ranks_that_would_get_out_of_step_are_refused(tmp_path):
     with pytest.raises(ValueError, match="18 samples cannot be shared equally by 4"):
-        EpochSampler(make(tmp_path / "d", batch_size=6).train_pairs(), world_size=4)
+        EpochSampler(make(tmp_path / "d", batch_size=6).train_samples(), world_size=4)
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 4, 7])

@@ -102,7 +102,7 @@ def make(tmp_path, **how):
 
 
 def test_a_mixture_keeps_its_proportions_and_identities_apart(tmp_path):
-    pairs = make(tmp_path, samples_per_epoch=300).train_pairs()
+    pairs = make(tmp_path, samples_per_epoch=300).train_samples()
     counts, owners = Counter(), {}
     for i in range(300):
         clip = pairs[i]

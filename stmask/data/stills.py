@@ -1,0 +1,18 @@
+"""Single frames to train on, as an image network takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from stmask.data.clips import ClipDataset, Shot
+
+
+class ImageDataset(ClipDataset):
+    """Annotated frames as clips of one frame each, (1, 1, 3, H, W); crowd regions are told to the criterion."""
+
+    def shots(self, video: int, reference: int, rng: np.random.Generator) -> Sequence[Shot]:
+        image = self.dataset.read_frame(video, reference)
+        instances, crowds = (self.dataset.instances(video, reference), self.dataset.crowds(video, reference))
+        return (Shot(reference, image, instances, crowds),)
