@@ -53,6 +53,7 @@ class TrainSchema:
     inference: Any = None
     trainer: Any = None
     logger: Any = None
+    records: Any = None
 
 
 @dataclass

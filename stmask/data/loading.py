@@ -7,6 +7,7 @@ under DDP, leaves them alone.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from time import perf_counter
 from typing import Any
 
 import cv2
@@ -50,16 +51,28 @@ class PairLoader(DataLoader[Clip]):
     """A DataLoader over an EpochSampler that remembers how far it is: interrupted epochs go on where they stopped.
 
     Batches count when they are handed out, not when a worker fetches them ahead.
+
+    Attributes:
+        seconds_waited: that training has stood still for want of a batch, over all epochs; the start of workers counts.
     """
+
+    seconds_waited = 0.0
 
     def __iter__(self) -> Iterator[Clip]:  # type: ignore[override]
         try:
-            for batch in super().__iter__():
+            for batch in self._timed():
                 if isinstance(self.sampler, EpochSampler):
                     self.sampler.handed_out += len(batch) * self.sampler.num_replicas
                 yield batch
         except DataError as error:
             raise DataError(_own_words(error)) from error
+
+    def _timed(self) -> Iterator[Clip]:
+        start = perf_counter()
+        for batch in super().__iter__():
+            self.seconds_waited += perf_counter() - start
+            yield batch
+            start = perf_counter()
 
     def state_dict(self) -> dict[str, int]:
         """Plain numbers for a checkpoint."""

@@ -10,9 +10,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 # where things go, how they are shown, and how fast they are read
-_NEUTRAL = frozenset(
+NEUTRAL_KEYS = frozenset(
     {
-        "name", "tags", "output_root", "output_dir", "resume", "logger", "trainer.enable_progress_bar",
+        "name", "tags", "output_root", "output_dir", "resume", "logger", "records", "trainer.enable_progress_bar",
         "data.num_workers", "data.prefetch", "data.cache", "checkpoint_every",
     }
 )  # fmt: skip
@@ -51,7 +51,7 @@ def _leaves(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
     """Every key in full with its plain value; a list is a value."""
     for name, child in value.items():
         key = f"{prefix}{name}"
-        if key in _NEUTRAL:
+        if key in NEUTRAL_KEYS:
             continue
         if isinstance(child, Mapping):
             yield from _leaves(child, f"{key}.")

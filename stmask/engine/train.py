@@ -30,6 +30,7 @@ from stmask.engine.checkpoint import (
 )
 from stmask.engine.module import VISModule
 from stmask.engine.optimisation import scaled_learning_rate
+from stmask.engine.performance import Performance
 from stmask.engine.run_folder import Origin, RunFolder
 from stmask.engine.validation import Validator, validator_for
 from stmask.errors import CheckpointError, ConfigError
@@ -140,7 +141,9 @@ def _build_module(cfg: DictConfig, data: VISDataModule, validator: Validator | N
 def _build_trainer(
     cfg: DictConfig, output: Path, *, callbacks: Sequence[Callback], resumed_step: int | None
 ) -> pl.Trainer:
-    callbacks = [LoggedStep(), LearningRateMonitor("step"), *callbacks]
+    callbacks = [LoggedStep(), LearningRateMonitor("step"), Performance(output), *callbacks]
+    if cfg.records is not None and "_target_" in cfg.records:
+        callbacks.append(instantiate(cfg.records, _convert_="all"))
     if cfg.trainer.enable_progress_bar:
         callbacks.append(RichProgressBar())
     loggers: list[Logger] = [csv_logger(output, resumed_step=resumed_step)]

@@ -1,0 +1,136 @@
+"""How fast a training runs and what it takes; such figures differ between equal runs and have a file of their own."""
+
+from __future__ import annotations
+
+import csv
+import os
+import resource
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import CSVLogger
+
+from stmask.files import atomic_open
+from stmask.structures import Clip
+
+FILE = "performance.csv"
+FIGURES = (
+    "performance/step_seconds",
+    "performance/samples_per_second",
+    "performance/frames_per_second",
+    "performance/data_wait_share",
+    "performance/memory_gib",
+    "performance/gpu_memory_gib",
+)
+_GIB = 2**30
+
+
+class Performance(Callback):
+    """Writes a row to performance.csv every `log_every_n_steps` steps and tells the loggers other than the CSV one.
+
+    A row is about the steps since the row before. Time counts from when a batch is asked for to the end of its step;
+    validation and the writing of checkpoints lie between steps. Samples (pairs, or images) and frames are those of all
+    processes, which keep step with each other; waiting and memory are those of process 0, the only one that measures.
+    A resumed run keeps the rows of the steps before it.
+
+    Args:
+        folder: of the run.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self._file = Path(folder) / FILE
+        self._reset()
+
+    def _reset(self) -> None:
+        self._steps = self._samples = self._frames = 0
+        self._seconds = self._waited = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.is_global_zero:
+            _keep_rows(self._file, before=trainer.global_step)
+            self._waited_before = _seconds_waited(trainer)
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self._step_before, self._start = trainer.global_step, perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Clip, batch_idx: int
+    ) -> None:
+        if not trainer.is_global_zero:
+            return
+        waited = _seconds_waited(trainer)
+        self._seconds += perf_counter() - self._start + waited - self._waited_before
+        self._waited += waited - self._waited_before
+        self._waited_before = waited
+        self._samples += len(batch) * trainer.world_size
+        self._frames += batch.frames.shape[:2].numel() * trainer.world_size
+        step = trainer.global_step
+        if step == self._step_before:  # gradients are still being accumulated
+            return
+        self._steps += 1
+        if step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            self._write(trainer, step=step - 1)  # loggers count from 0
+            self._reset()
+
+    def _write(self, trainer: pl.Trainer, *, step: int) -> None:
+        values = (
+            self._seconds / self._steps,
+            self._samples / self._seconds,
+            self._frames / self._seconds,
+            self._waited / self._seconds,
+            _memory() / _GIB,
+            _gpu_peak(trainer.strategy.root_device),
+        )
+        figures = {name: value for name, value in zip(FIGURES, values, strict=True) if value is not None}
+        with self._file.open("a", newline="") as handle:
+            handle.write(_line(step, figures))  # in one piece: a killed run leaves no half of it
+        for logger in trainer.loggers:
+            if not isinstance(logger, CSVLogger):
+                logger.log_metrics(figures, step=step)
+
+
+def read_performance(file: str | os.PathLike[str]) -> list[dict[str, float]]:
+    """The rows of a performance.csv by the names of its columns; what was not measured is left out."""
+    with Path(file).open(newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    return [{name: float(value) for name, value in row.items() if value} for row in rows]
+
+
+def _line(step: int, figures: Mapping[str, float]) -> str:
+    return ",".join([str(step), *(f"{figures[name]:.6g}" if name in figures else "" for name in FIGURES)]) + "\n"
+
+
+def _keep_rows(file: Path, *, before: int) -> None:
+    """Leaves the rows of steps that are done and the header, whatever was there."""
+    rows = file.read_text().splitlines(keepends=True)[1:] if file.exists() else []
+    with atomic_open(file) as handle:
+        handle.write(",".join(["step", *FIGURES]) + "\n")
+        handle.writelines(row for row in rows if row.endswith("\n") and int(row.partition(",")[0]) < before)
+
+
+def _seconds_waited(trainer: pl.Trainer) -> float:
+    """0 throughout for a loader that does not count."""
+    return float(getattr(trainer.train_dataloader, "seconds_waited", 0.0))
+
+
+def _memory() -> float:
+    """Bytes of main memory that this process holds; its peak where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _gpu_peak(device: torch.device) -> float | None:
+    """GiB of the GPU that were in use at once so far; None without one."""
+    return torch.cuda.max_memory_allocated(device) / _GIB if device.type == "cuda" else None

@@ -1,0 +1,156 @@
+"""What is kept of every validation: figures, a table of classes, pictures of the same few videos, results."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+
+from stmask.data import VideoDataset
+from stmask.engine.module import VISModule
+from stmask.engine.pictures import LabelledFrame, busiest_videos, draw_clips
+from stmask.engine.validation import Validator, VideoValidator
+from stmask.evaluation import VideoAPReport
+from stmask.evaluation.report import class_csv
+from stmask.files import atomic_open, read_json, write_json
+
+FIGURES, CLASSES, RESULTS, SHEET, FILM = "figures.json", "classes.csv", "results.json", "clips.png", "clip.mp4"
+_FOLDER = "step_"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationRecord:
+    """One validation, as loggers that know of records get it.
+
+    Attributes:
+        step: optimiser steps before it.
+        classes: rows of classes.csv, by column; empty where there is no such table.
+        class_names: label k is `class_names[k - 1]`.
+        frames: one of each video that is drawn.
+        film: of these videos.
+    """
+
+    step: int
+    classes: Sequence[dict[str, str]]
+    class_names: tuple[str, ...]
+    frames: Sequence[LabelledFrame]
+    film: Path | None
+
+
+@runtime_checkable
+class RecordLogger(Protocol):
+    """A logger that takes records."""
+
+    def log_validation(self, record: ValidationRecord) -> None: ...
+
+
+class ValidationRecords(Callback):
+    """Writes `folder`/step_00001000 after the validation at step 1000, and hands the record to the loggers.
+
+    There are figures.json (all that is logged, the causes of errors included), classes.csv, clips.png and clip.mp4
+    (videos only), and results.json of all videos, which is kept for the best validation and the latest alone. Process 0
+    writes, with the results of all. What can't be written or drawn costs a warning, not the training. A resumed run
+    first removes what lies after its step.
+
+    Args:
+        folder: for the records.
+        monitor: the figure that says which validation is the best.
+        clips: how many videos are drawn: those with the most annotated objects, the same every time.
+        min_score: tracks below it are not drawn.
+    """
+
+    def __init__(
+        self, folder: str | os.PathLike[str], *, monitor: str = "valid/AP", clips: int = 4, min_score: float = 0.3
+    ) -> None:
+        if clips < 0:
+            raise ValueError(f"clips must not be negative, got {clips}")
+        self._folder = Path(folder)
+        self._monitor, self._clips, self._min_score = monitor, clips, min_score
+        self._warned = False
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.is_global_zero:
+            for step, folder in record_folders(self._folder):
+                if step > trainer.global_step:
+                    shutil.rmtree(folder, ignore_errors=True)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, VISModule)
+        validator = pl_module.validator
+        if validator is None or trainer.sanity_checking:
+            return
+        results = validator.results()  # of all processes, so every one takes part
+        if not trainer.is_global_zero:
+            return
+        try:
+            self._record(trainer, validator, results)
+        except Exception as error:  # a picture is never worth a training
+            if not self._warned:
+                _log.warning("cannot keep the validation at step %d (later ones: no word): %s", _step(trainer), error)
+            self._warned = True
+
+    def _record(self, trainer: pl.Trainer, validator: Validator, results: list[dict[str, Any]]) -> None:
+        step = _step(trainer)
+        folder = self._folder / f"{_FOLDER}{step:08d}"
+        figures = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("valid/")}
+        write_json(folder / FIGURES, {"step": step, **figures}, indent=1)
+        write_json(folder / RESULTS, results)
+        self._drop_results(latest=folder)
+        classes = ""
+        if isinstance(validator.report, VideoAPReport):
+            classes = class_csv(validator.report)
+            with atomic_open(folder / CLASSES) as handle:
+                handle.write(classes)
+        record = ValidationRecord(
+            step=step,
+            classes=list(csv.DictReader(io.StringIO(classes))),
+            class_names=trainer.datamodule.class_names,  # type: ignore[attr-defined]
+            frames=self._draw(trainer, validator, results, folder),
+            film=folder / FILM if (folder / FILM).exists() else None,
+        )
+        for logger in trainer.loggers:
+            if isinstance(logger, RecordLogger):
+                logger.log_validation(record)
+
+    def _draw(
+        self, trainer: pl.Trainer, validator: Validator, results: list[dict[str, Any]], folder: Path
+    ) -> list[LabelledFrame]:
+        if not isinstance(validator, VideoValidator):
+            return []
+        dataset: VideoDataset = trainer.datamodule.valid_dataset  # type: ignore[attr-defined]
+        seen = int(min(sum(trainer.num_val_batches) * trainer.world_size, len(dataset)))
+        videos = busiest_videos(dataset, self._clips, among=seen)
+        if not videos:
+            return []
+        files = {"sheet": folder / SHEET, "film": folder / FILM}
+        return draw_clips(dataset, videos, results, min_score=self._min_score, **files)
+
+    def _drop_results(self, *, latest: Path) -> None:
+        """Those of all validations but the best and the latest: they are the large ones."""
+        folders = [folder for _, folder in record_folders(self._folder)]
+        best = max(folders, key=lambda folder: read_json(folder / FIGURES).get(self._monitor, -1.0))
+        for folder in folders:
+            if folder not in (best, latest):
+                (folder / RESULTS).unlink(missing_ok=True)
+
+
+def record_folders(folder: str | os.PathLike[str]) -> Iterator[tuple[int, Path]]:
+    """The steps and folders of the validations that are recorded in a folder, in order."""
+    for path in sorted(Path(folder).glob(f"{_FOLDER}*")):
+        step = path.name.removeprefix(_FOLDER)
+        if step.isdigit() and (path / FIGURES).exists():
+            yield int(step), path
+
+
+def _step(trainer: pl.Trainer) -> int:
+    return int(trainer.global_step)
