@@ -1,0 +1,108 @@
+"""`stmask tables [TABLE ...]`: the paper's tables beside what was measured."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stmask.commands.parsing import Parser
+
+if TYPE_CHECKING:
+    from stmask.experiments.collect import RunRecord
+    from stmask.experiments.comparison import Comparison
+
+SUMMARY = "the paper's tables beside the measured ones, from finished runs"
+_RUNS, _OUTPUT = "runs", "experiments"
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="stmask tables",
+        description="Reads the folders of runs and writes OUTPUT/TABLE/results.csv and table.md: the paper's figures, "
+        "ours as mean and standard deviation over seeds, differences, training time, parameters, frames per second. "
+        "Rows under different settings are never mixed, rows without runs are shown as missing.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("tables", metavar="TABLE", nargs="*", help="such as table4 (default: all of them)")
+    parser.add_argument("--runs", metavar="FOLDER", nargs="+", help=f"searched with all below (default: {_RUNS})")
+    parser.add_argument("--output", metavar="FOLDER", default=_OUTPUT, help="one folder for each table goes there "
+                        "(default: %(default)s)")  # fmt: skip
+    parser.add_argument("--wandb", metavar="ENTITY/PROJECT", help="also runs of this project on W&B's server that are "
+                        "in none of the folders")  # fmt: skip
+    parser.add_argument("--fps", action="store_true", help="first measure the speed of runs that lack it, as `stmask "
+                        "benchmark inference` does, and keep it in their folders")  # fmt: skip
+    parser.add_argument("--device", default="auto", help="for --fps: auto, cpu, cuda or cuda:N (default: %(default)s)")
+    return parser
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command; see `stmask tables --help`."""
+    options = _parser().parse_args(argv)
+
+    from stmask.experiments.comparison import compare
+    from stmask.experiments.report import write_comparison
+    from stmask.experiments.rows import rows
+
+    names = _names(options.tables)
+    folders = [Path(folder) for folder in options.runs or ([_RUNS] if Path(_RUNS).is_dir() else [])]
+    elsewhere = _from_wandb(options.wandb) if options.wandb else []
+    records = _collect(folders, elsewhere)
+    comparisons = [compare(name, rows(name), records) for name in names]
+    if options.fps:
+        _measure(comparisons, device=options.device)
+        records = _collect(folders, elsewhere)
+        comparisons = [compare(name, rows(name), records) for name in names]
+    for comparison in comparisons:
+        paths = write_comparison(Path(options.output) / comparison.table, comparison)
+        print("\n".join([*_summary(comparison), f"  written: {', '.join(map(str, paths))}"]))
+    return 0
+
+
+def _names(given: Sequence[str]) -> list[str]:
+    from stmask.experiments.rows import ALL_TABLES, rows, tables
+
+    names = list(dict.fromkeys(given)) or [ALL_TABLES]
+    chosen = list(tables()) if ALL_TABLES in names else names
+    for name in chosen:
+        rows(name)  # a typo is named before anything is read or measured
+    return chosen
+
+
+def _collect(folders: Sequence[Path], elsewhere: Sequence[RunRecord]) -> list[RunRecord]:
+    """Runs of the folders, and those from elsewhere that none of them is a copy of."""
+    from stmask.experiments.collect import collect
+
+    records, problems = collect(folders)
+    for problem in problems:
+        print(f"left out: {problem}", file=sys.stderr)
+    here = {(record.experiment, record.setting, record.configuration, record.seed) for record in records if record.done}
+    return [*records, *(r for r in elsewhere if (r.experiment, r.setting, r.configuration, r.seed) not in here)]
+
+
+def _from_wandb(project: str) -> list[RunRecord]:
+    from stmask.experiments.wandb_runs import collect_project
+
+    records, problems = collect_project(project)
+    for problem in problems:
+        print(f"left out: {problem}", file=sys.stderr)
+    return records
+
+
+def _measure(comparisons: Sequence[Comparison], *, device: str) -> None:
+    from stmask.experiments.benchmark import measure_runs
+    from stmask.experiments.comparison import counted
+
+    lacking = [run.folder for run in counted(comparisons) if run.folder is not None and run.speed is None]
+    for problem in measure_runs(lacking, device=device, on_run=print):
+        print(problem, file=sys.stderr)
+
+
+def _summary(comparison: Comparison) -> list[str]:
+    """How much of a table is measured, a line for each setting."""
+    lines = [comparison.table]
+    for section in comparison.sections:
+        rows, runs = sum(bool(result.runs) for result in section.rows), sum(len(r.runs) for r in section.rows)
+        lines.append(f"  {section.setting}: {rows} of {len(section.rows)} rows measured, {runs} runs")
+    return lines

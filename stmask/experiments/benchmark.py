@@ -1,0 +1,109 @@
+"""Speed of runs and checkpoints: what to load for a measurement, and where its result goes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+from hydra.utils import instantiate
+
+from stmask.data import VideoClips, VISDataModule
+from stmask.errors import ConfigError, DataError, StmaskError
+from stmask.experiments.collect import SPEED, checkpoint_of
+from stmask.experiments.speed import FRAMES, PRECISIONS, Speed
+from stmask.experiments.timing import Clip, Image, measure, take_clips
+from stmask.files import write_json
+from stmask.inference.card import ModelCard
+from stmask.inference.segmenter import VideoSegmenter
+from stmask.inference.video import VideoReader
+from stmask.loading import load_segmenter, pick_device
+
+_WAY_OUT = "give --frames-from VIDEO_OR_FOLDER"
+
+
+def load_networks(places: Sequence[str | os.PathLike[str]], *, device: str, precision: str) -> list[VideoSegmenter]:
+    """Segmenters for checkpoints and the best checkpoints of run folders, all on one device.
+
+    Raises:
+        CheckpointError: no weights there, or broken ones.
+        ConfigError: no such device or precision.
+    """
+    if precision not in PRECISIONS:
+        raise ConfigError(f"--precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+    where = pick_device(device)
+    autocast = None if precision == PRECISIONS[0] else getattr(torch, precision)
+    files = [checkpoint_of(Path(place)) if Path(place).is_dir() else Path(place) for place in places]
+    return [load_segmenter(file, device=where, autocast=autocast) for file in files]
+
+
+def validation_clips(network: VideoSegmenter, *, frames: int, source: str) -> list[Clip]:
+    """Clips of the videos that a network was validated with.
+
+    Args:
+        frames: to time.
+        source: of the network, for the errors.
+
+    Raises:
+        DataError: the data is not there.
+        ConfigError: the network doesn't say what it was trained on, or its data are no videos.
+    """
+    card = network.model.card
+    assert isinstance(card, ModelCard)
+    if not card.data:
+        raise ConfigError(f"{source} does not say what it was validated with: {_WAY_OUT}")
+    try:
+        data = instantiate({**card.data, "train": None, "augmentation": None}, _convert_="all")
+        if not isinstance(data, VISDataModule):
+            raise ConfigError(f"{source} was validated with images: {_WAY_OUT}")
+        videos = VideoClips(data.valid_dataset)
+        source = str(data.valid_dataset.frames_path)
+        return take_clips((videos[i] for i in range(len(videos))), frames=frames, source=source)
+    except DataError as error:
+        raise DataError(f"the validation videos of {source} can't be read ({error}): {_WAY_OUT}") from error
+
+
+def file_clips(path: str | os.PathLike[str], *, frames: int) -> list[Clip]:
+    """Clips of one video file or folder of frames.
+
+    Raises:
+        DataError: it can't be read.
+        ConfigError: it has a single frame.
+    """
+
+    def videos() -> Iterator[Iterator[Image]]:
+        yield iter(VideoReader(path))
+
+    return take_clips(videos(), frames=frames, source=str(path))
+
+
+def write_speed(folder: str | os.PathLike[str], speed: Speed) -> None:
+    """Keeps a measurement in a run's folder."""
+    write_json(Path(folder) / SPEED, speed.to_dict(), indent=1)
+
+
+def measure_runs(folders: Sequence[Path], *, device: str, on_run: Callable[[str], None]) -> list[str]:
+    """Measures runs one by one, on their own validation videos, and keeps the results in their folders.
+
+    Args:
+        folders: of the runs.
+        device: for all of them.
+        on_run: called with a line about each run.
+
+    Returns:
+        A line for each run that could not be measured.
+    """
+    problems = []
+    pick_device(device)  # a device that isn't there fails at once and not for every run
+    for folder in folders:
+        try:
+            (network,) = load_networks([folder], device=device, precision=PRECISIONS[0])
+            clips = validation_clips(network, frames=FRAMES, source=str(folder))
+            (speed,) = measure([network], clips, precision=PRECISIONS[0])
+            write_speed(folder, speed)
+        except StmaskError as error:
+            problems.append(f"FPS of {folder} was not measured: {error}")
+            continue
+        on_run(f"{folder}: {speed.fps:.1f} FPS ({speed.conditions})")
+    return problems

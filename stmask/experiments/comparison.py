@@ -1,0 +1,189 @@
+"""Runs beside the paper: which run counts for which row under which setting, and what they measured."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from stmask.experiments.collect import RunRecord
+from stmask.experiments.rows import Row
+from stmask.experiments.settings import Setting, configuration_of_row
+from stmask.experiments.speed import Conditions
+
+FIGURES = ("AP", "box_AP", "mask_AP", "AP50", "AP75", "APS", "APM", "APL", "AR1", "AR10")
+PAPER_FPS = "FPS"
+_WITHOUT_PAPER = ("AP", "AP50", "AP75")  # shown of rows that the paper doesn't have
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A quantity over several runs."""
+
+    values: tuple[float, ...] = ()
+
+    @property
+    def mean(self) -> float | None:
+        return statistics.fmean(self.values) if self.values else None
+
+    @property
+    def std(self) -> float | None:
+        """Of the sample; one run has none."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else None
+
+
+@dataclass(frozen=True)
+class RowResult:
+    """What was measured of a row under one setting.
+
+    Attributes:
+        row: with the paper's figures.
+        runs: that count, one for each seed, in the order of the seeds; none is normal.
+        conditions: of the speeds that count.
+    """
+
+    row: Row
+    runs: tuple[RunRecord, ...]
+    conditions: Conditions | None
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(run.seed for run in self.runs)
+
+    def figure(self, name: str) -> Spread:
+        """A figure of the best validations, in percent."""
+        return Spread(tuple(100 * run.figures[name] for run in self.runs if name in run.figures))
+
+    def difference(self, name: str) -> float | None:
+        """Ours less the paper's, in points; None where either is missing."""
+        mean, paper = self.figure(name).mean, self.row.paper.get(name)
+        return None if mean is None or paper is None else mean - paper
+
+    @property
+    def train_seconds(self) -> Spread:
+        return Spread(tuple(run.train_seconds for run in self.runs if run.train_seconds is not None))
+
+    @property
+    def fps(self) -> Spread:
+        """Frames per second under `conditions`."""
+        speeds = (run.speed for run in self.runs)
+        return Spread(tuple(speed.fps for speed in speeds if speed is not None and speed.conditions == self.conditions))
+
+    @property
+    def parameters(self) -> int | None:
+        return next((run.parameters for run in self.runs if run.parameters is not None), None)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A table under one setting; `notes` say in a line each which runs do not count, and why."""
+
+    setting: Setting
+    rows: tuple[RowResult, ...]
+    notes: tuple[str, ...]
+    conditions: Conditions | None
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """What the figures are of: one entry, unless folders of several names hold the dataset."""
+        return tuple(sorted({run.dataset for result in self.rows for run in result.runs}))
+
+    @property
+    def measured(self) -> bool:
+        return any(result.runs for result in self.rows)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A table of the paper: the rows as they are configured first, then under each other setting that has runs."""
+
+    table: str
+    sections: tuple[Section, ...]
+
+    @cached_property
+    def figures(self) -> tuple[str, ...]:
+        """The figures that the paper gives for any of the rows; the first one is what the table is about."""
+        given = {name for result in self.sections[0].rows for name in result.row.paper}
+        return tuple(name for name in FIGURES if name in given) or _WITHOUT_PAPER
+
+
+def compare(table: str, rows: Sequence[Row], records: Sequence[RunRecord]) -> Comparison:
+    """Sorts runs to the rows of a table.
+
+    A run counts for a row if it is done and its own row, which may be of another table, is the same configuration
+    under the run's setting. Of runs with the same seed the newest counts.
+    """
+    sections = []
+    for setting in sorted({Setting(), *(record.setting for record in records)}):
+        under = [record for record in records if record.setting == setting]
+        section = _section(setting, rows, under)
+        if setting == Setting() or section.measured or section.notes:
+            sections.append(section)
+    return Comparison(table, tuple(sections))
+
+
+def _section(setting: Setting, rows: Sequence[Row], records: Sequence[RunRecord]) -> Section:
+    chosen: list[tuple[Row, list[RunRecord]]] = []
+    notes: dict[str, None] = {}  # rows that are one network share theirs
+    unfinished: dict[str, RunRecord] = {}
+    for row in rows:
+        candidates = [record for record in records if _same(row.experiment, record.experiment, setting)]
+        unfinished.update({record.key: record for record in candidates if not record.done})
+        kept, remarks = _newest([record for record in candidates if record.done])
+        chosen.append((row, kept))
+        notes.update(dict.fromkeys(remarks))
+    if unfinished:
+        counts = Counter(record.state for record in unfinished.values())
+        notes[f"Not finished, and not counted: {', '.join(f'{n} {state}' for state, n in sorted(counts.items()))}."] = (
+            None
+        )
+    conditions = _commonest(run.speed.conditions for _, runs in chosen for run in runs if run.speed is not None)
+    others = {
+        run.key for _, runs in chosen for run in runs if run.speed is not None and run.speed.conditions != conditions
+    }
+    if others:
+        runs_are = "1 run" if len(others) == 1 else f"{len(others)} runs"
+        notes[f"FPS of {runs_are} was measured under other conditions, and is left out."] = None
+    results = tuple(RowResult(row, tuple(runs), conditions) for row, runs in chosen)
+    return Section(setting, results, tuple(notes), conditions)
+
+
+def _same(experiment: str, other: str, setting: Setting) -> bool:
+    if experiment == other:
+        return True
+    configuration = configuration_of_row(experiment, setting)
+    return configuration is not None and configuration == configuration_of_row(other, setting)
+
+
+def _newest(done: Sequence[RunRecord]) -> tuple[list[RunRecord], list[str]]:
+    """One run for each seed, all of the newest run's configuration, and what was passed over."""
+    by_age = sorted(done, key=lambda record: (record.finished, record.name), reverse=True)
+    kept: dict[int, RunRecord] = {}
+    notes = []
+    for record in by_age:
+        if record.configuration != by_age[0].configuration:
+            notes.append(f"`{record.name}` was trained with another configuration than `{by_age[0].name}`: left out.")
+        elif record.seed in kept:
+            counts = kept[record.seed].name
+            notes.append(f"Seed {record.seed} was run more than once: `{counts}` counts, `{record.name}` is older.")
+        else:
+            kept[record.seed] = record
+    return [kept[seed] for seed in sorted(kept)], sorted(notes)
+
+
+def _commonest(conditions: Iterable[Conditions]) -> Conditions | None:
+    counts = Counter(conditions)
+    return min(counts, key=lambda c: (-counts[c], str(c))) if counts else None
+
+
+def counted(comparisons: Iterable[Comparison]) -> Iterator[RunRecord]:
+    """Every run that counts for a row, once."""
+    seen: set[str] = set()
+    for comparison in comparisons:
+        for section in comparison.sections:
+            for run in (run for result in section.rows for run in result.runs):
+                if run.key not in seen:
+                    seen.add(run.key)
+                    yield run

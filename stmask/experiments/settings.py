@@ -1,0 +1,101 @@
+"""Under what a row was trained: its overrides without places, and when two configurations are one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from stmask.config import compose
+from stmask.engine.identity import NEUTRAL_KEYS, config_hash
+from stmask.errors import ConfigError
+
+# what says where a run goes, how it looks, and which run of a sweep it is
+_NO_PART = NEUTRAL_KEYS | {"experiment", "seed", "hydra"}
+# a run that differs from its row in these alone still measures what the paper did
+_AS_IN_THE_PAPER = {"trainer", "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.precision",
+                    "trainer.strategy", "total_batch", "data.batch_size", "deterministic", "init_from"}  # fmt: skip
+_PAPER_RECIPES = {"paper", "release"}
+_PAPER_DATASET = re.compile("(yt|youtube)vis2019")
+_SIMPLE = re.compile(r"[\w.+-]+")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Setting:
+    """What a command line said beside the row and the seed.
+
+    Attributes:
+        overrides: sorted, the last one of each key, paths shortened to their last part.
+    """
+
+    overrides: tuple[str, ...] = ()
+
+    @staticmethod
+    def of(overrides: Sequence[str]) -> Setting:
+        """The setting in a run's overrides. Where outputs go, loggers, names and loader workers are no part of it.
+
+        Paths are shortened because a dataset lies elsewhere on another machine.
+        """
+        kept: dict[str, str] = {}
+        for override in overrides:
+            key, equals, value = override.partition("=")
+            name = key.lstrip("+~")
+            if {name, re.split("[./]", name)[0]} & _NO_PART:
+                continue
+            kept[key] = f"{key}={_shortened(value)}" if equals else key
+        return Setting(tuple(text for _, text in sorted(kept.items())))
+
+    def __str__(self) -> str:
+        return " ".join(self.overrides) or "as configured"
+
+    @property
+    def like_the_paper(self) -> bool:
+        """Whether dataset and recipe are the paper's or the release's, as far as their names tell."""
+        return all(map(_changes_no_result, self.overrides))
+
+
+def configuration_of(config: Mapping[str, Any]) -> str:
+    """A hash that resolved configurations share if they differ only in the seed and in where things lie."""
+    plain = {key: value for key, value in config.items() if key != "hydra"}
+    if isinstance(plain.get("data"), Mapping):
+        plain["data"] = {**plain["data"], "seed": None}  # the run's seed, written out
+    return config_hash(OmegaConf.create(_without_folders(plain)))
+
+
+@cache
+def configuration_of_row(experiment: str, setting: Setting) -> str | None:
+    """The hash of a row under a setting, as conf/ is now; None where it can't be composed (any more)."""
+    try:
+        cfg = compose("train", [f"experiment={experiment}", *setting.overrides], check=False)
+    except ConfigError:
+        return None
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(plain, dict)
+    return configuration_of({str(key): value for key, value in plain.items()})
+
+
+def _changes_no_result(override: str) -> bool:
+    key, _, value = override.partition("=")
+    if key == "recipe":
+        return value in _PAPER_RECIPES
+    if key in ("data", "data.root"):
+        return _PAPER_DATASET.search(re.sub("[^a-z0-9]", "", value.lower())) is not None
+    return key in _AS_IN_THE_PAPER
+
+
+def _shortened(value: str) -> str:
+    bare = value.strip("'\"")
+    if "/" not in bare or bare[0] in "[{":
+        return value
+    last = bare.rstrip("/").rpartition("/")[2]
+    return last if _SIMPLE.fullmatch(last) else f"'{last}'"
+
+
+def _without_folders(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_folders(child) for key, child in value.items()}
+    return value.rstrip("/").rpartition("/")[2] if isinstance(value, str) else value
