@@ -14,8 +14,8 @@ def boxes_on_map(boxes: Tensor, height: int, width: int) -> Tensor:
     boxes = boxes.nan_to_num()  # of a network that diverged: the operator would read anywhere
     low = torch.minimum(boxes[:, :2], boxes[:, 2:])
     high = torch.maximum(boxes[:, :2], boxes[:, 2:])
-    scale = boxes.new_tensor([width, height])
-    return torch.cat([(low * scale).clamp(min=0), torch.minimum(high * scale, scale)], dim=1)
+    limits = boxes.new_tensor([width, height] * 2)
+    return torch.minimum((torch.cat([low, high], dim=1) * limits).clamp(min=0), limits)
 
 
 def crop_regions(features: Tensor, boxes: Sequence[Tensor], *, size: int) -> Tensor:

@@ -20,3 +20,10 @@ def test_regions_of_several_images() -> None:
 
 def test_no_boxes() -> None:
     assert crop_regions(torch.rand(1, 3, 8, 8), [torch.zeros(0, 4)], size=7).shape == (0, 3, 7, 7)
+
+
+def test_boxes_off_the_map_are_empty() -> None:
+    boxes = torch.tensor([[5.4, 0.0, 5.6, 1.0], [0.0, -3.0, 1.0, -2.0], [-9.0, -9.0, -8.0, -8.0]])
+    expected = torch.tensor([[16.0, 0.0, 16.0, 8.0], [0.0, 0.0, 16.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
+    torch.testing.assert_close(boxes_on_map(boxes, 8, 16), expected)
+    assert crop_regions(torch.rand(1, 3, 8, 16), [boxes], size=7).isfinite().all()
