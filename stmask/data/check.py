@@ -15,7 +15,7 @@ import numpy as np
 from stmask.data.index import Index
 from stmask.data.jsonstream import stream_object
 from stmask.data.layouts import find_frames
-from stmask.data.reader import LISTS, AnnotationError, AnnotationReader
+from stmask.data.reader import FAULTS_OF_VIDEOS, LISTS, AnnotationError, AnnotationReader
 from stmask.data.segmentation import Encoding, measure
 from stmask.data.ytvis import VideoDataset
 from stmask.errors import DataError
@@ -160,7 +160,7 @@ def _resolve(report: Report, reader: AnnotationReader) -> Index:
                 continue
             message = f"{report.annotations}: {fault.describe(int(fault.wrong.argmax()))}"
             report.add(fault.kind, message, fatal=True, count=int(fault.wrong.sum()))
-            if fault.kind != "a video id twice":
+            if fault.kind not in FAULTS_OF_VIDEOS:
                 usable &= ~fault.wrong
     except AnnotationError as error:
         report.add(error.kind, str(error), fatal=True)

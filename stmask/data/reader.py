@@ -1,4 +1,7 @@
-"""From an annotation file to its index, with every mistake named. Images (COCO) are videos of one frame."""
+"""From an annotation file to its index, with every mistake named.
+
+Images (COCO) are videos of one frame, also in a file whose 'videos' name no files and only say what belongs together.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,9 @@ from stmask.data.jsonstream import stream_object
 from stmask.data.segmentation import Encoding, pack
 from stmask.errors import DataError
 
+_KEY_MISSING = "a video with a key missing"
+_ID_TWICE = "a video id twice"
+FAULTS_OF_VIDEOS = (_KEY_MISSING, _ID_TWICE)  # kinds of faults whose rows are not those of the annotations
 LISTS = ("videos", "images", "annotations")  # the members of a file that are taken entry by entry
 # Columns of an annotation while it is read; height and width are 0 where no segmentation states them.
 ID, VIDEO, CATEGORY, CROWD, FIRST, COUNT, HEIGHT, WIDTH = range(8)
@@ -61,6 +67,7 @@ class AnnotationReader:
         self.seen: set[str] = set()
         self.labelled = False
         self.categories = Categories((), ())
+        self.groups = array("q")  # positions of the videos that name no files
         self.video_ids, self.video_sizes = array("q"), array("q")
         self.frame_starts, self.name_starts, self.names = array("q", [0]), array("q", [0]), bytearray()
         self.annotations = array("q")  # 8 columns, see above
@@ -76,7 +83,9 @@ class AnnotationReader:
             AnnotationError: it cannot be used; nothing of it was taken.
         """
         self.seen.add(key)
-        if key == "videos" and position is not None:
+        if key == "videos" and isinstance(value, dict) and position is not None and "file_names" not in value:
+            self.groups.append(position)
+        elif key == "videos" and position is not None:
             self._take_video(position, value)
         elif key == "images" and position is not None:
             self._take_image(position, value)
@@ -109,7 +118,7 @@ class AnnotationReader:
             names = video["file_names"]
         except (KeyError, TypeError, ValueError) as error:
             message = f"videos[{position}] needs 'id', 'height', 'width' and 'file_names' ({error!r})"
-            raise self.error("a video with a key missing", message) from None
+            raise self.error(_KEY_MISSING, message) from None
         if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
             message = f"video {video_id}: 'file_names' must be a list of at least one file name"
             raise self.error("a video without frames", message)
@@ -140,6 +149,8 @@ class AnnotationReader:
             segmentations = annotation["segmentations"]
         except (KeyError, TypeError, ValueError) as error:
             needed = "'id', 'video_id', 'category_id' and 'segmentations'"
+            if isinstance(annotation, dict) and "image_id" in annotation:
+                needed = "'id', 'image_id', 'category_id' and 'segmentation' (is it a COCO instances file?)"
             message = f"annotations[{position}] needs {needed} ({error!r})"
             raise self.error("an annotation with a key missing", message) from None
         if not isinstance(segmentations, list):
@@ -176,12 +187,16 @@ class AnnotationReader:
         Raises:
             AnnotationError: the file is not of this format at all.
         """
-        of_images = "videos" not in self.seen and "images" in self.seen
+        of_images = "images" in self.seen
         for key in ("images" if of_images else "videos", "categories"):
             if key not in self.seen:
-                raise self.error("not a YouTube-VIS file", f"not a YouTube-VIS file, it has no {key!r}")
+                raise self.error("not a YouTube-VIS file", f"not a YouTube-VIS or COCO file, it has no {key!r}")
+        if not of_images:
+            needed = "needs 'id', 'height', 'width' and 'file_names'"
+            nameless = np.ones(len(self.groups), dtype=np.bool_)
+            yield Fault(_KEY_MISSING, nameless, lambda i: f"videos[{self.groups[i]}] {needed}")
         videos, rows = _column(self.video_ids), self.rows
-        yield Fault("a video id twice", _repeats(videos), lambda i: f"video id {videos[i]} occurs twice in 'videos'")
+        yield Fault(_ID_TWICE, _repeats(videos), lambda i: f"video id {videos[i]} occurs twice in 'videos'")
         ids = rows[:, ID]
         yield Fault("an annotation id twice", _repeats(ids), lambda i: f"annotation id {ids[i]} occurs twice")
         known = _positions(rows[:, VIDEO], videos)

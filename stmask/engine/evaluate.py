@@ -1,8 +1,9 @@
-"""One evaluation from its configuration: all videos of a split, results.json, the figures."""
+"""One evaluation from its configuration: all videos or images of a split, results.json, the figures."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any, cast
@@ -12,12 +13,14 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from stmask.data import VideoClips, VISDataModule
-from stmask.engine.videos import segment_video
+from stmask.data import ImageDataModule, VideoClips, VISDataModule
+from stmask.engine.videos import segment_image, segment_video
 from stmask.errors import ConfigError, DataError
 from stmask.evaluation import GroundTruth, to_results
-from stmask.evaluation import evaluate as score
-from stmask.evaluation.report import class_table, figures_table
+from stmask.evaluation import evaluate as score_videos
+from stmask.evaluation.image_ap import evaluate_images, to_detections
+from stmask.evaluation.image_truth import ImageGroundTruth
+from stmask.evaluation.report import class_table, figures_table, image_figures_table
 from stmask.files import write_json
 from stmask.inference.card import ModelCard
 from stmask.loading import load_segmenter, pick_device
@@ -27,8 +30,8 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     """Evaluates `cfg.checkpoint` on a split as `conf/evaluate.yaml` says; writes results.json and metrics.json.
 
     Returns:
-        The twelve figures by their usual names, and "seconds" and "frames_per_second". Without ground truth only the
-        last two.
+        The twelve figures by their usual names (of images those of boxes, too: "box_AP"), and "seconds" and
+        "frames_per_second". Without ground truth only the last two.
 
     Raises:
         StmaskError: whatever the user can mend.
@@ -46,27 +49,63 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         )
     clips = VideoClips(dataset, prefetch=data.prefetch)
     total = sum(len(clips[index]) for index in range(len(clips)))
+    kind = _kind_of(data)
     start = perf_counter()
     results = []
     with _progress() as progress:
         bar = progress.add_task("evaluating", total=total)
         for index in range(len(clips)):
-            results.append(segment_video(segmenter, clips[index], on_frame=lambda: progress.advance(bar)))
+            results.append(kind.run(segmenter, clips[index], on_frame=lambda: progress.advance(bar)))
     seconds = perf_counter() - start
-    entries = to_results(results, dataset.category_ids)
+    entries = kind.entries(results, dataset.category_ids)
     write_json(output / "results.json", entries)
     figures = {"seconds": seconds, "frames_per_second": total / max(seconds, 1e-9)}
     console = Console()
     if dataset.labelled:
-        report = score(GroundTruth.load(dataset.annotations_path), entries)
-        print(figures_table(report), class_table(report), sep="\n")
-        figures = {**report.stats, **figures}
+        stats, tables = kind.score(dataset.annotations_path, entries)
+        print(tables)
+        figures = {**stats, **figures}
     else:
         console.print(f"{dataset.annotations_path} has no annotations: nothing to score, results are written")
     write_json(output / "metrics.json", figures, indent=1)
-    console.print(f"{len(clips)} videos, {total} frames, {figures['frames_per_second']:.1f} frames per second")
+    console.print(f"{kind.count(len(clips), total)}, {figures['frames_per_second']:.1f} frames per second")
     console.print(f"written: {output / 'results.json'}, {output / 'metrics.json'}", soft_wrap=True)
     return figures
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What differs between the evaluation of videos and of images.
+
+    Attributes:
+        run: one video (of one frame) through a segmenter, to its result.
+        entries: results and the dataset's ids of the classes to the entries of a results.json.
+        score: an annotation file and entries to the figures and their tables.
+        count: the number of videos and that of frames, in words.
+    """
+
+    run: Callable[..., Any]
+    entries: Callable[[list[Any], Sequence[int]], list[dict[str, Any]]]
+    score: Callable[[Path, list[dict[str, Any]]], tuple[dict[str, float], str]]
+    count: Callable[[int, int], str]
+
+
+def _score_videos(annotations: Path, entries: list[dict[str, Any]]) -> tuple[dict[str, float], str]:
+    report = score_videos(GroundTruth.load(annotations), entries)
+    return report.stats, f"{figures_table(report)}\n{class_table(report)}"
+
+
+def _score_images(annotations: Path, entries: list[dict[str, Any]]) -> tuple[dict[str, float], str]:
+    report = evaluate_images(ImageGroundTruth.load(annotations), entries)
+    return report.stats, f"{image_figures_table(report)}\n{class_table(report)}"
+
+
+_VIDEOS = _Kind(segment_video, to_results, _score_videos, lambda videos, frames: f"{videos} videos, {frames} frames")
+_IMAGES = _Kind(segment_image, to_detections, _score_images, lambda images, _: f"{images} images")
+
+
+def _kind_of(data: VISDataModule) -> _Kind:
+    return _IMAGES if isinstance(data, ImageDataModule) else _VIDEOS
 
 
 def without_nulls(value: Any) -> dict[str, Any]:

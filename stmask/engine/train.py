@@ -40,7 +40,6 @@ from stmask.inference.settings import InferenceSettings
 from stmask.loading import initialise
 
 CHECKPOINT_FOLDER = "checkpoints"
-_FRAMES_PER_PAIR = 2
 _LAST = "last.ckpt"
 _log = logging.getLogger(__name__)
 
@@ -123,7 +122,7 @@ def _build_module(cfg: DictConfig, data: VISDataModule, validator: Validator | N
     )
     lr = scaled_learning_rate(
         cfg.optimizer.lr,
-        frames_per_batch=_FRAMES_PER_PAIR * data.batch_size * _processes(cfg.trainer),
+        frames_per_batch=data.clip_length * data.batch_size * _processes(cfg.trainer),
         reference_batch=cfg.reference_batch,
     )
     return VISModule(

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from functools import singledispatch
 from typing import Any
 
 import torch
 from torch import nn
 
-from stmask.data import VISDataModule
-from stmask.engine.videos import Video, segment_video
+from stmask.data import ImageDataModule, VISDataModule
+from stmask.engine.videos import Video, segment_image, segment_video
 from stmask.evaluation import GroundTruth, VideoAPReport, VideoMeanAveragePrecision
+from stmask.evaluation.gathering import CollectedResults
+from stmask.evaluation.image_ap import IMAGE_FIGURES, ImageAPReport
+from stmask.evaluation.image_metric import ImageMeanAveragePrecision
+from stmask.evaluation.image_truth import ImageGroundTruth
 from stmask.inference.builder import build_segmenter
 from stmask.inference.card import ModelCard
 from stmask.models import STMask
-from stmask.structures import VideoResult
+from stmask.structures import ImageResult, VideoResult
 
 _EXPLAINED = "explain/"  # what each cause of error costs
 
@@ -21,18 +26,26 @@ _EXPLAINED = "explain/"  # what each cause of error costs
 class Validator(nn.Module):
     """Runs a network over the items of a validation loader and scores the results: `start`, then `step`s, `finish`.
 
-    A module only so that the metrics in it move with, and synchronise like, those of the module that holds it; it has
+    A module only so that the metric in it moves with, and synchronises like, those of the module that holds it; it has
     no parameters and leaves nothing in checkpoints.
 
     Attributes:
         figures: names of what a training can be judged by, all the better the higher; the first is the usual one.
+        metric: has seen every item since `start`.
     """
 
     figures: tuple[str, ...]
 
+    def __init__(self, metric: CollectedResults) -> None:
+        super().__init__()
+        self.metric = metric
+
     def start(self, model: STMask, card: ModelCard, *, device: torch.device) -> None:
         """Forgets what was before and makes ready to run `model` as its card says."""
-        raise NotImplementedError
+        self.metric.reset()
+        self._segmenter = build_segmenter(
+            model, card.inference, preprocessor=card.preprocessor, class_names=card.class_names, device=device
+        )
 
     def step(self, item: Any) -> Any:
         """One item of the loader through the network; returns its result."""
@@ -40,7 +53,7 @@ class Validator(nn.Module):
 
     def finish(self) -> dict[str, float]:
         """The figures over the items of all processes, to be logged; under DDP every process must call it."""
-        raise NotImplementedError
+        return {name: float(value) for name, value in self.metric.compute().items()}
 
     @property
     def report(self) -> Any:
@@ -49,30 +62,17 @@ class Validator(nn.Module):
 
     def results(self) -> list[dict[str, Any]]:
         """The entries of a results file over the items of all processes; under DDP every process must call it."""
-        raise NotImplementedError
+        return self.metric.results()
 
 
 class VideoValidator(Validator):
-    """Segments and tracks whole videos and scores them by video AP, over the videos that were seen.
-
-    Args:
-        ground_truth: must have annotations.
-
-    Attributes:
-        metric: has the explanation of the errors besides the report.
-    """
+    """Segments and tracks whole videos and scores them by video AP, over the videos that were seen."""
 
     figures = ("AP", "AP50", "AP75", "APS", "APM", "APL", "AR1", "AR10")
+    metric: VideoMeanAveragePrecision  # has the explanation of the errors besides the report
 
     def __init__(self, ground_truth: GroundTruth) -> None:
-        super().__init__()
-        self.metric = VideoMeanAveragePrecision(ground_truth, seen_only=True, explain=True)
-
-    def start(self, model: STMask, card: ModelCard, *, device: torch.device) -> None:
-        self.metric.reset()
-        self._segmenter = build_segmenter(
-            model, card.inference, preprocessor=card.preprocessor, class_names=card.class_names, device=device
-        )
+        super().__init__(VideoMeanAveragePrecision(ground_truth, seen_only=True, explain=True))
 
     def step(self, item: Video) -> VideoResult:
         result = segment_video(self._segmenter, item)
@@ -80,16 +80,31 @@ class VideoValidator(Validator):
         return result
 
     def finish(self) -> dict[str, float]:
-        stats = self.metric.compute()
-        names = [*self.figures, *(name for name in stats if name.startswith(_EXPLAINED))]
-        return {name: float(stats[name]) for name in names}
+        stats = super().finish()
+        return {name: value for name, value in stats.items() if name in self.figures or name.startswith(_EXPLAINED)}
 
     @property
     def report(self) -> VideoAPReport:
         return self.metric.report()  # `finish` computed it
 
-    def results(self) -> list[dict[str, Any]]:
-        return self.metric.results()
+
+class ImageValidator(Validator):
+    """Segments images, without tracking, and scores masks and boxes by COCO's AP, over the images that were seen."""
+
+    figures = IMAGE_FIGURES
+    metric: ImageMeanAveragePrecision
+
+    def __init__(self, ground_truth: ImageGroundTruth) -> None:
+        super().__init__(ImageMeanAveragePrecision(ground_truth))
+
+    def step(self, item: Video) -> ImageResult:
+        result = segment_image(self._segmenter, item)
+        self.metric.update(result)
+        return result
+
+    @property
+    def report(self) -> ImageAPReport:
+        return self.metric.report()  # `finish` computed it
 
 
 def validator_for(data: VISDataModule) -> Validator | None:
@@ -98,6 +113,14 @@ def validator_for(data: VISDataModule) -> Validator | None:
     Raises:
         DataError: the split has no annotations to score with.
     """
-    if data.valid_split is None:
-        return None
+    return None if data.valid_split is None else _fitting(data)
+
+
+@singledispatch
+def _fitting(data: VISDataModule) -> Validator:
     return VideoValidator(GroundTruth.load(data.valid_dataset.annotations_path))
+
+
+@_fitting.register
+def _(data: ImageDataModule) -> Validator:
+    return ImageValidator(ImageGroundTruth.load(data.valid_dataset.annotations_path))

@@ -1,4 +1,4 @@
-"""A whole video through a segmenter."""
+"""A whole video, or an image, through a segmenter."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from stmask.inference.results import VideoResultBuilder
+from stmask.inference.results import VideoResultBuilder, image_result
 from stmask.inference.segmenter import VideoSegmenter
-from stmask.structures import VideoResult
+from stmask.structures import ImageResult, VideoResult
+
+_INSTANCES_PER_IMAGE = 100  # as COCO scores them
 
 
 class Video(Protocol):
@@ -45,3 +47,21 @@ def segment_video(
         if on_frame is not None:
             on_frame()
     return builder.build(len(video))
+
+
+def segment_image(
+    segmenter: VideoSegmenter, image: Video, *, on_frame: Callable[[], None] | None = None
+) -> ImageResult:
+    """Segments an image, given as a video of one frame, without tracking: its best instances, at the image's own size.
+
+    Args:
+        on_frame: as in `segment_video`.
+    """
+    (pixels,) = image
+    detections = segmenter.detect(pixels)
+    best = detections.scores.topk(min(len(detections), _INSTANCES_PER_IMAGE)).indices
+    detections = detections[best]
+    boxes_px, masks = segmenter.boxes_at(detections, image.size), segmenter.masks_at(detections, image.size)
+    if on_frame is not None:
+        on_frame()
+    return image_result(image.video_id, detections, boxes_px=boxes_px, masks=masks)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from stmask.errors import DataError
 from stmask.evaluation.explain import Explanation, explain
+from stmask.evaluation.gathering import CollectedResults
 from stmask.evaluation.ground_truth import GroundTruth
 from stmask.evaluation.groups import measure
 from stmask.evaluation.results import check_results, to_results
@@ -18,7 +17,7 @@ from stmask.evaluation.video_ap import VideoAPReport, assign, summarise
 from stmask.structures import VideoResult
 
 
-class VideoMeanAveragePrecision(Metric):
+class VideoMeanAveragePrecision(CollectedResults):
     """Video AP over the videos of a ground truth, updated with one `VideoResult` at a time.
 
     Each video is scored once, whatever the number of processes: a video that several of them saw (a distributed sampler
@@ -38,10 +37,7 @@ class VideoMeanAveragePrecision(Metric):
         metric.compute()["AP"]
     """
 
-    is_differentiable = False
-    higher_is_better = True
-    full_state_update = False
-    videos: list[Tensor]
+    item = "video"
 
     def __init__(
         self, ground_truth: GroundTruth, *, seen_only: bool = False, explain: bool = False, **kwargs: Any
@@ -53,8 +49,6 @@ class VideoMeanAveragePrecision(Metric):
         self.explain = explain
         self._report: VideoAPReport | None = None
         self._explanation: Explanation | None = None
-        # lines of JSON as bytes: the one form in which torchmetrics concatenates, gathers and stores run lengths
-        self.add_state("videos", default=[], dist_reduce_fx="cat")
 
     def update(self, result: VideoResult) -> None:
         """Adds the tracks of one video.
@@ -70,8 +64,7 @@ class VideoMeanAveragePrecision(Metric):
                 f"video {result.video_id} was given {result.length} frames, "
                 f"it has {video.length} in {self.ground_truth.source}"
             )
-        line = json.dumps([result.video_id, to_results([result], self.ground_truth.category_ids)]) + "\n"
-        self.videos.append(torch.frombuffer(bytearray(line, "ascii"), dtype=torch.uint8).to(self.device))
+        self._add(result.video_id, to_results([result], self.ground_truth.category_ids))
 
     def compute(self) -> dict[str, Tensor]:
         """The 12 figures as float64 scalars, -1 where undefined, and with `explain` the costs and counts of errors.
@@ -109,30 +102,7 @@ class VideoMeanAveragePrecision(Metric):
         assert self._explanation is not None
         return self._explanation
 
-    def results(self) -> list[dict[str, Any]]:
-        """The entries of a results.json over the videos of all processes; under DDP every process must call it."""
-        with self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=self._to_sync):
-            seen = self._entries()
-        return [entry for video_id in sorted(seen) for entry in seen[video_id]]
-
     def reset(self) -> None:
         """Forgets all videos."""
         super().reset()
         self._report = self._explanation = None
-
-    def _entries(self) -> dict[int, list[dict[str, Any]]]:
-        parts = [self.videos] if isinstance(self.videos, Tensor) else self.videos
-        seen: dict[int, list[dict[str, Any]]] = {}
-        for line in b"".join(part.cpu().numpy().tobytes() for part in parts).splitlines():
-            video_id, entries = json.loads(line)
-            if seen.setdefault(video_id, entries) != entries:
-                raise DataError(
-                    f"video {video_id} was scored twice with different results: reset the metric between epochs, "
-                    "and give each video to one process"
-                )
-        return seen
-
-    def _sync_dist(self, *args: Any, **kwargs: Any) -> None:
-        # a process without videos would send an empty float tensor, which cannot be gathered with bytes
-        self.videos = self.videos or [torch.zeros(0, dtype=torch.uint8, device=self.device)]
-        super()._sync_dist(*args, **kwargs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console
 from rich.table import Table
@@ -13,7 +14,10 @@ from rich.text import Text
 from stmask.evaluation.causes import Cause
 from stmask.evaluation.explain import Explanation, Share
 from stmask.evaluation.identity import TrackIdentity
-from stmask.evaluation.video_ap import FIGURES, VideoAPReport
+from stmask.evaluation.video_ap import FIGURES, ClassReport, VideoAPReport
+
+if TYPE_CHECKING:
+    from stmask.evaluation.image_ap import ImageAPReport
 
 _MEANINGS = {
     "AP": "mean over IoU .50:.05:.95",
@@ -29,6 +33,23 @@ _MEANINGS = {
     "ARM": "recall, medium",
     "ARL": "recall, large",
 }
+
+
+_IMAGE_MEANINGS = _MEANINGS | {
+    "APS": "small: area up to 32²",
+    "APM": "medium: 32² to 96²",
+    "APL": "large: 96² and more",
+    "AR1": "recall, 1 instance per image and class",
+    "AR10": "recall, 10 instances",
+    "AR100": "recall, 100 instances",
+}
+
+
+class ReportByClass(Protocol):
+    """What the metric found in videos or images."""
+
+    @property
+    def per_class(self) -> tuple[ClassReport, ...]: ...
 
 
 def percent(value: float) -> str:
@@ -49,8 +70,17 @@ def figures_table(report: VideoAPReport) -> str:
     return render(table)
 
 
-def class_table(report: VideoAPReport) -> str:
-    """The figures of each class, with its numbers of annotated tracks and predictions."""
+def image_figures_table(report: ImageAPReport) -> str:
+    """The 12 figures of masks and of boxes, one a line."""
+    table = _table("figure", "mask", "box", "")
+    for name in FIGURES:
+        values = (percent(report.stats[key]) for key in (name, f"box_{name}"))
+        table.add_row(name, *values, _IMAGE_MEANINGS[name])
+    return render(table)
+
+
+def class_table(report: ReportByClass) -> str:
+    """The figures of each class (of masks), with its numbers of annotated tracks (or objects) and predictions."""
     table = _table("class", "tracks", "predicted", *FIGURES)
     for row in report.per_class:
         figures = (percent(row.stats[name]) for name in FIGURES)
@@ -58,13 +88,15 @@ def class_table(report: VideoAPReport) -> str:
     return render(table)
 
 
-def class_csv(report: VideoAPReport) -> str:
-    """One line per class at full precision; an undefined figure is left empty."""
+def class_csv(report: ReportByClass) -> str:
+    """One line per class at full precision; an undefined figure is left empty. Images have those of boxes, too."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["category_id", "name", "tracks", "predictions", *FIGURES])
-    for row in report.per_class:
-        figures = ["" if row.stats[name] < 0 else repr(row.stats[name]) for name in FIGURES]
+    rows = report.per_class
+    names = list(rows[0].stats) if rows else FIGURES
+    writer.writerow(["category_id", "name", "tracks", "predictions", *names])
+    for row in rows:
+        figures = ["" if row.stats[name] < 0 else repr(row.stats[name]) for name in names]
         writer.writerow([row.category.id, row.category.name, row.tracks, row.predictions, *figures])
     return text.getvalue()
 

@@ -1,4 +1,4 @@
-"""Collects the tracked frames of a video into its result."""
+"""Collects the tracked frames of a video, or the instances of an image, into a result."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 from torch import Tensor
 
-from stmask.structures import RLE, TrackedFrame, TrackResult, VideoResult
+from stmask.structures import RLE, Detections, ImageInstance, ImageResult, TrackedFrame, TrackResult, VideoResult
 
 
 def encode_masks(masks: Tensor) -> list[RLE]:
@@ -57,3 +57,16 @@ class VideoResultBuilder:
             for track_id, frames in sorted(self._segmentations.items())
         )
         return VideoResult(self._video_id, length, tracks)
+
+
+def image_result(image_id: int, detections: Detections, *, boxes_px: Tensor, masks: Tensor) -> ImageResult:
+    """The result of one image from its N instances, with their boxes (N, 4) and masks (N, h, w) at the image's size."""
+    rows = zip(
+        detections.labels.tolist(),
+        detections.scores.tolist(),
+        boxes_px.tolist(),
+        encode_masks(masks) if len(detections) else (),
+        strict=True,
+    )
+    instances = (ImageInstance(label, score, tuple(box), rle) for label, score, box, rle in rows)
+    return ImageResult(image_id, tuple(instances))

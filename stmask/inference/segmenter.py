@@ -16,7 +16,7 @@ from stmask.inference.card import ModelCard
 from stmask.inference.detector import DetectorLike
 from stmask.inference.settings import InferenceSettings
 from stmask.ops.frames import FramePreprocessor
-from stmask.structures import DensePredictions, TrackedFrame
+from stmask.structures import DensePredictions, Detections, TrackedFrame
 from stmask.tracking import FrameMaps, Tracker
 
 # Masks are enlarged to the video's size in groups, so that a hundred of them at full HD need no gigabytes.
@@ -75,36 +75,54 @@ class VideoSegmenter:
     @torch.inference_mode()
     def step(self, frame: npt.NDArray[np.uint8] | Tensor) -> TrackedFrame:
         """The next frame of the video, (h, w, 3) uint8 RGB of any size."""
+        predictions = self._run(frame)
+        with self._timed("tracking"):
+            return self.tracker.step(self.detector(predictions), FrameMaps.of(predictions))
+
+    @torch.inference_mode()
+    def detect(self, image: npt.NDArray[np.uint8] | Tensor) -> Detections:
+        """What is seen in one image, (h, w, 3) uint8 RGB of any size; the video, if any, does not go on."""
+        predictions = self._run(image)
+        with self._timed("tracking"):
+            return self.detector(predictions)
+
+    def frame_masks(self, tracked: TrackedFrame, size: tuple[int, int]) -> Tensor:
+        """The masks (N, h, w) bool of a frame at `size`, the video's own (height, width)."""
+        return self.masks_at(tracked.detections, size)
+
+    def frame_boxes(self, tracked: TrackedFrame, size: tuple[int, int]) -> Tensor:
+        """The boxes (N, 4) xyxy of a frame in whole pixels of `size`, the video's own (height, width)."""
+        return self.boxes_at(tracked.detections, size).long()
+
+    def masks_at(self, detections: Detections, size: tuple[int, int]) -> Tensor:
+        """The masks (N, h, w) bool of instances at `size`, their image's own (height, width)."""
+        height, width = size
+        soft = self._without_padding(detections.masks)
+        out = torch.zeros(len(detections), height, width, dtype=torch.bool, device=soft.device)
+        at_once = max(1, _PIXELS_AT_ONCE // (height * width))
+        for start in range(0, len(detections), at_once):
+            group = soft[start : start + at_once, None]
+            enlarged = F.interpolate(group, size=(height, width), mode="bilinear", align_corners=False)
+            out[start : start + at_once] = enlarged[:, 0] > 0.5
+        return out
+
+    def boxes_at(self, detections: Detections, size: tuple[int, int]) -> Tensor:
+        """The boxes (N, 4) xyxy of instances in pixels of `size`, their image's own (height, width), within it."""
+        height, width = size
+        padded_h, padded_w = self.preprocessor.padded_size
+        valid_h, valid_w = self.preprocessor.height / padded_h, self.preprocessor.width / padded_w
+        scale = detections.boxes.new_tensor([width / valid_w, height / valid_h] * 2)
+        limit = scale.new_tensor([width, height] * 2)
+        return (detections.boxes * scale).clamp(min=0).minimum(limit)
+
+    def _run(self, frame: npt.NDArray[np.uint8] | Tensor) -> DensePredictions:
         image = frame.cpu().numpy() if isinstance(frame, Tensor) else frame
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise ValueError(f"a frame must be (h, w, 3) uint8 RGB, got {tuple(image.shape)} {image.dtype}")
         with self._timed("preprocessing"):
             inputs = self.preprocessor(image)[None].to(self.device)
         with self._timed("network"):
-            predictions = self._predict(inputs)
-        with self._timed("tracking"):
-            return self.tracker.step(self.detector(predictions), FrameMaps.of(predictions))
-
-    def frame_masks(self, tracked: TrackedFrame, size: tuple[int, int]) -> Tensor:
-        """The masks (N, h, w) bool of a frame at `size`, the video's own (height, width)."""
-        height, width = size
-        soft = self._without_padding(tracked.detections.masks)
-        out = torch.zeros(len(tracked), height, width, dtype=torch.bool, device=soft.device)
-        at_once = max(1, _PIXELS_AT_ONCE // (height * width))
-        for start in range(0, len(tracked), at_once):
-            group = soft[start : start + at_once, None]
-            enlarged = F.interpolate(group, size=(height, width), mode="bilinear", align_corners=False)
-            out[start : start + at_once] = enlarged[:, 0] > 0.5
-        return out
-
-    def frame_boxes(self, tracked: TrackedFrame, size: tuple[int, int]) -> Tensor:
-        """The boxes (N, 4) xyxy of a frame in whole pixels of `size`, the video's own (height, width)."""
-        height, width = size
-        padded_h, padded_w = self.preprocessor.padded_size
-        valid_h, valid_w = self.preprocessor.height / padded_h, self.preprocessor.width / padded_w
-        scale = tracked.detections.boxes.new_tensor([width / valid_w, height / valid_h] * 2)
-        limit = scale.new_tensor([width, height] * 2)
-        return (tracked.detections.boxes * scale).clamp(min=0).minimum(limit).long()
+            return self._predict(inputs)
 
     def _predict(self, inputs: Tensor) -> DensePredictions:
         with torch.autocast(self.device.type, dtype=self._autocast, enabled=self._autocast is not None):

@@ -3,7 +3,7 @@
 from stmask.structures.clip import Clip, FrameTargets, empty_targets
 from stmask.structures.detections import Detections, TrackedFrame
 from stmask.structures.predictions import DensePredictions, Pyramid
-from stmask.structures.results import RLE, TrackResult, VideoResult
+from stmask.structures.results import RLE, ImageInstance, ImageResult, TrackResult, VideoResult
 
 __all__ = [
     "RLE",
@@ -11,6 +11,8 @@ __all__ = [
     "DensePredictions",
     "Detections",
     "FrameTargets",
+    "ImageInstance",
+    "ImageResult",
     "Pyramid",
     "TrackResult",
     "TrackedFrame",

@@ -1,4 +1,4 @@
-"""What leaves the framework: tracks of whole videos with run-length encoded masks."""
+"""What leaves the framework: tracks of whole videos, instances of images, with run-length encoded masks."""
 
 from __future__ import annotations
 
@@ -45,3 +45,28 @@ class VideoResult:
                     f"track {track.track_id} of video {self.video_id} has {len(track.segmentations)} entries, "
                     f"the video has {self.length} frames"
                 )
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInstance:
+    """One object of one image.
+
+    Attributes:
+        label: 1..K, index into the dataset's class list plus one (not the dataset's category id).
+        score: in [0, 1].
+        box_px: x1, y1, x2, y2 in pixels of the image.
+        segmentation: its mask at the image's own size.
+    """
+
+    label: int
+    score: float
+    box_px: tuple[float, float, float, float]
+    segmentation: RLE
+
+
+@dataclass(frozen=True, slots=True)
+class ImageResult:
+    """All instances of one image, best first."""
+
+    image_id: int
+    instances: tuple[ImageInstance, ...]

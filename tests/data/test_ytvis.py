@@ -170,7 +170,7 @@ def _drop(key):
 
 
 BROKEN = {
-    "no videos": (_drop("videos"), "not a YouTube-VIS file, it has no 'videos'"),
+    "no videos": (_drop("videos"), "not a YouTube-VIS or COCO file, it has no 'videos'"),
     "no categories": (_drop("categories"), "it has no 'categories'"),
     "a list too short": (_change("annotations", 1, segmentations=[None]), "annotation 11.*1 entries.*6 frames"),
     "unknown category": (_change("annotations", 2, category_id=9), "annotation 20: 'category_id' is 9"),
