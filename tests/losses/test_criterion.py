@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -98,3 +99,22 @@ def test_a_draw_of_positives_weighs_as_much_as_all() -> None:
 def test_an_unknown_box_loss_is_refused() -> None:
     with pytest.raises(ValueError, match="'giou'"):
         Criterion(box_loss="giou")
+
+
+def test_crowds_cost_nothing(model: STMask) -> None:
+    nothing = empty_targets(SIZE, SIZE)
+    crowd = replace(nothing, crowds=torch.tensor([[-1.0, -1.0, 2.0, 2.0]]))
+    object_, beside = one_object(1, 0.0), replace(one_object(1, 0.0), crowds=crowd.crowds)
+    plain, crowded = run(model, object_, nothing), run(model, beside, crowd)
+    assert crowded["class"] < plain["class"]  # no background is left to be learnt
+    assert torch.equal(crowded["box"], plain["box"])
+
+
+def test_images_by_themselves(model: STMask) -> None:
+    """Clips of one frame, without temporal fusion and tracking."""
+    torch.manual_seed(1)
+    predictions = model(torch.randn(2, 3, SIZE, SIZE))
+    criterion = Criterion(weights=LossWeights(track=0.0))
+    report = criterion(predictions, (one_object(1, 0.0), one_object(1, 0.5)), clip_length=1)
+    assert set(report.terms) == {"box", "class", "centerness", "mask"}
+    assert report.total.isfinite()

@@ -79,3 +79,25 @@ def test_more_objects_than_anchors() -> None:
 def test_thresholds_in_the_wrong_order_are_refused() -> None:
     with pytest.raises(ValueError, match="negative_iou <= positive_iou"):
         AnchorMatcher(positive_iou=0.4, negative_iou=0.5)
+
+
+def test_background_inside_a_crowd_is_neutral() -> None:
+    box = [0.0, 0.0, 0.4, 0.4]
+    anchors = [box, [0.6, 0.6, 0.8, 0.8], [0.4, 0.6, 0.6, 0.8], [0.0, 0.8, 0.2, 1.0]]
+    how = {"class_logits": torch.zeros(4, 2), "crowds": torch.tensor([[0.0, 0.0, 0.4, 0.4], [0.55, 0.5, 1.0, 1.0]])}
+    some = PLAIN(
+        to_centres(torch.tensor(anchors)),
+        torch.tensor([box]),
+        labels=torch.tensor([1]),
+        track_ids=torch.tensor([7]),
+        **how,
+    )
+    assert some.labels.tolist() == [1, -1, 0, 0]  # an object in a crowd stays one; a quarter inside is not enough
+    none = PLAIN(
+        to_centres(torch.tensor(anchors)),
+        torch.zeros(0, 4),
+        labels=torch.zeros(0, dtype=torch.int64),
+        track_ids=torch.zeros(0, dtype=torch.int64),
+        **how,
+    )
+    assert none.labels.tolist() == [-1, -1, 0, 0]
