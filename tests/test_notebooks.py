@@ -10,6 +10,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from engine.tiny import TINY
+from experiments.made_runs import write_sweep
 from nbclient import NotebookClient
 
 from stmask.config import compose
@@ -48,6 +49,7 @@ def surroundings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
             row = f"r18-fca-{align}-tf-{config_hash(compose('train', [*TINY, *changes]))}"
             folder = base / "runs" / "sweeps" / row / f"seed_{seed}"
             train(compose("train", [*TINY, *changes, f"output_dir={folder}"]))
+    write_sweep(base / "runs", {"table4/t4_fca": [0.2, 0.25], "table4/t4_fca_ada": [0.3, 0.28]})  # rows of a table
     run = next((base / "runs" / "sweeps").glob("*ada_class*/seed_0"))
     return {"STMASK_DATA_ROOT": str(data), "STMASK_RUN": str(run), "STMASK_RUNS": str(base / "runs")}
 

@@ -103,6 +103,6 @@ def _summary(comparison: Comparison) -> list[str]:
     """How much of a table is measured, a line for each setting."""
     lines = [comparison.table]
     for section in comparison.sections:
-        rows, runs = sum(bool(result.runs) for result in section.rows), sum(len(r.runs) for r in section.rows)
-        lines.append(f"  {section.setting}: {rows} of {len(section.rows)} rows measured, {runs} runs")
+        rows = f"{section.measured_rows} of {len(section.rows)} rows measured"
+        lines.append(f"  {section.setting}: {rows}, {section.measured_runs} runs")
     return lines

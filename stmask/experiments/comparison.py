@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from stmask.errors import DataError
 from stmask.experiments.collect import RunRecord
 from stmask.experiments.rows import Row
 from stmask.experiments.settings import Setting, configuration_of_row
@@ -91,8 +92,12 @@ class Section:
         return tuple(sorted({run.dataset for result in self.rows for run in result.runs}))
 
     @property
-    def measured(self) -> bool:
-        return any(result.runs for result in self.rows)
+    def measured_rows(self) -> int:
+        return sum(bool(result.runs) for result in self.rows)
+
+    @property
+    def measured_runs(self) -> int:
+        return sum(len(result.runs) for result in self.rows)
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,7 @@ def compare(table: str, rows: Sequence[Row], records: Sequence[RunRecord]) -> Co
     for setting in sorted({Setting(), *(record.setting for record in records)}):
         under = [record for record in records if record.setting == setting]
         section = _section(setting, rows, under)
-        if setting == Setting() or section.measured or section.notes:
+        if setting == Setting() or section.measured_rows or section.notes:
             sections.append(section)
     return Comparison(table, tuple(sections))
 
@@ -176,6 +181,20 @@ def _newest(done: Sequence[RunRecord]) -> tuple[list[RunRecord], list[str]]:
 def _commonest(conditions: Iterable[Conditions]) -> Conditions | None:
     counts = Counter(conditions)
     return min(counts, key=lambda c: (-counts[c], str(c))) if counts else None
+
+
+def most_measured(comparisons: Iterable[Comparison]) -> tuple[Comparison, Section]:
+    """The table, and the setting in it, for which the most rows were measured, then the most runs count.
+
+    Raises:
+        DataError: nothing was measured.
+    """
+    found = [
+        (comparison, section) for comparison in comparisons for section in comparison.sections if section.measured_rows
+    ]
+    if not found:
+        raise DataError("no run of a row of the tables is done; `stmask sweep table4 recipe=tiny` trains a small one")
+    return max(found, key=lambda pair: (pair[1].measured_rows, pair[1].measured_runs))
 
 
 def counted(comparisons: Iterable[Comparison]) -> Iterator[RunRecord]:

@@ -69,11 +69,12 @@ def table_markdown(comparison: Comparison) -> str:
     )
     lines = [f"# {comparison.table}: {title}", "", about]
     for section in comparison.sections:
-        lines += ["", f"## Setting: {section.setting}", "", *_section(comparison, section)]
+        lines += ["", f"## Setting: {section.setting}", "", section_markdown(comparison, section)]
     return "\n".join(lines) + "\n"
 
 
-def _section(comparison: Comparison, section: Section) -> list[str]:
+def section_markdown(comparison: Comparison, section: Section) -> str:
+    """What was measured of a table under one setting, and which runs do not count."""
     main, *others = comparison.figures
     lines = [_what_is_measured(section), ""]
     heads = [
@@ -95,11 +96,11 @@ def _section(comparison: Comparison, section: Section) -> list[str]:
         lines += ["", f"FPS, ours: {section.conditions}."]
     if section.notes:
         lines += ["", *(f"- {note}" for note in section.notes)]
-    return lines
+    return "\n".join(lines)
 
 
 def _what_is_measured(section: Section) -> str:
-    where = f"Ours: {'; '.join(section.datasets)}." if section.measured else "No finished run."
+    where = f"Ours: {'; '.join(section.datasets)}." if section.measured_rows else "No finished run."
     if section.setting.like_the_paper:
         return where
     return (

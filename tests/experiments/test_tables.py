@@ -84,7 +84,7 @@ def test_seeds_of_a_row_are_averaged_and_rows_of_one_network_share_them(tmp_path
     assert fca.difference("AP") == pytest.approx(22.0 - 30.8)
     assert fca.figure("APL") == Spread()  # undefined in the metric
     assert aps(section(compared("table1", tmp_path), *TINY)) == {"t1_3x5": [20.0, 24.0]}
-    assert not section(compared("table4", tmp_path)).measured  # nothing under the rows' own setting
+    assert not section(compared("table4", tmp_path)).measured_rows  # nothing under the rows' own setting
 
 
 def test_settings_are_never_mixed(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_unfinished_runs_do_not_count_and_are_named(tmp_path: Path) -> None:
     for number, state in enumerate(("failed", "failed", "interrupted", "running")):  # nobody holds the last one's lock
         write_run(tmp_path / str(number), state=state, seed=number)
     tiny = section(compared("table4", tmp_path), *TINY)
-    assert not tiny.measured
+    assert not tiny.measured_rows
     assert tiny.notes == ("Not finished, and not counted: 1 cut off, 2 failed, 1 interrupted.",)
 
 

@@ -1,0 +1,132 @@
+"""Pictures of a comparison: measured beside printed figures, learning curves, accuracy against speed."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stmask.engine.run_folder import METRICS
+from stmask.errors import DataError
+from stmask.experiments.comparison import RowResult, Section
+from stmask.plots import style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_COLOURS = (style.BLUE, style.ORANGE, style.GREEN, style.RED, style.PURPLE, style.SKY, style.INK)
+_DASHES = ("-", "--", ":")  # once the colours are used up
+_ROW_HEIGHT, _FRAME_HEIGHT = 0.38, 1.1  # inches
+_CAPS = 3.0  # of error bars, points
+
+
+def paper_and_measured(section: Section, figure: str = "AP") -> Figure:
+    """A line for each row: the paper's figure as a diamond, every seed as a ring, their mean with its deviation."""
+    height = _ROW_HEIGHT * len(section.rows) + _FRAME_HEIGHT
+    chart, axis = style.chart(7.5, height)
+    for y, result in enumerate(section.rows):
+        if (paper := result.row.paper.get(figure)) is not None:
+            axis.plot(paper, y - 0.18, "D", color=style.INK, fillstyle="none", markersize=6, label="paper")
+        spread = result.figure(figure)
+        if spread.mean is None:
+            continue
+        axis.plot(spread.values, [y + 0.18] * len(spread.values), "o", color=style.SKY, fillstyle="none", markersize=5,
+                  label="one seed")  # fmt: skip
+        axis.errorbar(spread.mean, y + 0.18, xerr=spread.std, fmt="o", color=style.BLUE, markersize=5, capsize=_CAPS,
+                      label="mean ± standard deviation")  # fmt: skip
+    axis.set_yticks(range(len(section.rows)), [_label(result) for result in section.rows])
+    axis.set_ylim(len(section.rows) - 0.4, -0.6)
+    axis.tick_params(axis="y", length=0)
+    axis.grid(axis="x", alpha=0.3)
+    axis.set_xlabel(f"{figure} (%)")
+    _title(axis, section)
+    handles = {label: handle for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    if handles:
+        chart.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles), frameon=False)
+    return chart
+
+
+def curves(section: Section, figure: str = "AP") -> Figure:
+    """A figure of the validations over the steps: the mean of a row's seeds, in a band from the lowest to the highest.
+
+    Runs of W&B have no curves here, and a row's line ends where the first of its seeds does.
+
+    Raises:
+        DataError: the metrics.csv of a run that counts is missing or broken.
+    """
+    chart, axis = style.chart(8.5, 4.0)
+    for result, (colour, dash) in zip(section.rows, _looks(len(section.rows)), strict=True):
+        runs = [read_curve(run.folder, f"valid/{figure}") for run in result.runs if run.folder is not None]
+        steps = sorted(set.intersection(*(set(run) for run in runs))) if runs else []
+        if not steps:
+            continue
+        values = 100 * np.array([[run[step] for step in steps] for run in runs])  # (seeds, steps)
+        name = f"{result.row.name} ({len(runs)})"
+        axis.plot(steps, values.mean(0), dash, color=colour, linewidth=1.8, marker=".", markersize=5, label=name)
+        axis.fill_between(steps, values.min(0), values.max(0), color=colour, alpha=0.15, linewidth=0)
+    axis.set(xlabel="step", ylabel=f"{figure} (%)")
+    axis.grid(alpha=0.3)
+    _title(axis, section)
+    if axis.get_legend_handles_labels()[0]:
+        chart.legend(loc="outside right upper", fontsize=9, frameon=False, title="row (seeds)")
+    return chart
+
+
+def accuracy_and_speed(section: Section, figure: str = "AP") -> Figure | None:
+    """Mean and deviation of a figure against those of frames per second, in the colours of `curves`.
+
+    None where no speed was measured under this setting.
+    """
+    if section.conditions is None:
+        return None
+    chart, axis = style.chart(8.5, 4.0)
+    for result, (colour, _) in zip(section.rows, _looks(len(section.rows)), strict=True):
+        accuracy, speed = result.figure(figure), result.fps
+        if accuracy.mean is None or speed.mean is None:
+            continue
+        axis.errorbar(speed.mean, accuracy.mean, xerr=speed.std, yerr=accuracy.std, fmt="o", color=colour, markersize=7,
+                      capsize=_CAPS, label=result.row.name)  # fmt: skip
+    axis.set(xlabel=f"frames per second ({section.conditions})", ylabel=f"{figure} (%)")
+    axis.grid(alpha=0.3)
+    _title(axis, section)
+    chart.legend(loc="outside right upper", fontsize=9, frameon=False, title="row")
+    return chart
+
+
+def read_curve(folder: Path, name: str) -> dict[int, float]:
+    """A column of a run's metrics.csv: optimiser steps done to value, undefined values left out.
+
+    Raises:
+        DataError: no such file, or not one of a run.
+    """
+    path = folder / METRICS
+    try:
+        with path.open(newline="") as handle:
+            rows = list(csv.DictReader(handle))
+        curve = {int(row["step"]) + 1: float(row[name]) for row in rows if row.get(name)}
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    except (KeyError, ValueError, TypeError) as error:
+        raise DataError(f"{path} does not hold the scalars of a run ({error})") from error
+    return {step: value for step, value in curve.items() if value >= 0}
+
+
+def _looks(rows: int) -> Iterator[tuple[str, str]]:
+    """A colour and a dash for each row."""
+    for number in range(rows):
+        yield _COLOURS[number % len(_COLOURS)], _DASHES[number // len(_COLOURS) % len(_DASHES)]
+
+
+def _label(result: RowResult) -> str:
+    return f"{result.row.name} ({len(result.runs)})" if result.runs else f"{result.row.name} (missing)"
+
+
+def _title(axis: Axes, section: Section) -> None:
+    """What was measured; and that it isn't what the paper did."""
+    where = f"{section.setting}: {'; '.join(section.datasets)}"
+    warning = "" if section.setting.like_the_paper else "\nanother dataset or recipe than the paper's"
+    axis.set_title(where + warning, fontsize=9, color=style.INK, loc="left")
