@@ -9,7 +9,9 @@ import pytest
 import torch
 from data.makers import HEIGHT, WIDTH, compressed, contents, rectangle, write_dataset
 from data.test_datamodule import Recorder, fit, signature
+from hydra.utils import instantiate
 
+from stmask.config import compose
 from stmask.data import Augmentation, ImageDataModule, ImageDataset, VideoDataset
 from stmask.data.convert import to_images
 from stmask.data.loading import EpochSampler
@@ -141,3 +143,13 @@ def test_other_classes_and_missing_images_are_named(tmp_path):
         list(make(tmp_path / "d").train_dataloader())
     kept = list(make(tmp_path / "d", on_error="skip").train_dataloader())
     assert 2 not in {int(n) for batch in kept for n in batch.video_ids}
+
+
+def test_the_configuration_makes_a_module():
+    config = compose("train", ["data=coco_images", "data.root=/nowhere"]).data
+    assert set(config) < set(compose("train", ["data=as_trained"], check=False).data)
+    data = instantiate(config, _convert_="all")
+    assert isinstance(data, ImageDataModule)
+    assert data.preprocessor.padded_size == (550, 550)
+    with pytest.raises(DataError, match="/nowhere"):
+        data.setup("fit")
