@@ -14,7 +14,7 @@ from stmask.experiments.rows import Row
 from stmask.experiments.settings import Setting, configuration_of_row
 from stmask.experiments.speed import Conditions
 
-FIGURES = ("AP", "box_AP", "mask_AP", "AP50", "AP75", "APS", "APM", "APL", "AR1", "AR10")
+FIGURES = ("AP", "box_AP", "AP50", "AP75", "APS", "APM", "APL", "AR1", "AR10")
 PAPER_FPS = "FPS"
 _WITHOUT_PAPER = ("AP", "AP50", "AP75")  # shown of rows that the paper doesn't have
 

@@ -8,10 +8,13 @@ import os
 from pathlib import Path
 
 from stmask.experiments.comparison import PAPER_FPS, Comparison, RowResult, Section, Spread
-from stmask.experiments.rows import TITLES
+from stmask.experiments.rows import IMAGES, TITLES
 from stmask.files import atomic_open
 
 RESULTS, TABLE = "results.csv", "table.md"
+_PAPER = "The paper: YouTube-VIS 2019 valid, FPS on one 2080 Ti."
+_SOURCES = {IMAGES: "AP is that of masks. The paper's: what its authors give with their weights, on COCO at 550 x 550."}
+_TITLES = {**TITLES, IMAGES: "the image networks that trainings on videos start from"}
 _MISSING = "-"
 _DIGITS = 4
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
@@ -61,11 +64,11 @@ def results_csv(comparison: Comparison) -> str:
 
 def table_markdown(comparison: Comparison) -> str:
     """The table under each setting, the paper's figures beside ours."""
-    title = TITLES.get(comparison.table, "rows of one's own")
+    title = _TITLES.get(comparison.table, "rows of one's own")
     about = (
         f"Made by `stmask tables {comparison.table}`; not to be edited. Figures are percent, ours the mean ± sample "
-        "standard deviation over n seeds, each of its best validation. The paper: YouTube-VIS 2019 valid, FPS on one "
-        f"2080 Ti. {_MISSING} stands for what the paper doesn't give and what was not measured."
+        f"standard deviation over n seeds, each of its best validation. {_SOURCES.get(comparison.table, _PAPER)} "
+        f"{_MISSING} stands for what the paper doesn't give and what was not measured."
     )
     lines = [f"# {comparison.table}: {title}", "", about]
     for section in comparison.sections:

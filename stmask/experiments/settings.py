@@ -19,8 +19,8 @@ _NO_PART = NEUTRAL_KEYS | {"experiment", "seed", "hydra"}
 # a run that differs from its row in these alone still measures what the paper did
 _AS_IN_THE_PAPER = {"trainer", "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.precision",
                     "trainer.strategy", "total_batch", "data.batch_size", "deterministic", "init_from"}  # fmt: skip
-_PAPER_RECIPES = {"paper", "release"}
-_PAPER_DATASET = re.compile("(yt|youtube)vis2019")
+_PAPER_RECIPES = {"paper", "release", "coco"}
+_PAPER_DATASET = re.compile("(yt|youtube)vis2019|coco")
 _SIMPLE = re.compile(r"[\w.+-]+")
 
 

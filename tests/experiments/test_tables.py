@@ -221,11 +221,23 @@ def test_the_table_reads_well(tmp_path: Path) -> None:
     assert "1 h 5 min" in parts[2]
 
 
+def test_image_networks_have_masks_and_boxes(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", "coco/r50dcn_fca", overrides=["data.root=/data/coco"], ap=0.3, box_AP=0.35)
+    comparison = compared("coco", tmp_path)
+    own = section(comparison, "data.root=/data/coco")
+    assert own.setting.like_the_paper
+    fca = next(result for result in own.rows if result.row.name == "r50dcn_fca")
+    assert comparison.figures == ("AP", "box_AP")
+    assert fca.row.paper == {"AP": 32.9, "box_AP": 34.5}
+    assert fca.figure("box_AP").mean == pytest.approx(35.0)
+    assert "on COCO at 550 x 550" in table_markdown(comparison)
+
+
 def test_without_runs_every_row_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["tables"]) == 0
     written = sorted(path.parent.name for path in (tmp_path / "experiments").rglob("results.csv"))
-    assert written == ["table1", "table2", "table3", "table4", "table5", "table6"]
+    assert written == ["coco", "table1", "table2", "table3", "table4", "table5", "table6"]
     for path in (tmp_path / "experiments").rglob("results.csv"):
         assert {line["n"] for line in csv.DictReader(path.read_text().splitlines())} == {"0"}
 
