@@ -16,7 +16,7 @@ from stmask.cli import main
 from stmask.experiments.collect import collect
 from stmask.experiments.comparison import Comparison, Section, Spread, compare
 from stmask.experiments.report import duration, table_markdown
-from stmask.experiments.rows import rows
+from stmask.experiments.rows import IMAGES, rows, tables
 from stmask.experiments.settings import Setting
 
 
@@ -259,3 +259,13 @@ def test_mistakes_are_one_line(
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("table", [*tables(), IMAGES])
+def test_every_table_has_its_folder(table: str) -> None:
+    folder = Path(__file__).parents[2] / "experiments" / table
+    text = (folder / "README.md").read_text()
+    assert f"stmask tables {table}" in text
+    lines = list(csv.DictReader((folder / "results.csv").read_text().splitlines()))
+    assert [line["row"] for line in lines if line["setting"] == "as configured"] == [row.name for row in rows(table)]
+    assert (folder / "table.md").read_text().startswith(f"# {table}: ")
