@@ -98,4 +98,6 @@ def _shortened(value: str) -> str:
 def _without_folders(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _without_folders(child) for key, child in value.items()}
+    if isinstance(value, list):
+        return [_without_folders(child) for child in value]
     return value.rstrip("/").rpartition("/")[2] if isinstance(value, str) else value

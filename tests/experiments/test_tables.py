@@ -17,7 +17,7 @@ from stmask.experiments.collect import collect
 from stmask.experiments.comparison import Comparison, Section, Spread, compare
 from stmask.experiments.report import duration, table_markdown
 from stmask.experiments.rows import IMAGES, rows, tables
-from stmask.experiments.settings import Setting
+from stmask.experiments.settings import Setting, configuration_of
 
 
 def compared(table: str, *folders: Path) -> Comparison:
@@ -69,6 +69,16 @@ def test_a_setting_is_what_was_overridden_without_places(overrides: list[str], s
 )
 def test_the_paper_is_comparable_where_dataset_and_recipe_are_its_own(overrides: list[str], like: bool) -> None:
     assert Setting.of(overrides).like_the_paper is like
+
+
+def test_a_configuration_is_the_same_wherever_its_data_lie_and_whatever_its_seed() -> None:
+    def configuration(root: str, seed: int, lr: float = 0.1) -> str:
+        mix = [{"root": f"{root}/coco", "weight": 0.5}]
+        data = {"root": f"{root}/videos", "mix": mix, "seed": seed}
+        return configuration_of({"seed": seed, "output_dir": root, "data": data, "optimizer": {"lr": lr}})
+
+    assert configuration("/a", 0) == configuration("/b/c", 1)
+    assert configuration("/a", 0) != configuration("/a", 0, lr=0.2)
 
 
 # --- which run counts
