@@ -12,13 +12,13 @@ from stmask.data.synthetic import SyntheticConfig, write_dataset
 from stmask.engine.checkpoint import build_model
 from stmask.errors import ConfigError
 from stmask.loading import load
-from stmask.models import STMask
+from stmask.models import PredictionHead, STMask
 
 DATA_VARIABLE = "STMASK_DATA_ROOT"
 RUN_VARIABLE = "STMASK_RUN"
 RUNS_VARIABLE = "STMASK_RUNS"
 
-_TRAIN_VIDEOS, _VALID_VIDEOS = 12, 4
+_TRAIN_VIDEOS, _VALID_VIDEOS = 8, 4
 
 
 def dataset_root() -> Path:
@@ -65,6 +65,22 @@ def network(run: Path | None) -> STMask:
     return model.eval()
 
 
+def heads(*options: str, align: str = "none") -> dict[str, PredictionHead]:
+    """Small, untrained heads by their options of `model/head`: what matters is where they look.
+
+    Args:
+        options: plain, fca, ...
+        align: option of `model/head/align` for all of them.
+    """
+    from hydra.utils import instantiate
+
+    made = {}
+    for option in options:
+        config = compose("train", [f"model/head={option}", f"model/head/align={align}"]).model.head
+        made[option] = instantiate(config, _convert_="all")(num_classes=2, channels=8, num_prototypes=4)
+    return made
+
+
 def _named(variable: str) -> Path | None:
     value = os.environ.get(variable)
     if not value:
@@ -85,6 +101,6 @@ def _above(name: str) -> Path | None:
 def _made_dataset() -> TemporaryDirectory[str]:
     """Removed when the process ends."""
     place = TemporaryDirectory(prefix="stmask-")
-    config = SyntheticConfig.preset("easy", objects=(2, 3))
+    config = SyntheticConfig.preset("easy", height=192, width=336, objects=(2, 3))
     write_dataset(Path(place.name) / "synthetic", config, videos=_TRAIN_VIDEOS, valid_videos=_VALID_VIDEOS)
     return place
