@@ -19,7 +19,6 @@ from stmask.data import VideoDataset
 from stmask.engine.module import VISModule
 from stmask.engine.pictures import LabelledFrame, busiest_videos, draw_clips
 from stmask.engine.validation import Validator, VideoValidator
-from stmask.evaluation import VideoAPReport
 from stmask.evaluation.report import class_csv
 from stmask.files import atomic_open, read_json, write_json
 
@@ -34,7 +33,7 @@ class ValidationRecord:
 
     Attributes:
         step: optimiser steps before it.
-        classes: rows of classes.csv, by column; empty where there is no such table.
+        classes: rows of classes.csv, by column.
         class_names: label k is `class_names[k - 1]`.
         frames: one of each video that is drawn.
         film: of these videos.
@@ -106,11 +105,9 @@ class ValidationRecords(Callback):
         write_json(folder / FIGURES, {"step": step, **figures}, indent=1)
         write_json(folder / RESULTS, results)
         self._drop_results(latest=folder)
-        classes = ""
-        if isinstance(validator.report, VideoAPReport):
-            classes = class_csv(validator.report)
-            with atomic_open(folder / CLASSES) as handle:
-                handle.write(classes)
+        classes = class_csv(validator.report)
+        with atomic_open(folder / CLASSES) as handle:
+            handle.write(classes)
         record = ValidationRecord(
             step=step,
             classes=list(csv.DictReader(io.StringIO(classes))),

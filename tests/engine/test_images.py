@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 from engine.tiny import TINY
+from omegaconf import OmegaConf
 
 from stmask.cli import main
 from stmask.config import compose
 from stmask.data.convert import to_images
 from stmask.data.synthetic import SyntheticConfig, write_dataset
+from stmask.engine.checkpoint import build_model
 from stmask.engine.train import train
 from stmask.evaluation.image_ap import IMAGE_FIGURES
 from stmask.inference.card import ModelCard
@@ -151,3 +153,24 @@ def test_mistakes_are_named(
 ) -> None:
     assert main(["train", *TINY_IMAGES, f"data.root={images}", f"output_dir={tmp_path}", override]) == 2
     assert message in capsys.readouterr().err
+
+
+def network(experiment: str) -> dict[str, tuple[int, ...]]:
+    cfg = compose("train", [f"experiment={experiment}"])
+    with torch.device("meta"):
+        model = build_model(OmegaConf.to_container(cfg.model, resolve=True), num_classes=80)  # type: ignore[arg-type]
+    return {name: tuple(value.shape) for name, value in model.state_dict().items()}
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [("r50dcn", "resnet50"), ("r101dcn", "base")])
+@pytest.mark.parametrize("align", ["", "_ali", "_ada"])
+def test_the_networks_are_those_of_the_release(ours: str, theirs: str, align: str) -> None:
+    assert network(f"coco/{ours}_fca{align}") == network(f"official/yolact_plus_{theirs}{align}_54")
+
+
+@pytest.mark.parametrize("depth", ["r50dcn", "r101dcn"])
+def test_the_baseline_has_square_kernels_only(depth: str) -> None:
+    shapes = network(f"coco/{depth}_plain")
+    kernels = {shape[2:] for name, shape in shapes.items() if "head.class_outputs" in name and len(shape) == 4}
+    assert kernels == {(3, 3)}
+    assert set(shapes) == set(network(f"coco/{depth}_fca"))
