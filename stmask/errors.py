@@ -22,3 +22,10 @@ class CheckpointError(StmaskError):
 
 class OutputError(StmaskError):
     """A place that cannot be written to."""
+
+
+class Interrupted(SystemExit):
+    """A run was told to stop and can go on later; `code` is the exit status of its process.
+
+    No error: it passes through everything that handles those, and ends the process as a signal would.
+    """

@@ -96,10 +96,13 @@ def test_a_checkpoint_of_another_network(tmp_path: Path, refused: Callable[..., 
 def test_a_run_does_not_go_on_from_another_network(dataset: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
     assert main(train(dataset, tmp_path / "run", "trainer.max_steps=2")) == 0
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
-    resume = f"resume={last}"
+    message = refused(*train(dataset, tmp_path / "wider", "model.channels=32", f"resume={last}"))
+    assert "model.channels: 16 -> 32" in message
+    alone = last.rename(tmp_path / "alone.ckpt")  # nothing beside it says what it was made with
+    resume = f"resume={alone}"
     assert "another network" in refused(*train(dataset, tmp_path / "wider", "model.channels=32", resume))
-    content = torch.load(last, weights_only=True)
-    torch.save({name: content[name] for name in ("state_dict", "stmask")}, last)
+    content = torch.load(alone, weights_only=True)
+    torch.save({name: content[name] for name in ("state_dict", "stmask")}, alone)
     assert "init_from" in refused(*train(dataset, tmp_path / "weights", resume))
 
 

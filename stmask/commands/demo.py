@@ -45,19 +45,19 @@ def _demo(folder: Path, *, seed: int, overrides: Sequence[str]) -> None:
 
     from stmask.config import compose
     from stmask.engine.evaluate import evaluate
-    from stmask.engine.train import CHECKPOINT_FOLDER, train
+    from stmask.engine.run_folder import RunFolder
+    from stmask.engine.train import train
     from stmask.files import write_json
 
     console = Console()
-    summary_file, run = folder / "summary.json", folder / "run"
-    resume = "auto" if run.exists() and not (run / "summary.json").exists() else "null"
+    summary_file, run = folder / "summary.json", RunFolder(folder / "run")
     summary_file.unlink(missing_ok=True)
     console.rule("1/4 synthetic videos")
     data = _make_data(folder / "data", console)
     console.rule("2/4 training")
-    fixed = [f"data.root={_quoted(data)}", f"output_dir={_quoted(run)}", f"seed={seed}", f"resume={resume}"]
+    fixed = [f"data.root={_quoted(data)}", f"output_dir={_quoted(run.path)}", f"seed={seed}", "resume=auto"]
     trained = train(compose("train", ["experiment=demo", *fixed, *overrides]))
-    checkpoint = run / CHECKPOINT_FOLDER / "last.ckpt"
+    checkpoint = run.last
     console.rule("3/4 evaluation on held-out videos")
     evaluated = evaluate(
         compose("evaluate", [f"checkpoint={_quoted(checkpoint)}", f"output={_quoted(folder / 'evaluation')}"])

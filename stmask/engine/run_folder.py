@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-import fcntl
-import json
 import logging
 import os
 import socket
-import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from omegaconf import DictConfig, OmegaConf
+
+from stmask.engine.folder_lock import is_locked, lock
 from stmask.errors import DataError, OutputError, StmaskError
-from stmask.files import read_json, write_json
+from stmask.files import atomic_open, read_json, write_json
 
 CONFIG, RECORD, STATUS, SUMMARY, METRICS, LOG = (
     "config.yaml", "run.json", "status.json", "summary.json", "metrics.csv", "train.log"
 )  # fmt: skip
 CHECKPOINTS, LAST, BEST = "checkpoints", "last.ckpt", "best.ckpt"
-_LOCK = ".lock"
-_LOCK_PATIENCE = 1.0  # seconds; who only looks at a folder holds its lock for an instant
+_CHANGES = "git.diff"
+_LITTER = ".*.tmp*"  # what a killed process leaves of a file that it was writing
 
 State = Literal["new", "running", "cut off", "interrupted", "failed", "done"]
 _log = logging.getLogger(__name__)
-_held: set[int] = set()  # descriptors of this process's locks
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ def status_of(folder: str | os.PathLike[str]) -> Status:
         status = Status(**{name: content[name] for name in Status.__dataclass_fields__ if name in content})
     except (DataError, TypeError):
         return Status()
-    if status.state == "running" and not _is_locked(path / _LOCK):
+    if status.state == "running" and not is_locked(path):
         return replace(status, state="cut off")
     return status
 
@@ -95,21 +94,23 @@ def state_of(folder: str | os.PathLike[str]) -> State:
 class RunFolder:
     """A run's folder and the right to write in it, which only the first process of a run has.
 
+    config.yaml (resolved), run.json and git.diff say what the run is, status.json how it is, summary.json what came of
+    it; metrics.csv and train.log tell of the way there, checkpoints/{best,last}.ckpt hold the network.
+
     Args:
         path: made when it is needed.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+        self.metrics = self.path / METRICS
         self.checkpoints = self.path / CHECKPOINTS
         self.last = self.checkpoints / LAST
         self.best = self.checkpoints / BEST
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Locked for all other runs, and marked by how the block ends: done, failed or interrupted.
-
-        Other processes than the run's first pass through.
+    def locked(self) -> Iterator[None]:
+        """Keeps other runs out for the length of the block. Processes other than the run's first pass through.
 
         Raises:
             OutputError: another run holds the folder.
@@ -117,36 +118,70 @@ class RunFolder:
         if not is_first_process():
             yield
             return
-        with _lock(self.path):
-            self._begin()
-            try:
-                yield
-            except Exception as error:
-                self._end("failed", error=_one_line(error))
-                self._keep_traceback()
-                raise
-            except BaseException:  # told to stop
-                self._end("interrupted")
-                raise
-            self._end("done")
+        with lock(self.path):
+            yield
+
+    @contextmanager
+    def attempt(self, *, resumed: bool) -> Iterator[None]:
+        """Marks the run as running, and at the end of the block by how it ends: done, failed or interrupted.
+
+        Args:
+            resumed: the run goes on from its checkpoint; otherwise what is left of it is cleared away.
+        """
+        if not is_first_process():
+            yield
+            return
+        self._begin(resumed=resumed)
+        try:
+            yield
+        except Exception as error:
+            self._end("failed", error=_one_line(error))
+            self._keep_traceback()
+            raise
+        except BaseException:  # told to stop
+            self._end("interrupted")
+            raise
+        self._end("done")
+
+    def describe(self, cfg: DictConfig, record: dict[str, Any], *, changes: str | None) -> None:
+        """Writes what the run is: its configuration, `stmask.engine.provenance`, and the changes of the code."""
+        if not is_first_process():
+            return
+        with atomic_open(self.path / CONFIG) as handle:
+            handle.write(OmegaConf.to_yaml(cfg, resolve=True))
+        write_json(self.path / RECORD, record, indent=1)
+        if changes:
+            with atomic_open(self.path / _CHANGES) as handle:
+                handle.write(changes)
+        else:
+            (self.path / _CHANGES).unlink(missing_ok=True)
 
     def reached(self, step: int) -> None:
         """Notes the step of a checkpoint that was just written."""
         if is_first_process():
             self._write(replace(status_of(self.path), step=step))
 
-    def _begin(self) -> None:
+    def summarise(self, figures: dict[str, float]) -> None:
+        """Writes what came of the run."""
+        if is_first_process():
+            write_json(self.path / SUMMARY, figures, indent=1)
+
+    def _begin(self, *, resumed: bool) -> None:
         before = status_of(self.path)
-        self._write(
-            Status(
-                state="running",
-                started=_now(),
-                host=socket.gethostname(),
-                pid=os.getpid(),
-                attempts=before.attempts + 1,
-                step=before.step,
-            )
+        status = Status(
+            state="running",
+            started=_now(),
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            attempts=before.attempts + 1,
+            step=before.step if resumed else 0,
         )
+        self._write(status)
+        stale = [self.path / SUMMARY, *self.path.glob(_LITTER), *self.checkpoints.glob(_LITTER)]
+        if not resumed:
+            stale.append(self.metrics)
+        for file in stale:
+            file.unlink(missing_ok=True)
 
     def _end(self, state: State, *, error: str | None = None) -> None:
         try:
@@ -169,78 +204,6 @@ def is_first_process() -> bool:
     """Whether this process speaks for its run: the only one, or that of rank 0."""
     ranks = ("RANK", "NODE_RANK", "LOCAL_RANK", "SLURM_PROCID")
     return all(os.environ.get(name, "0") == "0" for name in ranks)
-
-
-@contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """The lock of a folder, given back when the block ends or the process dies, however it does."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise OutputError(f"cannot write in {folder}: {error.strerror or error}") from error
-    _held.add(descriptor)
-    try:
-        _take(descriptor, folder)
-        holder = {"host": socket.gethostname(), "pid": os.getpid()}
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(holder).encode(), 0)
-        yield
-    finally:
-        _held.discard(descriptor)
-        os.close(descriptor)
-
-
-def _take(descriptor: int, folder: Path) -> None:
-    patience = time.monotonic() + _LOCK_PATIENCE
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if time.monotonic() > patience:
-                raise OutputError(
-                    f"{folder} is in use by another run ({_holder(descriptor)}): wait for it, stop it, or give this "
-                    "run another output_dir"
-                ) from None
-            time.sleep(0.05)
-        except OSError as error:
-            _log.warning("%s: no locks on this disk (%s); two runs in one folder go unnoticed", folder, error.strerror)
-            return
-
-
-def _holder(descriptor: int) -> str:
-    try:
-        content = json.loads(os.pread(descriptor, 1000, 0))
-        return f"process {content['pid']} on {content['host']}"
-    except (ValueError, KeyError, TypeError):
-        return "its process is not known"
-
-
-def _is_locked(path: Path) -> bool:
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)
-    return False
-
-
-def _forget_locks() -> None:
-    """A forked process (of a data loader) may outlive a run that was killed, and must not hold its lock."""
-    for descriptor in _held:
-        os.close(descriptor)
-    _held.clear()
-
-
-os.register_at_fork(after_in_child=_forget_locks)
 
 
 def _one_line(error: Exception) -> str:

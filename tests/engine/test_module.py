@@ -9,7 +9,8 @@ import torch
 from engine.tiny import TINY
 
 from stmask.config import compose
-from stmask.engine import train as train_module
+from stmask.engine import build
+from stmask.engine.train import train
 from stmask.errors import StmaskError
 from stmask.losses import Criterion, LossReport
 
@@ -32,7 +33,7 @@ class Poisoned(Criterion):
 
 def fit(dataset: Path, output: Path, monkeypatch: pytest.MonkeyPatch, bad: set[int], *overrides: str) -> Path:
     Poisoned.calls, Poisoned.bad = 0, frozenset(bad)
-    real = train_module.instantiate
+    real = build.instantiate
 
     def poisoned(cfg: object, *args: object, **kwargs: object) -> object:
         built = real(cfg, *args, **kwargs)
@@ -42,9 +43,9 @@ def fit(dataset: Path, output: Path, monkeypatch: pytest.MonkeyPatch, bad: set[i
             else built
         )
 
-    monkeypatch.setattr(train_module, "instantiate", poisoned)
+    monkeypatch.setattr(build, "instantiate", poisoned)
     cfg = compose("train", [*TINY, f"data.root={dataset}", f"output_dir={output}", "data.valid=null", *overrides])
-    train_module.train(cfg)
+    train(cfg)
     return output / "checkpoints" / "last.ckpt"
 
 

@@ -1,0 +1,81 @@
+"""Lightning's loops, with a moment between two steps at which a checkpoint goes on exactly.
+
+Lightning's hooks lie within a step: `on_train_batch_end` comes before the step's figures are logged, and a checkpoint
+taken in the last of an epoch goes on without the epoch's validation. Here a listener is told when a step is over, all
+of it, and when a validation is due; a checkpoint taken at either moment goes on with what comes next.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import pytorch_lightning as pl
+from pytorch_lightning.loops.fetchers import _DataFetcher
+from pytorch_lightning.loops.fit_loop import _FitLoop
+from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
+
+_DUE = "validation_due"
+
+
+class StepListener(Protocol):
+    """Who is told of the moments between steps."""
+
+    def before_validation(self, trainer: pl.Trainer) -> None:
+        """The step is over, and the validation after it has not begun."""
+
+    def between_steps(self, trainer: pl.Trainer) -> None:
+        """The step, and its validation where there is one, is over, but not the epoch."""
+
+
+def install(trainer: pl.Trainer, listener: StepListener) -> None:
+    """Gives a new trainer these loops."""
+    old = trainer.fit_loop
+    epochs = _Epochs(trainer, min_epochs=old.min_epochs, max_epochs=old.max_epochs)
+    epochs.epoch_loop = _Steps(trainer, listener, min_steps=old.epoch_loop.min_steps, max_steps=old.max_steps)
+    trainer.fit_loop = epochs
+
+
+class _Steps(_TrainingEpochLoop):
+    """The steps of an epoch.
+
+    Attributes:
+        validation_due: a validation was to come when the checkpoint was written that goes on.
+    """
+
+    def __init__(self, trainer: pl.Trainer, listener: StepListener, *, min_steps: int | None, max_steps: int) -> None:
+        super().__init__(trainer, min_steps=min_steps, max_steps=max_steps)
+        self._listener = listener
+        self.validation_due = False
+
+    def advance(self, data_fetcher: _DataFetcher) -> None:
+        if self.validation_due:  # straight on to on_advance_end
+            self.val_loop.restarting = False
+            return
+        super().advance(data_fetcher)
+
+    def on_advance_end(self, data_fetcher: _DataFetcher) -> None:
+        done_before = self._skip_next_val  # a checkpoint from after the validation
+        if not self.validation_due and not done_before and self._should_check_val_fx(data_fetcher):
+            self.validation_due = True
+            self._listener.before_validation(self.trainer)
+        super().on_advance_end(data_fetcher)
+        self.validation_due = False
+        if not done_before and not self._should_accumulate() and not self._num_ready_batches_reached():
+            self._listener.between_steps(self.trainer)
+
+    def on_save_checkpoint(self) -> dict[str, Any]:
+        return {**super().on_save_checkpoint(), _DUE: self.validation_due}
+
+    def on_load_checkpoint(self, state_dict: dict[str, Any]) -> None:
+        super().on_load_checkpoint(state_dict)
+        self.validation_due = bool(state_dict.get(_DUE, False))
+
+
+class _Epochs(_FitLoop):
+    """The epochs of a training, which is not done while a validation is due."""
+
+    epoch_loop: _Steps
+
+    @property
+    def done(self) -> bool:
+        return not self.epoch_loop.validation_due and super().done
