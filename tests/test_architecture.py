@@ -25,7 +25,7 @@ LAYERS = [
     {"engine"},
     {"official"},
     {"loading"},
-    {"plots"},
+    {"plots", "console"},
     {"experiments"},
     {"commands"},
     {"cli"},

@@ -1,0 +1,95 @@
+"""What a process of ours says on the terminal, and its exit status: one line for whatever the user can mend."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable
+
+from stmask.errors import Interrupted, StmaskError
+
+TRACEBACK_VARIABLE = "STMASK_TRACEBACK"
+_USER_ERROR = 2
+_INTERRUPTED = 130
+_GREETERS = ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.rank_zero")
+_EXPECTED_WARNINGS = (
+    "Experiment logs directory",  # a run's folder holds its log before Lightning's first line
+    r"`isinstance\(treespec, LeafSpec\)`",  # Lightning's own use of torch
+    "Checkpoint directory .* exists and is not empty",  # that of the run which goes on
+    "The number of training batches",  # fewer than log_every_n_steps: the figures of the epoch are logged anyway
+)
+
+
+def exit_status(call: Callable[[], int | None]) -> int:
+    """Calls a main function and returns its process's exit status: 0, 2 for the user's errors, 130 or 143 when interrupted.
+
+    `STMASK_TRACEBACK=1` lets every error through with its traceback.
+    """
+    _speak_plainly()
+    try:
+        return int(call() or 0)
+    except KeyboardInterrupt:
+        return _interrupted()
+    except Interrupted as exit_:
+        return _interrupted(int(exit_.code or 0))
+    except SystemExit as exit_:  # Lightning's way out of a training that must stop at once
+        if _follows_interrupt(exit_):
+            return _interrupted()
+        raise
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes stdout once more
+        return 1
+    except Exception as error:
+        if _follows_interrupt(error):
+            return _interrupted()
+        message = None if os.environ.get(TRACEBACK_VARIABLE) == "1" else _explain(error)
+        if message is None:
+            raise
+        print(f"stmask: error: {'; '.join(message.splitlines())}", file=sys.stderr)
+        return _USER_ERROR
+
+
+def _interrupted(status: int = _INTERRUPTED) -> int:
+    if status:  # the first of several processes speaks
+        print("stmask: interrupted", file=sys.stderr)
+    return status
+
+
+def _follows_interrupt(error: BaseException | None) -> bool:
+    """Whether the error is only what closing a file or a process said after Ctrl-C."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
+def _speak_plainly() -> None:
+    """Log messages as plain lines on stderr (Hydra adds a file), without greetings, tips and expected warnings."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    for name in _GREETERS:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in _EXPECTED_WARNINGS:
+        warnings.filterwarnings("ignore", message=message)
+
+
+def _explain(error: Exception) -> str | None:
+    """One line for what the user can mend; None for what is a mistake of ours and deserves its traceback."""
+    if isinstance(error, StmaskError):
+        return str(error)
+    if isinstance(error, OSError) and not isinstance(error, ImportError):
+        where = f": {error.filename}" if error.filename else ""
+        what = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
+        return f"{what}{where} ({TRACEBACK_VARIABLE}=1 shows where it happened)"
+    kind = type(error)
+    if kind.__module__.split(".")[0] in ("hydra", "omegaconf"):
+        from stmask.config import explain
+
+        explained = explain(error)
+        return None if explained is None else str(explained)
+    if kind.__name__ == "MisconfigurationException":  # Lightning's, for a trainer that can't work here
+        return f"trainer: {error}"
+    if kind.__name__ == "OutOfMemoryError":  # torch's; importing torch to name it would cost seconds
+        return f"the device ran out of memory; a smaller batch or image size needs less ({str(error).splitlines()[0]})"
+    return None
