@@ -50,6 +50,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     clips = VideoClips(dataset, prefetch=data.prefetch)
     total = sum(len(clips[index]) for index in range(len(clips)))
     kind = _kind_of(data)
+    truth = kind.truth(dataset.annotations_path) if dataset.labelled else None  # read now: it may be wrong
     start = perf_counter()
     results = []
     with _progress() as progress:
@@ -61,10 +62,10 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     write_json(output / "results.json", entries)
     figures = {"seconds": seconds, "frames_per_second": total / max(seconds, 1e-9)}
     console = Console()
-    if dataset.labelled:
-        stats, tables = kind.score(dataset.annotations_path, entries)
-        print(tables)
-        figures = {**stats, **figures}
+    if truth is not None:
+        report = kind.score(truth, entries)
+        print(kind.figures(report), class_table(report), sep="\n")
+        figures = {**report.stats, **figures}
     else:
         console.print(f"{dataset.annotations_path} has no annotations: nothing to score, results are written")
     write_json(output / "metrics.json", figures, indent=1)
@@ -80,28 +81,36 @@ class _Kind:
     Attributes:
         run: one video (of one frame) through a segmenter, to its result.
         entries: results and the dataset's ids of the classes to the entries of a results.json.
-        score: an annotation file and entries to the figures and their tables.
+        truth: an annotation file to what entries are scored against.
+        score: that and entries to a report.
+        figures: a report to a table.
         count: the number of videos and that of frames, in words.
     """
 
     run: Callable[..., Any]
     entries: Callable[[list[Any], Sequence[int]], list[dict[str, Any]]]
-    score: Callable[[Path, list[dict[str, Any]]], tuple[dict[str, float], str]]
+    truth: Callable[[Path], Any]
+    score: Callable[[Any, list[dict[str, Any]]], Any]
+    figures: Callable[[Any], str]
     count: Callable[[int, int], str]
 
 
-def _score_videos(annotations: Path, entries: list[dict[str, Any]]) -> tuple[dict[str, float], str]:
-    report = score_videos(GroundTruth.load(annotations), entries)
-    return report.stats, f"{figures_table(report)}\n{class_table(report)}"
-
-
-def _score_images(annotations: Path, entries: list[dict[str, Any]]) -> tuple[dict[str, float], str]:
-    report = evaluate_images(ImageGroundTruth.load(annotations), entries)
-    return report.stats, f"{image_figures_table(report)}\n{class_table(report)}"
-
-
-_VIDEOS = _Kind(segment_video, to_results, _score_videos, lambda videos, frames: f"{videos} videos, {frames} frames")
-_IMAGES = _Kind(segment_image, to_detections, _score_images, lambda images, _: f"{images} images")
+_VIDEOS = _Kind(
+    run=segment_video,
+    entries=to_results,
+    truth=GroundTruth.load,
+    score=score_videos,
+    figures=figures_table,
+    count=lambda videos, frames: f"{videos} videos, {frames} frames",
+)
+_IMAGES = _Kind(
+    run=segment_image,
+    entries=to_detections,
+    truth=ImageGroundTruth.load,
+    score=evaluate_images,
+    figures=image_figures_table,
+    count=lambda images, _: f"{images} images",
+)
 
 
 def _kind_of(data: VISDataModule) -> _Kind:

@@ -91,6 +91,7 @@ class GroundTruth:
         """Checks the content of a YouTube-VIS style file; `source` names it in errors."""
         if not isinstance(content, Mapping):
             raise DataError(f"{source}: expected an object with videos, categories and annotations")
+        _refuse_images(content, source)
         videos = {v.id: v for v in (_video(entry, where) for entry, where in _entries(content, "videos", source))}
         categories = tuple(_category(entry, where) for entry, where in _entries(content, "categories", source))
         _refuse_repeated_ids(content, source)
@@ -160,6 +161,14 @@ def _entries(content: Mapping[str, Any], key: str, source: str) -> list[tuple[Ma
         if not isinstance(entry, Mapping):
             raise DataError(f"{source}: {key}[{index}] must be an object, got {type(entry).__name__}")
     return [(entry, f"{source}: {key}[{index}]") for index, entry in enumerate(entries)]
+
+
+def _refuse_images(content: Mapping[str, Any], source: str) -> None:
+    annotations = content.get("annotations")
+    first = annotations[0] if isinstance(annotations, list) and annotations else {}
+    of_images = isinstance(first, Mapping) and "image_id" in first and "segmentations" not in first
+    if "images" in content and ("videos" not in content or of_images):
+        raise DataError(f"{source} is of images (COCO), not of videos: data=coco_images evaluates on those")
 
 
 def _refuse_repeated_ids(content: Mapping[str, Any], source: str) -> None:

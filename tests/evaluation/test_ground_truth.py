@@ -95,3 +95,10 @@ BAD = {
 def test_a_wrong_file_is_refused_by_name(data: Any, message: str) -> None:
     with pytest.raises(DataError, match=r"^gt\.json: .*" + re.escape(message)):
         GroundTruth.from_dict(data, source="gt.json")
+
+
+@pytest.mark.parametrize("videos", [{}, {"videos": [{"id": 1, "width": 4, "height": 4, "length": 1}]}])
+def test_files_of_images_are_refused(videos: dict[str, Any]) -> None:
+    images = {"images": [{"id": 1}], "categories": [], "annotations": [{"id": 1, "image_id": 1, "segmentation": []}]}
+    with pytest.raises(DataError, match="is of images .*, not of videos: data=coco_images"):
+        GroundTruth.from_dict({**videos, **images})
