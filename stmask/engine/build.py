@@ -40,14 +40,15 @@ def build_trainer(cfg: DictConfig, folder: RunFolder, *, callbacks: Sequence[Cal
     Raises:
         ConfigError: (through `stmask.config.explain`) devices that are not there, values that contradict each other.
     """
-    callbacks = [LoggedStep(), LearningRateMonitor("step"), Performance(folder.path), *callbacks]
+    loggers: list[Logger] = [log]
+    if cfg.logger is not None and "_target_" in cfg.logger:
+        loggers.append(instantiate(cfg.logger, _convert_="all"))
+    performance = Performance(folder.path, loggers[1:])
+    callbacks = [LoggedStep(), LearningRateMonitor("step"), performance, *callbacks]
     if cfg.records is not None and "_target_" in cfg.records:
         callbacks.append(instantiate(cfg.records, _convert_="all"))
     if cfg.trainer.enable_progress_bar:
         callbacks.append(RichProgressBar())
-    loggers: list[Logger] = [log]
-    if cfg.logger is not None and "_target_" in cfg.logger:
-        loggers.append(instantiate(cfg.logger, _convert_="all"))
     trainer: pl.Trainer = instantiate(
         cfg.trainer,
         callbacks=callbacks,

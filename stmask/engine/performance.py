@@ -6,7 +6,7 @@ import csv
 import os
 import resource
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
-from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.loggers import Logger
 
 from stmask.files import atomic_open
 from stmask.structures import Clip
@@ -32,7 +32,7 @@ _GIB = 2**30
 
 
 class Performance(Callback):
-    """Writes a row to performance.csv every `log_every_n_steps` steps and tells the loggers other than the CSV one.
+    """Writes a row to performance.csv every `log_every_n_steps` steps, and tells some loggers the same.
 
     A row is about the steps since the row before. Time counts from when a batch is asked for to the end of its step;
     validation and the writing of checkpoints lie between steps. Samples (pairs, or images) and frames are those of all
@@ -41,10 +41,12 @@ class Performance(Callback):
 
     Args:
         folder: of the run.
+        loggers: to tell; metrics.csv, which equal runs write equally, is no place for these figures.
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    def __init__(self, folder: str | os.PathLike[str], loggers: Sequence[Logger] = ()) -> None:
         self._file = Path(folder) / FILE
+        self._loggers = tuple(loggers)
         self._reset()
 
     def _reset(self) -> None:
@@ -92,9 +94,8 @@ class Performance(Callback):
         figures = {name: value for name, value in zip(FIGURES, values, strict=True) if value is not None}
         with self._file.open("a", newline="") as handle:
             handle.write(_line(step, figures))  # in one piece: a killed run leaves no half of it
-        for logger in trainer.loggers:
-            if not isinstance(logger, CSVLogger):
-                logger.log_metrics(figures, step=step)
+        for logger in self._loggers:
+            logger.log_metrics(figures, step=step)
 
 
 def read_performance(file: str | os.PathLike[str]) -> list[dict[str, float]]:

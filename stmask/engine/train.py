@@ -20,6 +20,7 @@ from stmask.engine.provenance import code_changes, describe
 from stmask.engine.resume import check_content, checkpoint_to_resume
 from stmask.engine.run_folder import Origin, RunFolder
 from stmask.engine.validation import validator_for
+from stmask.engine.wandb_logging import wandb_runs
 
 
 def train(cfg: DictConfig, *, origin: Origin = Origin()) -> dict[str, float]:
@@ -68,24 +69,13 @@ def _train(
     elif cfg.init_from is not None:
         start_from(module, cfg.init_from, report=folder.path / "init_from.txt")
     folder.describe(cfg, describe(cfg, module.model, origin), changes=code_changes())
-    try:
+    with wandb_runs(trainer.loggers):
         trainer.fit(module, datamodule=data, ckpt_path=resume)
-    finally:
-        _finish_loggers(trainer)
-    step = {"step": float(trainer.global_step)}
-    if trainer.fast_dev_run:  # type: ignore[attr-defined]
-        return {**validation_figures(trainer), **step, "train_seconds": last.seconds}
-    if best is not None and best.figures:
-        step = {**best.figures, "step": float(best.step)}
-    figures = {**step, "train_seconds": last.seconds}
-    folder.summarise(figures)
+        step = {"step": float(trainer.global_step)}
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return {**validation_figures(trainer), **step, "train_seconds": last.seconds}
+        if best is not None and best.figures:
+            step = {**best.figures, "step": float(best.step)}
+        figures = {**step, "train_seconds": last.seconds}
+        folder.summarise(figures)
     return figures
-
-
-def _finish_loggers(trainer: pl.Trainer) -> None:
-    """Ends a W&B run, with its exit code: without this, the next run of a sweep would log into it."""
-    for logger in trainer.loggers:
-        if type(logger).__name__ == "WandbLogger" and trainer.is_global_zero:
-            import wandb
-
-            wandb.finish(exit_code=1 if trainer.interrupted else 0)

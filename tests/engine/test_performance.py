@@ -42,7 +42,7 @@ class Logger:
 
 def trainer(**changes: Any) -> Any:
     usual: dict[str, Any] = {
-        "is_global_zero": True, "global_step": 0, "log_every_n_steps": 2, "world_size": 2, "loggers": [Logger()],
+        "is_global_zero": True, "global_step": 0, "log_every_n_steps": 2, "world_size": 2,
         "strategy": SimpleNamespace(root_device=torch.device("cpu")),
         "train_dataloader": SimpleNamespace(seconds_waited=0.0),
     }  # fmt: skip
@@ -74,9 +74,9 @@ def test_a_row_for_every_interval(tmp_path: Path) -> None:
 
 
 def test_loggers_get_the_same_rows(tmp_path: Path) -> None:
-    running = trainer()
-    run_steps(Performance(tmp_path), running, until=2)
-    ((step, figures),) = running.loggers[0].rows
+    logger = Logger()
+    run_steps(Performance(tmp_path, [logger]), trainer(), until=2)  # type: ignore[list-item]
+    ((step, figures),) = logger.rows
     (row,) = read_performance(tmp_path / "performance.csv")
     assert row == {"step": step} | {name: pytest.approx(value, rel=1e-5) for name, value in figures.items()}
 
