@@ -7,6 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import torch
+
 from stmask.config import compose
 from stmask.data.synthetic import SyntheticConfig, write_dataset
 from stmask.engine.checkpoint import build_model
@@ -56,7 +58,6 @@ def network(run: Path | None) -> STMask:
     """
     if run is not None:
         return load(run / "checkpoints" / "best.ckpt")
-    import torch
     from omegaconf import OmegaConf
 
     torch.manual_seed(0)
@@ -65,8 +66,17 @@ def network(run: Path | None) -> STMask:
     return model.eval()
 
 
+def described(run: Path | None) -> str:
+    """A line that says which network `network(run)` is."""
+    if run is None:
+        return (
+            "no run: the network has random weights, and what it has learned is nothing (make demo, or set STMASK_RUN)"
+        )
+    return f"the best network of the run {run.parent.name}/{run.name}"
+
+
 def heads(*options: str, align: str = "none") -> dict[str, PredictionHead]:
-    """Small, untrained heads by their options of `model/head`: what matters is where they look.
+    """Small heads with random weights by their options of `model/head`: what matters is where they look.
 
     Args:
         options: plain, fca, ...
@@ -74,10 +84,13 @@ def heads(*options: str, align: str = "none") -> dict[str, PredictionHead]:
     """
     from hydra.utils import instantiate
 
+    torch.manual_seed(0)
     made = {}
     for option in options:
         config = compose("train", [f"model/head={option}", f"model/head/align={align}"]).model.head
         made[option] = instantiate(config, _convert_="all")(num_classes=2, channels=8, num_prototypes=4)
+        for parameter in made[option].parameters():
+            torch.nn.init.normal_(parameter, std=0.1)
     return made
 
 
