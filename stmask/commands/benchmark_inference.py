@@ -59,12 +59,14 @@ def main(argv: Sequence[str]) -> int:
     speeds = measure(
         networks, clips, precision=options.precision, on_clip=(lambda: None) if yardstick is None else yardstick.add
     )
-    print(_table(places, speeds, yardstick=None if yardstick is None else yardstick.milliseconds))
+    unit = None if yardstick is None else yardstick.milliseconds
+    print(_table(places, speeds, yardstick=unit))
     for place, speed in list(zip(places, speeds, strict=True))[-len(options.places) :]:
         if Path(place).is_dir():
             write_speed(place, speed)
     if options.json:
-        write_json(options.json, [{"network": p, **s.to_dict()} for p, s in zip(places, speeds, strict=True)], indent=1)
+        measured = [{"network": place, **speed.to_dict()} for place, speed in zip(places, speeds, strict=True)]
+        write_json(options.json, {"yardstick_milliseconds": unit, "networks": measured}, indent=1)
     return 0
 
 

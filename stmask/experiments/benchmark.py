@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from hydra.utils import instantiate
@@ -20,6 +23,7 @@ from stmask.inference.segmenter import VideoSegmenter
 from stmask.inference.video import VideoReader
 from stmask.loading import load_segmenter, pick_device
 
+_AT_ONCE = 8  # networks in memory
 _WAY_OUT = "give --frames-from VIDEO_OR_FOLDER"
 
 
@@ -84,7 +88,9 @@ def write_speed(folder: str | os.PathLike[str], speed: Speed) -> None:
 
 
 def measure_runs(folders: Sequence[Path], *, device: str, on_run: Callable[[str], None]) -> list[str]:
-    """Measures runs one by one, on their own validation videos, and keeps the results in their folders.
+    """Measures runs on their own validation videos and keeps the results in their folders.
+
+    Runs with the same videos take turns, some at a time: whatever else the machine does meets them alike.
 
     Args:
         folders: of the runs.
@@ -94,16 +100,45 @@ def measure_runs(folders: Sequence[Path], *, device: str, on_run: Callable[[str]
     Returns:
         A line for each run that could not be measured.
     """
-    problems = []
     pick_device(device)  # a device that isn't there fails at once and not for every run
-    for folder in folders:
-        try:
-            (network,) = load_networks([folder], device=device, precision=PRECISIONS[0])
-            clips = validation_clips(network, frames=FRAMES, source=str(folder))
-            (speed,) = measure([network], clips, precision=PRECISIONS[0])
-            write_speed(folder, speed)
-        except StmaskError as error:
-            problems.append(f"FPS of {folder} was not measured: {error}")
-            continue
-        on_run(f"{folder}: {speed.fps:.1f} FPS ({speed.conditions})")
+    problems: list[str] = []
+    for start in range(0, len(folders), _AT_ONCE):
+        loaded: list[_Loaded] = []
+        for folder in folders[start : start + _AT_ONCE]:
+            try:
+                (network,) = load_networks([folder], device=device, precision=PRECISIONS[0])
+                loaded.append(_Loaded(folder, network, _videos_of(network)))
+            except StmaskError as error:
+                problems.append(_not_measured(folder, error))
+        for _, group in groupby(sorted(loaded, key=lambda one: one.videos), key=lambda one: one.videos):
+            problems += _measure_together(list(group), on_run)
     return problems
+
+
+class _Loaded(NamedTuple):
+    folder: Path
+    network: VideoSegmenter
+    videos: str  # equal for networks that were validated with the same
+
+
+def _videos_of(network: VideoSegmenter) -> str:
+    card = network.model.card
+    assert isinstance(card, ModelCard)
+    named = {key: value for key, value in card.data.items() if key == "root" or key.startswith("valid")}
+    return json.dumps(named, sort_keys=True)
+
+
+def _measure_together(group: Sequence[_Loaded], on_run: Callable[[str], None]) -> list[str]:
+    networks = [one.network for one in group]
+    try:
+        clips = validation_clips(networks[0], frames=FRAMES, source=str(group[0].folder))
+    except StmaskError as error:
+        return [_not_measured(one.folder, error) for one in group]
+    for one, speed in zip(group, measure(networks, clips, precision=PRECISIONS[0]), strict=True):
+        write_speed(one.folder, speed)
+        on_run(f"{one.folder}: {speed.fps:.1f} FPS ({speed.conditions})")
+    return []
+
+
+def _not_measured(folder: Path, error: StmaskError) -> str:
+    return f"FPS of {folder} was not measured: {error}"

@@ -28,7 +28,8 @@ class Conditions:
     torch: str
 
     def __str__(self) -> str:
-        return f"{self.device}, {self.precision}, {self.threads} threads, torch {self.torch}"
+        threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
+        return f"{self.device}, {self.precision}, {threads}, torch {self.torch}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from stmask.config import compose
 from stmask.data.synthetic import SyntheticConfig, write_dataset
 from stmask.engine.checkpoint import build_model, save_model
 from stmask.errors import ConfigError
+from stmask.experiments import benchmark
 from stmask.experiments.collect import read_speed
 from stmask.experiments.speed import PROCEDURE, Speed
 from stmask.experiments.timing import Image, Yardstick, measure, take_clips
@@ -149,7 +150,7 @@ def test_networks_side_by_side_and_a_run_keeps_its_figures(
     kept = read_speed(run)
     assert kept is not None
     assert (kept.frames, kept.height, kept.width, kept.conditions.precision) == (4, 64, 96, "float32")
-    assert [entry["network"] for entry in json.loads(out.read_text())] == [str(other), str(run)]
+    assert [entry["network"] for entry in json.loads(out.read_text())["networks"]] == [str(other), str(run)]
     assert sorted(path.name for path in run.iterdir()) == ["checkpoints", "fps.json"]
 
 
@@ -193,10 +194,17 @@ def test_mistakes_are_one_line(
     assert error.count("\n") == 1
 
 
-def test_tables_measure_the_runs_that_lack_it(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_tables_measure_the_runs_that_lack_it(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(benchmark, "FRAMES", 6)
     runs = tmp_path / "runs"
     lacks = write_run(runs / "lacks", seed=0)
     save(lacks / "checkpoints" / "best.ckpt", data)
+    another = write_run(runs / "another", "table4/t4_fca_ada", seed=0)
+    save(another / "checkpoints" / "last.ckpt", data)
+    moved = write_run(runs / "moved", "table4/t4_fca_ada", seed=1)
+    save(moved / "checkpoints" / "best.ckpt", tmp_path / "elsewhere")
     has = write_run(runs / "has", seed=1, fps=30.0)
     without_weights = write_run(runs / "without", seed=2)
     failed = write_run(runs / "failed", seed=3, state="failed")
@@ -205,11 +213,16 @@ def test_tables_measure_the_runs_that_lack_it(data: Path, tmp_path: Path, capsys
     assert main(["tables", "table4", "--runs", str(runs), "--output", str(output), "--fps", "--device", "cpu"]) == 0
     said = capsys.readouterr()
     assert f"{lacks}: " in said.out
-    assert said.err == (
+    weights, videos = sorted(said.err.splitlines(), key=len)
+    assert weights == (
         f"FPS of {without_weights} was not measured: {without_weights} holds no checkpoints/best.ckpt or last.ckpt: "
-        "give a checkpoint, or a run's folder\n"
+        "give a checkpoint, or a run's folder"
     )
-    assert read_speed(lacks) is not None
+    assert videos.startswith(f"FPS of {moved} was not measured: the validation videos of {moved} can't be read")
+    for measured in (lacks, another):
+        speed = read_speed(measured)
+        assert speed is not None
+        assert speed.frames == 6
     assert (has / "fps.json").read_bytes() == before
     assert not (failed / "fps.json").exists()
     assert not (without_weights / "fps.json").exists()
