@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,26 +26,39 @@ _CAPS = 3.0  # of error bars, points
 
 
 def paper_and_measured(section: Section, figure: str = "AP") -> Figure:
-    """A line for each row: the paper's figure as a diamond, every seed as a ring, their mean with its deviation."""
-    height = _ROW_HEIGHT * len(section.rows) + _FRAME_HEIGHT
-    chart, axis = style.chart(7.5, height)
+    """A line for each row: the paper's figure as a diamond, every seed as a ring, their mean with its deviation.
+
+    Where ours are of another dataset or recipe, the paper's stand beside on a scale of their own: only the order of the
+    rows can be compared.
+    """
+    from matplotlib.figure import Figure
+
+    size = (8.5, _ROW_HEIGHT * len(section.rows) + _FRAME_HEIGHT)
+    chart = Figure(figsize=size, layout="constrained")
+    if section.setting.like_the_paper:
+        ours = printed = chart.subplots()
+    else:
+        ours, printed = chart.subplots(1, 2, sharey=True, width_ratios=(3, 2))
+        printed.set_title("paper", fontsize=9, color=style.INK, loc="left")
     for y, result in enumerate(section.rows):
         if (paper := result.row.paper.get(figure)) is not None:
-            axis.plot(paper, y - 0.18, "D", color=style.INK, fillstyle="none", markersize=6, label="paper")
+            printed.plot(paper, y - 0.18, "D", color=style.INK, fillstyle="none", markersize=6, label="paper")
         spread = result.figure(figure)
         if spread.mean is None:
             continue
-        axis.plot(spread.values, [y + 0.18] * len(spread.values), "o", color=style.SKY, fillstyle="none", markersize=5,
+        ours.plot(spread.values, [y + 0.18] * len(spread.values), "o", color=style.SKY, fillstyle="none", markersize=5,
                   label="one seed")  # fmt: skip
-        axis.errorbar(spread.mean, y + 0.18, xerr=spread.std, fmt="o", color=style.BLUE, markersize=5, capsize=_CAPS,
+        ours.errorbar(spread.mean, y + 0.18, xerr=spread.std, fmt="o", color=style.BLUE, markersize=5, capsize=_CAPS,
                       label="mean ± standard deviation")  # fmt: skip
-    axis.set_yticks(range(len(section.rows)), [_label(result) for result in section.rows])
-    axis.set_ylim(len(section.rows) - 0.4, -0.6)
-    axis.tick_params(axis="y", length=0)
-    axis.grid(axis="x", alpha=0.3)
-    axis.set_xlabel(f"{figure} (%)")
-    _title(axis, section)
-    handles = {label: handle for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    ours.set_yticks(range(len(section.rows)), [_label(result) for result in section.rows])
+    ours.set_ylim(len(section.rows) - 0.4, -0.6)
+    for axis in chart.axes:
+        style.plain(axis)
+        axis.tick_params(axis="y", length=0)
+        axis.grid(axis="x", alpha=0.3)
+        axis.set_xlabel(f"{figure} (%)")
+    _title(ours, section, width=70)
+    handles = {label: handle for axis in chart.axes for handle, label in zip(*axis.get_legend_handles_labels())}
     if handles:
         chart.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles), frameon=False)
     return chart
@@ -125,8 +139,9 @@ def _label(result: RowResult) -> str:
     return f"{result.row.name} ({len(result.runs)})" if result.runs else f"{result.row.name} (missing)"
 
 
-def _title(axis: Axes, section: Section) -> None:
-    """What was measured; and that it isn't what the paper did."""
-    where = f"{section.setting}: {'; '.join(section.datasets)}"
-    warning = "" if section.setting.like_the_paper else "\nanother dataset or recipe than the paper's"
-    axis.set_title(where + warning, fontsize=9, color=style.INK, loc="left")
+def _title(axis: Axes, section: Section, *, width: int = 95) -> None:
+    """What was measured, in lines of so many letters; and that it isn't what the paper did."""
+    lines = textwrap.wrap(f"{section.setting}: {'; '.join(section.datasets)}", width)
+    if not section.setting.like_the_paper:
+        lines.append("another dataset or recipe than the paper's")
+    axis.set_title("\n".join(lines), fontsize=9, color=style.INK, loc="left")

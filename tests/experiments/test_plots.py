@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from experiments.made_runs import CPU, TINY, write_run, write_sweep
@@ -34,15 +35,25 @@ def test_the_richest_table_is_chosen(tmp_path: Path) -> None:
         most_measured([compare("table3", rows("table3"), records)])
 
 
-def test_every_row_has_the_papers_figure_its_seeds_and_their_mean(sweep: Section) -> None:
-    figure = plots.paper_and_measured(sweep)
-    axis = figure.axes[0]
+def diamonds(axis: Any) -> list[float]:
+    return [float(line.get_xdata()[0]) for line in axis.get_lines() if line.get_marker() == "D"]
+
+
+def test_every_row_has_the_papers_figure_its_seeds_and_their_mean(tmp_path: Path) -> None:
+    write_sweep(tmp_path, {"table4/t4_baseline": [0.27, 0.28, 0.32], "table4/t4_fca": [0.3]}, overrides=[])
+    figure = plots.paper_and_measured(measured(tmp_path))
+    (axis,) = figure.axes
     labels = [text.get_text() for text in axis.get_yticklabels()]
     assert labels[:3] == ["t4_baseline (3)", "t4_fca (1)", "t4_fca_ada (missing)"]
-    lines = [line for line in axis.get_lines() if line.get_marker() == "D"]
-    assert [float(line.get_xdata()[0]) for line in lines] == [28.9, 30.8, 34.4, 33.1, 36.8, 36.3]
+    assert diamonds(axis) == [28.9, 30.8, 34.4, 33.1, 36.8, 36.3]
+    assert list(axis.get_lines()[1].get_xdata()) == pytest.approx([27.0, 28.0, 32.0])
     assert len(figure.legends[0].get_texts()) == 3
-    assert "another dataset or recipe" in axis.get_title(loc="left")
+
+
+def test_figures_of_another_recipe_have_a_scale_of_their_own(sweep: Section) -> None:
+    ours, printed = plots.paper_and_measured(sweep).axes
+    assert "another dataset or recipe" in ours.get_title(loc="left")
+    assert (len(diamonds(ours)), len(diamonds(printed))) == (0, 6)
 
 
 def test_curves_are_means_in_the_band_of_the_seeds(sweep: Section) -> None:
