@@ -48,12 +48,14 @@ def main(argv: Sequence[str]) -> int:
     names = _names(options.tables)
     folders = [Path(folder) for folder in options.runs or ([_RUNS] if Path(_RUNS).is_dir() else [])]
     elsewhere = _from_wandb(options.wandb) if options.wandb else []
-    records = _collect(folders, elsewhere)
+    records, problems = _collect(folders, elsewhere)
     comparisons = [compare(name, rows(name), records) for name in names]
     if options.fps:
         _measure(comparisons, device=options.device)
-        records = _collect(folders, elsewhere)
+        records, problems = _collect(folders, elsewhere)
         comparisons = [compare(name, rows(name), records) for name in names]
+    for problem in problems:
+        print(f"left out: {problem}", file=sys.stderr)
     for comparison in comparisons:
         paths = write_comparison(Path(options.output) / comparison.table, comparison)
         print("\n".join([*_summary(comparison), f"  written: {', '.join(map(str, paths))}"]))
@@ -70,15 +72,14 @@ def _names(given: Sequence[str]) -> list[str]:
     return chosen
 
 
-def _collect(folders: Sequence[Path], elsewhere: Sequence[RunRecord]) -> list[RunRecord]:
-    """Runs of the folders, and those from elsewhere that none of them is a copy of."""
+def _collect(folders: Sequence[Path], elsewhere: Sequence[RunRecord]) -> tuple[list[RunRecord], list[str]]:
+    """Runs of the folders, those from elsewhere that none of them is a copy of, and a line for each unreadable one."""
     from stmask.experiments.collect import collect
 
     records, problems = collect(folders)
-    for problem in problems:
-        print(f"left out: {problem}", file=sys.stderr)
     here = {(record.experiment, record.setting, record.configuration, record.seed) for record in records if record.done}
-    return [*records, *(r for r in elsewhere if (r.experiment, r.setting, r.configuration, r.seed) not in here)]
+    others = [r for r in elsewhere if (r.experiment, r.setting, r.configuration, r.seed) not in here]
+    return [*records, *others], problems
 
 
 def _from_wandb(project: str) -> list[RunRecord]:

@@ -158,8 +158,8 @@ def _section(setting: Setting, rows: Sequence[Row], records: Sequence[RunRecord]
 def _same(experiment: str, other: str, setting: Setting) -> bool:
     if experiment == other:
         return True
-    configuration = configuration_of_row(experiment, setting)
-    return configuration is not None and configuration == configuration_of_row(other, setting)
+    configuration = configuration_of_row(experiment, setting.of_the_network)
+    return configuration is not None and configuration == configuration_of_row(other, setting.of_the_network)
 
 
 def _newest(done: Sequence[RunRecord]) -> tuple[list[RunRecord], list[str]]:

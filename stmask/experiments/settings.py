@@ -16,6 +16,16 @@ from stmask.errors import ConfigError
 
 # what says where a run goes, how it looks, and which run of a sweep it is
 _NO_PART = NEUTRAL_KEYS | {"experiment", "seed", "hydra"}
+_NOT_THE_NETWORK = {
+    "data",
+    "optimizer",
+    "scheduler",
+    "trainer",
+    "inference",
+    "init_from",
+    "total_batch",
+    "deterministic",
+}
 # a run that differs from its row in these alone still measures what the paper did
 _AS_IN_THE_PAPER = {"trainer", "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.precision",
                     "trainer.strategy", "total_batch", "data.batch_size", "deterministic", "init_from"}  # fmt: skip
@@ -43,8 +53,7 @@ class Setting:
         kept: dict[str, str] = {}
         for override in overrides:
             key, equals, value = override.partition("=")
-            name = key.lstrip("+~")
-            if {name, re.split("[./]", name)[0]} & _NO_PART:
+            if {key.lstrip("+~"), _root(key)} & _NO_PART:
                 continue
             kept[key] = f"{key}={_shortened(value)}" if equals else key
         return Setting(tuple(text for _, text in sorted(kept.items())))
@@ -53,9 +62,18 @@ class Setting:
         return " ".join(self.overrides) or "as configured"
 
     @property
+    def of_the_network(self) -> Setting:
+        """The part that may make two rows one. Rows are composed for it, once for all settings of a search."""
+        return Setting(tuple(text for text in self.overrides if _root(text.partition("=")[0]) not in _NOT_THE_NETWORK))
+
+    @property
     def like_the_paper(self) -> bool:
         """Whether dataset and recipe are the paper's or the release's, as far as their names tell."""
         return all(map(_changes_no_result, self.overrides))
+
+
+def _root(key: str) -> str:
+    return re.split("[./]", key.lstrip("+~"))[0]
 
 
 def configuration_of(config: Mapping[str, Any]) -> str:

@@ -97,6 +97,12 @@ def test_seeds_of_a_row_are_averaged_and_rows_of_one_network_share_them(tmp_path
     assert not section(compared("table4", tmp_path)).measured_rows  # nothing under the rows' own setting
 
 
+def test_rows_that_a_setting_makes_one_network_share_their_runs(tmp_path: Path) -> None:
+    overrides = [*TINY, "model/temporal=none", "optimizer.lr=0.1"]
+    write_run(tmp_path / "a", "table4/t4_fca_ada", overrides=overrides, ap=0.3)
+    assert aps(section(compared("table4", tmp_path), *overrides)) == {"t4_fca_ada": [30.0], "t4_fca_ada_tf": [30.0]}
+
+
 def test_settings_are_never_mixed(tmp_path: Path) -> None:
     write_run(tmp_path / "a", ap=0.1)
     write_run(tmp_path / "b", ap=0.2, overrides=["recipe=tiny", "data.root=/other/dataset"], seed=1)
