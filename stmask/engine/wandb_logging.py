@@ -89,25 +89,25 @@ class WandbLogger(Logger):
         """
         if self._mode == "disabled":
             return
-        import wandb
-
-        wandb.termsetup(wandb.Settings(silent=True), _log)  # neither chatter nor questions: a job has no one to answer
+        logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # through which W&B counts its users
         if self._mode == "online":
             self._run = self._start_online()
         if self._run is None:
             self._guarded("start", lambda _: self._start_offline(), needs_run=False)
 
     def _start_online(self) -> Any:
+        import wandb
         from wandb.errors import AuthenticationError, CommError, UsageError
 
         try:
             return self._init("online")
         except (AuthenticationError, UsageError) as error:
             raise _refused(error) from error
-        except CommError as error:
-            if _REFUSALS.search(str(error)):
+        except Exception as error:
+            if isinstance(error, CommError) and _REFUSALS.search(str(error)):
                 raise _refused(error) from error
             _log.warning("W&B does not answer (%s): this run is logged offline", _one_line(error))
+        wandb.teardown()  # its service still holds the run's id
         return None
 
     def _start_offline(self) -> None:
@@ -119,6 +119,7 @@ class WandbLogger(Logger):
 
         config, origin = _described(self._folder)
         row = str(origin.get("experiment") or config.get("name")).rpartition("/")[2]
+        wandb.setup(wandb.Settings(silent=True))  # neither chatter nor questions: a job has no one to answer
         settings = wandb.Settings(
             console="off",
             silent=True,
@@ -167,8 +168,16 @@ class WandbLogger(Logger):
             if self._log_checkpoints:
                 self._guarded("keep the checkpoints", self._keep_checkpoints)
         self._guarded("keep files", self._keep_files)
-        self._guarded("upload everything", lambda run: run.finish(exit_code=exit_code))
-        self._run = None
+        if self._run is not None:
+            self._end(exit_code)
+
+    def _end(self, exit_code: int) -> None:
+        run, self._run = self._run, None
+        try:
+            run.finish(exit_code=exit_code)
+        except Exception as error:
+            place = Path(run.dir).parent
+            _log.warning("W&B did not take everything (%s): `wandb sync %s` uploads the rest", _one_line(error), place)
 
     def _keep_summary(self, run: Any) -> None:
         """The figures of the best validation, in place of the latest."""

@@ -57,12 +57,12 @@ class OfflineRun:
         return [row[name] for row in self.rows if name in row]
 
     def file(self, name: str) -> Path:
-        """A file of the run on this disk.
+        """A file of the run on this disk, of the latest piece that has it.
 
         Raises:
             DataError: it is not there.
         """
-        for folder in self.folders:
+        for folder in reversed(self.folders):
             if (folder / name).exists():
                 return folder / name
         raise DataError(f"the W&B run {self.run_id} has no file {name}")
