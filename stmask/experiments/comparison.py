@@ -131,28 +131,24 @@ def compare(table: str, rows: Sequence[Row], records: Sequence[RunRecord]) -> Co
 
 def _section(setting: Setting, rows: Sequence[Row], records: Sequence[RunRecord]) -> Section:
     chosen: list[tuple[Row, list[RunRecord]]] = []
-    notes: dict[str, None] = {}  # rows that are one network share theirs
-    unfinished: dict[str, RunRecord] = {}
+    remarks: list[str] = []
+    unfinished: dict[str, str] = {}  # key to state
     for row in rows:
         candidates = [record for record in records if _same(row.experiment, record.experiment, setting)]
-        unfinished.update({record.key: record for record in candidates if not record.done})
-        kept, remarks = _newest([record for record in candidates if record.done])
+        unfinished.update({record.key: record.state for record in candidates if not record.done})
+        kept, passed_over = _newest([record for record in candidates if record.done])
         chosen.append((row, kept))
-        notes.update(dict.fromkeys(remarks))
+        remarks += passed_over
     if unfinished:
-        counts = Counter(record.state for record in unfinished.values())
-        notes[f"Not finished, and not counted: {', '.join(f'{n} {state}' for state, n in sorted(counts.items()))}."] = (
-            None
-        )
-    conditions = _commonest(run.speed.conditions for _, runs in chosen for run in runs if run.speed is not None)
-    others = {
-        run.key for _, runs in chosen for run in runs if run.speed is not None and run.speed.conditions != conditions
-    }
-    if others:
-        runs_are = "1 run" if len(others) == 1 else f"{len(others)} runs"
-        notes[f"FPS of {runs_are} was measured under other conditions, and is left out."] = None
+        counts = sorted(Counter(unfinished.values()).items())
+        remarks.append(f"Not finished, and not counted: {', '.join(f'{number} {state}' for state, number in counts)}.")
+    speeds = {run.key: run.speed.conditions for _, runs in chosen for run in runs if run.speed is not None}
+    conditions = _commonest(speeds.values())
+    if others := sum(other != conditions for other in speeds.values()):
+        of_runs = "1 run" if others == 1 else f"{others} runs"
+        remarks.append(f"The FPS of {of_runs} was measured under other conditions, and left out.")
     results = tuple(RowResult(row, tuple(runs), conditions) for row, runs in chosen)
-    return Section(setting, results, tuple(notes), conditions)
+    return Section(setting, results, tuple(dict.fromkeys(remarks)), conditions)  # rows of one network remark the same
 
 
 def _same(experiment: str, other: str, setting: Setting) -> bool:

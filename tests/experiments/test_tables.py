@@ -165,7 +165,7 @@ def test_speeds_of_one_kind_of_machine_are_shown(tmp_path: Path) -> None:
     write_run(tmp_path / "c", seed=2, fps=99.0, conditions=replace(CPU, device="another"))
     tiny = section(compared("table4", tmp_path), *TINY)
     assert tiny.rows[1].fps.values == pytest.approx((30.0, 31.0))
-    assert tiny.notes == ("FPS of 1 run was measured under other conditions, and is left out.",)
+    assert tiny.notes == ("The FPS of 1 run was measured under other conditions, and left out.",)
 
 
 def test_what_is_no_run_of_a_row_is_passed_over_and_what_is_broken_is_named(tmp_path: Path) -> None:
