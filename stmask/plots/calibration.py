@@ -89,7 +89,7 @@ def receptive_fields(
         aligned: the same with FCB(ali) on the mask branch.
     """
     columns = ("output convolution", "FCB(ali): deformable convolution", "output convolution and towers")
-    figure, axes = style.image_grid(len(anchors), len(columns), aspect=_ASPECT)
+    figure, axes = style.image_grid(len(anchors), len(columns), aspect=_ASPECT, title=0.1)
     for row, at, output, calibrated in zip(axes, anchors, plain.mask_outputs, aligned.mask_outputs, strict=True):
         assert isinstance(calibrated, CalibratedConv)
         style.row_label(row[0], _name(at))
@@ -146,7 +146,7 @@ def sampling(frame: Frame, anchors: Sequence[AnchorAt], *, learned: Sequence[nn.
         learned: offsets of FCB(ada) for each of them, or nothing.
     """
     names = ["none", *(["ada"] if learned else []), "ali"]
-    figure, axes = style.image_grid(len(anchors), len(names), aspect=_ASPECT, width=3.6 * len(names))
+    figure, axes = style.image_grid(len(anchors), len(names), aspect=_ASPECT, width=3.6 * len(names), title=0.1)
     for row, at in enumerate(anchors):
         ways = {"none": None, "ali": AlignedOffsets(at.shape), **({"ada": learned[row]} if learned else {})}
         style.row_label(axes[row, 0], _name(at))

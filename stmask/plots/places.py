@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import zlib
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
+from omegaconf import OmegaConf
 
 from stmask.config import compose
 from stmask.data.synthetic import SyntheticConfig, write_dataset
@@ -21,15 +24,26 @@ RUN_VARIABLE = "STMASK_RUN"
 RUNS_VARIABLE = "STMASK_RUNS"
 
 _TRAIN_VIDEOS, _VALID_VIDEOS = 8, 4
+_LOOK: dict[str, Any] = {"height": 192, "width": 336, "objects": (2, 3)}
 
 
-def dataset_root() -> Path:
-    """The dataset that `STMASK_DATA_ROOT` names, else the demo's, else a few synthetic videos for this process.
+def dataset_root(run: Path | None = None) -> Path:
+    """The dataset that `STMASK_DATA_ROOT` names, else that of a run, else the demo's, else a few synthetic videos.
 
     Raises:
         ConfigError: the variable names no folder.
     """
-    return _named(DATA_VARIABLE) or _above("demo/data") or Path(_made_dataset().name) / "synthetic"
+    return _named(DATA_VARIABLE) or _trained_on(run) or _above("demo/data") or synthetic()
+
+
+def synthetic(**knobs: Any) -> Path:
+    """A few easy synthetic videos, with some knobs of `SyntheticConfig` changed, for as long as the process lives."""
+    changes = {**_LOOK, **knobs}
+    folder = Path(_scratch().name) / f"{zlib.crc32(repr(sorted(changes.items())).encode()):08x}"
+    if folder.exists():
+        return folder
+    config = SyntheticConfig.preset("easy", **changes)
+    return write_dataset(folder, config, videos=_TRAIN_VIDEOS, valid_videos=_VALID_VIDEOS)
 
 
 def run_folder() -> Path | None:
@@ -58,8 +72,6 @@ def network(run: Path | None) -> STMask:
     """
     if run is not None:
         return load(run / "checkpoints" / "best.ckpt")
-    from omegaconf import OmegaConf
-
     torch.manual_seed(0)
     config = OmegaConf.to_container(compose("train", ["experiment=demo"]).model, resolve=True)
     model = build_model(config, num_classes=len(SyntheticConfig.preset("easy").classes))  # type: ignore[arg-type]
@@ -104,6 +116,14 @@ def _named(variable: str) -> Path | None:
     return folder
 
 
+def _trained_on(run: Path | None) -> Path | None:
+    """The dataset in a run's configuration, if it is still there."""
+    if run is None or not (run / "config.yaml").is_file():
+        return None
+    root = OmegaConf.select(OmegaConf.load(run / "config.yaml"), "data.root")
+    return Path(root).resolve() if root and Path(root).is_dir() else None
+
+
 def _above(name: str) -> Path | None:
     """The nearest folder of this name in the working directory or above it."""
     here = Path.cwd()
@@ -111,9 +131,6 @@ def _above(name: str) -> Path | None:
 
 
 @lru_cache(maxsize=1)
-def _made_dataset() -> TemporaryDirectory[str]:
+def _scratch() -> TemporaryDirectory[str]:
     """Removed when the process ends."""
-    place = TemporaryDirectory(prefix="stmask-")
-    config = SyntheticConfig.preset("easy", height=192, width=336, objects=(2, 3))
-    write_dataset(Path(place.name) / "synthetic", config, videos=_TRAIN_VIDEOS, valid_videos=_VALID_VIDEOS)
-    return place
+    return TemporaryDirectory(prefix="stmask-")

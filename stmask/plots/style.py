@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,18 +22,30 @@ _TITLE = 0.3  # inches
 
 
 def image_grid(
-    rows: int, columns: int, *, aspect: float, width: float = _WIDTH, title: float = _TITLE
+    rows: int,
+    columns: int,
+    *,
+    aspect: float,
+    width: float = _WIDTH,
+    title: float = _TITLE,
+    ratios: Sequence[float] | None = None,
 ) -> tuple[Figure, Any]:
-    """A figure and its rows x columns axes, without ticks, for images of height : width = `aspect`.
+    """A figure and its rows x columns axes, without ticks, for images.
 
-    `title` is the room above each image in inches.
+    Args:
+        rows, columns: of the grid.
+        aspect: height : width of the images in the first column.
+        width: of the whole, in inches.
+        title: room for words above and below each image, in inches.
+        ratios: widths of the columns, relative to the first; None: equal.
     """
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     layout = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03, wspace=0.01, hspace=0.01)
-    figure = Figure(figsize=(width, rows * (width / columns * aspect + title)), layout=layout)
-    axes = figure.subplots(rows, columns, squeeze=False)
+    ratios = ratios or [1.0] * columns
+    figure = Figure(figsize=(width, rows * (width / sum(ratios) * aspect + title)), layout=layout)
+    axes = figure.subplots(rows, columns, squeeze=False, gridspec_kw={"width_ratios": ratios})
     for axis in axes.flat:
         bare(axis)
     return figure, axes

@@ -1,0 +1,198 @@
+"""What a network knows of motion between two frames: correlation maps, and instances that temporal fusion moves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stmask.data import VideoDataset
+from stmask.models import STMask
+from stmask.ops import boxes as box_ops
+from stmask.ops import masks as mask_ops
+from stmask.ops.correlation import correlate
+from stmask.ops.frames import FramePreprocessor
+from stmask.plots.frames import Frame, annotated_at, read_frame
+from stmask.plots.style import Floats
+from stmask.structures import DensePredictions, Detections, Pyramid
+from stmask.tracking.propagation import FrameMaps, propagate
+
+
+@dataclass(frozen=True, slots=True)
+class Displacement:
+    """How far one object went from the reference to the target frame, by its boxes and by the correlation.
+
+    Attributes:
+        object_: its row in the reference frame.
+        scores: (d, d), the correlation for each displacement (dy, dx), mean over the object's cells; middle: none.
+        true: (dx, dy) of the box's centre, in cells.
+    """
+
+    object_: int
+    scores: Tensor
+    true: tuple[float, float]
+
+    @property
+    def peak(self) -> tuple[int, int]:
+        """(dx, dy) of the largest correlation, in cells."""
+        size = self.scores.shape[0]
+        row, column = divmod(int(self.scores.argmax()), size)
+        return column - size // 2, row - size // 2
+
+
+@dataclass(frozen=True, slots=True)
+class Overlaps:
+    """IoU with the truth in the target frame, of N objects that were shifted there, and of the same ones left in place.
+
+    Attributes:
+        gap: (N,) frames between the two.
+        box_left, box_shifted, mask_left, mask_shifted: (N,).
+    """
+
+    gap: Floats
+    box_left: Floats
+    box_shifted: Floats
+    mask_left: Floats
+    mask_shifted: Floats
+
+
+def sequences(dataset: VideoDataset, preprocessor: FramePreprocessor, *, count: int, length: int) -> list[list[Frame]]:
+    """`count` stretches of `length` frames (or a whole, shorter video) that begin at evenly spread annotated frames."""
+    found = []
+    for part in (np.arange(count) + 0.5) / count:
+        video, start = annotated_at(dataset, part=float(part))
+        start = max(0, min(start, dataset.length(video) - length))
+        stop = min(start + length, dataset.length(video))
+        found.append([read_frame(dataset, preprocessor, video=video, position=p) for p in range(start, stop)])
+    return found
+
+
+def liveliest(stretches: Sequence[Sequence[Frame]]) -> Sequence[Frame]:
+    """The stretch whose objects move the farthest, all together, from its first to its last frame."""
+    return max(stretches, key=lambda frames: sum(_way(frames[0], frames[-1])))
+
+
+def _way(reference: Frame, target: Frame) -> list[float]:
+    """How far each object that is in both frames moves, in sizes of the input."""
+    pairs = in_both(reference, target)
+    centres = [box_ops.to_centres(torch.stack([reference.boxes[a], target.boxes[b]]))[:, :2] for a, b in pairs]
+    return [float((end - start).norm()) for start, end in centres]
+
+
+@torch.inference_mode()
+def pyramid(model: STMask, frame: Frame) -> Pyramid:
+    """The features of a frame."""
+    levels: Pyramid = model.fpn(model.backbone(frame.inputs[None]))
+    return levels
+
+
+@torch.inference_mode()
+def predict(model: STMask, frames: Sequence[Frame]) -> list[DensePredictions]:
+    """What a network says of each frame."""
+    return [model(frame.inputs[None]).float() for frame in frames]
+
+
+def displacements(model: STMask, reference: Frame, target: Frame, *, level: str, size: int) -> list[Displacement]:
+    """The correlation maps of the objects that are in both frames.
+
+    Args:
+        model: gives the features.
+        reference, target: of one video.
+        level: of the pyramid.
+        size: d, the side of the window of displacements, odd.
+    """
+    features = pyramid(model, reference)[level]
+    h, w = features.shape[2:]
+    maps = correlate(features, pyramid(model, target)[level], size=size)[0]  # (d * d, h, w)
+    found = []
+    for row, other in in_both(reference, target):
+        weights = masks_on_map(reference, (h, w))[row]
+        cells = (weights > 0.5) if (weights > 0.5).any() else weights == weights.max()
+        centres = box_ops.to_centres(torch.stack([reference.boxes[row], target.boxes[other]]))[:, :2]
+        dx, dy = ((centres[1] - centres[0]) * centres.new_tensor([w, h])).tolist()
+        found.append(Displacement(row, maps[:, cells].mean(dim=1).view(size, size), (dx, dy)))
+    return found
+
+
+def masks_on_map(frame: Frame, size: tuple[int, int]) -> Tensor:
+    """How much of each cell of a map over the padded input each object covers: (N, h, w) in [0, 1]."""
+    (height, width), (padded_h, padded_w) = frame.size, frame.input_size
+    masks = F.interpolate(frame.masks[None].float(), size=(height, width), mode="area")
+    padded = F.pad(masks, (0, padded_w - width, 0, padded_h - height))
+    return F.interpolate(padded, size=size, mode="area")[0]
+
+
+def instances_at(predictions: DensePredictions, frame: Frame) -> Detections:
+    """For each of N objects the anchor that shows it best, its box and its class taken together, as a sure detection.
+
+    What is seen of temporal fusion is then no matter of thresholds and suppression.
+    """
+    regressed = box_ops.decode(predictions.box_deltas[0], predictions.anchors)
+    probabilities = predictions.class_logits[0].softmax(dim=1)[:, frame.labels]  # (A, N)
+    best = (probabilities * box_ops.iou(regressed, frame.boxes)).argmax(dim=0)
+    coeffs, prototypes = predictions.mask_coeffs[0, best], predictions.prototypes[0]
+    return Detections(
+        boxes=regressed[best],
+        scores=torch.ones(len(best)),
+        labels=frame.labels,
+        centerness=torch.ones(len(best)),
+        mask_coeffs=coeffs,
+        embeddings=predictions.embeddings[0, best],
+        masks=mask_ops.instance_masks(prototypes, coeffs, regressed[best]),
+    )
+
+
+@torch.inference_mode()
+def shifted(model: STMask, instances: Detections, reference: DensePredictions, target: DensePredictions) -> Detections:
+    """The instances of the reference frame, moved to the target frame (equations 10 to 14)."""
+    if model.temporal is None:
+        raise ValueError("the network has no temporal fusion")
+    return propagate(
+        instances, model.temporal, reference=FrameMaps.of(reference), target=FrameMaps.of(target), score_decay=1.0
+    )
+
+
+def carried(model: STMask, frames: Sequence[Frame]) -> list[Detections]:
+    """The instances of the first frame, carried from frame to frame without another detection."""
+    predictions = predict(model, frames)
+    instances = [instances_at(predictions[0], frames[0])]
+    for before, after in pairwise(predictions):
+        instances.append(shifted(model, instances[-1], before, after))
+    return instances
+
+
+def overlaps(model: STMask, stretches: Sequence[Sequence[Frame]]) -> Overlaps:
+    """What shifting gains: the instances of each stretch's first frame, shifted at once to every later one."""
+    rows = []
+    for frames in stretches:
+        predictions = predict(model, frames)
+        first = instances_at(predictions[0], frames[0])
+        for gap, (frame, prediction) in enumerate(zip(frames, predictions)):
+            if gap == 0 or len(first) == 0:
+                continue
+            moved = shifted(model, first, predictions[0], prediction)
+            rows += [(gap, *_fits(row, other, first, moved, frame)) for row, other in in_both(frames[0], frame)]
+    return Overlaps(*np.array(rows, dtype=np.float64).reshape(-1, 5).T)
+
+
+def mask_overlap(instances: Detections, row: int, frame: Frame, object_: int) -> float:
+    """IoU of an instance's mask with an object's, at the prototypes' resolution."""
+    size = (instances.masks.shape[1], instances.masks.shape[2])
+    truth = masks_on_map(frame, size)[object_] > 0.5
+    return float(mask_ops.iou(instances.masks[row][None] > 0.5, truth[None]))
+
+
+def _fits(row: int, other: int, left: Detections, moved: Detections, frame: Frame) -> tuple[float, ...]:
+    boxes = [float(box_ops.paired_iou(of.boxes[row], frame.boxes[other])) for of in (left, moved)]
+    return (*boxes, *(mask_overlap(of, row, frame, other) for of in (left, moved)))
+
+
+def in_both(reference: Frame, target: Frame) -> list[tuple[int, int]]:
+    """Rows of the same object in two frames."""
+    same = reference.track_ids[:, None] == target.track_ids[None]
+    return [(int(row), int(column)) for row, column in same.nonzero()]
