@@ -15,7 +15,7 @@ from stmask.engine.identity import NEUTRAL_KEYS, config_hash
 from stmask.errors import ConfigError
 
 # what says where a run goes, how it looks, and which run of a sweep it is
-_NO_PART = NEUTRAL_KEYS | {"experiment", "seed", "hydra"}
+_NO_PART = NEUTRAL_KEYS | {"experiment", "seed", "search", "hydra"}
 _NOT_THE_NETWORK = {
     "data",
     "optimizer",
