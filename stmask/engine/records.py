@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -35,8 +36,8 @@ class ValidationRecord:
         step: optimiser steps before it.
         classes: rows of classes.csv, by column.
         class_names: label k is `class_names[k - 1]`.
-        frames: one of each video that is drawn.
-        film: of these videos.
+        frames: one of each video that is drawn; none of images.
+        film: of these videos; None without any.
     """
 
     step: int
@@ -56,10 +57,10 @@ class RecordLogger(Protocol):
 class ValidationRecords(Callback):
     """Writes `folder`/step_00001000 after the validation at step 1000, and hands the record to the loggers.
 
-    There are figures.json (all that is logged, the causes of errors included), classes.csv, clips.png and clip.mp4
-    (videos only), and results.json of all videos, which is kept for the best validation and the latest alone. Process 0
-    writes, with the results of all. What can't be written or drawn costs a warning, not the training. A resumed run
-    first removes what lies after its step.
+    There are figures.json (all that is logged, the causes of errors included), classes.csv, clips.png and clip.mp4 (of
+    videos; images are not drawn), and results.json, which is kept for the best validation and the latest alone.
+    Process 0 writes, with the results of all. What can't be written or drawn costs a warning, not the training. A
+    resumed run first removes what lies after its step.
 
     Args:
         folder: for the records.
@@ -91,12 +92,8 @@ class ValidationRecords(Callback):
         results = validator.results()  # of all processes, so every one takes part
         if not trainer.is_global_zero:
             return
-        try:
+        with self._never_fatal(trainer):
             self._record(trainer, validator, results)
-        except Exception as error:  # a picture is never worth a training
-            if not self._warned:
-                _log.warning("cannot keep the validation at step %d (later ones: no word): %s", _step(trainer), error)
-            self._warned = True
 
     def _record(self, trainer: pl.Trainer, validator: Validator, results: list[dict[str, Any]]) -> None:
         step = _step(trainer)
@@ -108,11 +105,14 @@ class ValidationRecords(Callback):
         classes = class_csv(validator.report)
         with atomic_open(folder / CLASSES) as handle:
             handle.write(classes)
+        frames: list[LabelledFrame] = []
+        with self._never_fatal(trainer):
+            frames = self._draw(trainer, validator, results, folder)
         record = ValidationRecord(
             step=step,
             classes=list(csv.DictReader(io.StringIO(classes))),
             class_names=trainer.datamodule.class_names,  # type: ignore[attr-defined]
-            frames=self._draw(trainer, validator, results, folder),
+            frames=frames,
             film=folder / FILM if (folder / FILM).exists() else None,
         )
         for logger in trainer.loggers:
@@ -131,6 +131,16 @@ class ValidationRecords(Callback):
             return []
         files = {"sheet": folder / SHEET, "film": folder / FILM}
         return draw_clips(dataset, videos, results, min_score=self._min_score, **files)
+
+    @contextmanager
+    def _never_fatal(self, trainer: pl.Trainer) -> Iterator[None]:
+        """A picture is not worth a training: the first failure is told, and all are passed over."""
+        try:
+            yield
+        except Exception as error:
+            if not self._warned:
+                _log.warning("cannot keep the validation at step %d (later ones: no word): %s", _step(trainer), error)
+            self._warned = True
 
     def _drop_results(self, *, latest: Path) -> None:
         """Those of all validations but the best and the latest: they are the large ones."""

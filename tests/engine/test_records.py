@@ -149,6 +149,7 @@ def test_what_cannot_be_drawn_costs_one_warning(
         "cannot keep the validation at step 1 (later ones: no word): disk full"
     ]
     assert names(tmp_path / "step_00000002") == {"figures.json", "classes.csv", "results.json"}
+    assert [record.step for record in validation.logger.records] == [1, 2]
 
 
 def test_the_busiest_videos_are_drawn(data: VISDataModule) -> None:
