@@ -6,6 +6,9 @@ under DDP, leaves them alone.
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 from collections.abc import Iterator
 from time import perf_counter
 from typing import Any
@@ -106,5 +109,21 @@ def _own_words(error: DataError) -> str:
 
 
 def start_worker(_worker: int) -> None:
-    """Workers are the parallelism; threads of OpenCV inside each would only fight over the cores."""
+    """Workers are the parallelism; threads of OpenCV inside each would only fight over the cores.
+
+    Signals that mean the end of a run often go to all of its processes. What to do about them is the training's affair,
+    which needs its workers until its step is over; workers obey nobody else.
+    """
+    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_when_told_by, args=(os.getppid(),), daemon=True).start()
     cv2.setNumThreads(0)  # 1 would wait for ever, in a forked process, for the end of threads that only its parent has
+
+
+def _end_when_told_by(parent: int) -> None:
+    """Waits for a SIGTERM of the process `parent`."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(0)
