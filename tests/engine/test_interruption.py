@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import json
+import errno
+import multiprocessing
 import os
+import random
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from engine.tiny import TINY
+from engine.runs import assert_same_run, content, fit
 
-from stmask.config import compose
+from stmask.engine import checkpoint as checkpoint_module
+from stmask.engine.checkpoint import AtomicCheckpointIO
 from stmask.engine.module import VISModule
-from stmask.engine.run_folder import status_of
-from stmask.engine.train import train
-from stmask.errors import Interrupted
-
-# two epochs of five steps and a validation, with a third begun
-LONG = [*TINY, "data.samples_per_epoch=10", "trainer.max_steps=12", "checkpoint_every=null", "records=none"]
-
-
-def fit(dataset: Path, output: Path, *overrides: str) -> dict[str, float]:
-    return train(compose("train", [*LONG, f"data.root={dataset}", f"output_dir={output}", *overrides]))
+from stmask.engine.run_folder import state_of, status_of
+from stmask.errors import Interrupted, OutputError
 
 
 @pytest.fixture(scope="module")
@@ -45,33 +41,6 @@ def signalled(monkeypatch: pytest.MonkeyPatch, hook: str, number: int, *, step: 
         return real(self, *args)
 
     monkeypatch.setattr(VISModule, hook, wrapped)
-
-
-def content(output: Path) -> dict[str, Any]:
-    return torch.load(output / "checkpoints" / "last.ckpt", weights_only=True)
-
-
-def same(first: Any, second: Any) -> bool:
-    if isinstance(first, torch.Tensor):
-        return torch.equal(first, second)
-    if isinstance(first, dict):
-        return first.keys() == second.keys() and all(same(first[name], second[name]) for name in first)
-    if isinstance(first, list):
-        return len(first) == len(second) and all(map(same, first, second))
-    return bool(first == second)
-
-
-def assert_same_run(first: Path, second: Path) -> None:
-    a, b = content(first), content(second)
-    for part in ("state_dict", "optimizer_states", "lr_schedulers", "global_step"):
-        assert same(a[part], b[part]), part
-    loader = [x["loops"]["fit_loop"]["state_dict"]["combined_loader"] for x in (a, b)]
-    assert loader[0] == loader[1]
-    assert (first / "metrics.csv").read_bytes() == (second / "metrics.csv").read_bytes()
-    figures = [json.loads((x / "summary.json").read_text()) for x in (first, second)]
-    for summary in figures:
-        assert summary.pop("train_seconds") > 0
-    assert figures[0] == figures[1]
 
 
 @pytest.mark.slow
@@ -108,3 +77,123 @@ def test_a_stopped_run_goes_on_exactly(
     assert_same_run(unbroken, tmp_path)
     status = status_of(tmp_path)
     assert (status.state, status.step, status.attempts) == ("done", 12, 2)
+
+
+def test_ctrl_c_waits_for_the_step_and_a_second_one_does_not(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        signalled(patch, "training_step", signal.SIGINT, step=1)
+        with pytest.raises(Interrupted) as stopped:
+            fit(dataset, tmp_path / "once", "data.valid=null")
+    assert stopped.value.code == 130
+    assert content(tmp_path / "once")["global_step"] == 2
+    signalled(monkeypatch, "training_step", signal.SIGINT, step=1)
+    signalled(monkeypatch, "training_step", signal.SIGINT, step=1)
+    with pytest.raises(SystemExit):
+        fit(dataset, tmp_path / "twice", "data.valid=null")
+    assert state_of(tmp_path / "twice") == "interrupted"
+    assert not (tmp_path / "twice" / "checkpoints" / "last.ckpt").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
+def test_the_signals_of_clusters(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    before = signal.getsignal(number)
+    signalled(monkeypatch, "training_step", number, step=0)
+    with pytest.raises(Interrupted) as stopped:
+        fit(dataset, tmp_path, "data.valid=null")
+    assert stopped.value.code == 143
+    assert content(tmp_path)["global_step"] == 1
+    assert signal.getsignal(number) is before
+
+
+def test_a_stop_waits_for_the_gradients_of_a_step(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of its first forward passes would be lost."""
+    shape = ["trainer.accumulate_grad_batches=2", "data.samples_per_epoch=8", "trainer.max_steps=4", "data.valid=null"]
+    fit(dataset, tmp_path / "unbroken", *shape)
+    with monkeypatch.context() as patch:
+        signalled(patch, "training_step", signal.SIGTERM, step=0)
+        with pytest.raises(Interrupted):
+            fit(dataset, tmp_path / "stopped", *shape)
+    assert content(tmp_path / "stopped")["global_step"] == 1
+    fit(dataset, tmp_path / "stopped", *shape, "resume=auto")
+    assert_same_run(tmp_path / "unbroken", tmp_path / "stopped")
+
+
+def write_for_ever(path: str) -> None:
+    """Checkpoints of a megabyte, each of one number."""
+    for number in range(1_000_000):
+        AtomicCheckpointIO().save_checkpoint({"weights": torch.full((250_000,), float(number))}, path)
+
+
+def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
+    fork = multiprocessing.get_context("fork")
+    path = tmp_path / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"weights": torch.zeros(250_000)}, str(path))
+    dice = random.Random(0)
+    litter = 0
+    for _ in range(40):
+        writer = fork.Process(target=write_for_ever, args=(str(path),))
+        writer.start()
+        time.sleep(dice.uniform(0, 0.06))
+        writer.kill()
+        writer.join()
+        weights = torch.load(path, weights_only=True)["weights"]
+        assert weights.shape == (250_000,)
+        assert bool((weights == weights[0]).all())
+        litter += len(list(tmp_path.iterdir())) > 1
+    assert litter  # or else no kill came while a file was being written
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_again_and_again_ends_as_if_it_had_not(
+    unbroken: Path, dataset: Path, tmp_path: Path
+) -> None:
+    server = multiprocessing.get_context("forkserver")  # a process that used autograd must not be forked
+    server.set_forkserver_preload(["engine.runs"])
+    last, dice = tmp_path / "checkpoints" / "last.ckpt", random.Random(0)
+    steps = []
+    for _ in range(3):
+        process = server.Process(target=fit, args=(dataset, tmp_path, "resume=auto", "checkpoint_every=1"))
+        process.start()
+        reached = status_of(tmp_path).step
+        while process.is_alive() and status_of(tmp_path).step <= reached:
+            time.sleep(0.02)
+        time.sleep(dice.uniform(0, 0.3))
+        process.kill()
+        process.join()
+        assert content(tmp_path)["global_step"] > reached
+        assert state_of(tmp_path) == "cut off"
+        steps.append(status_of(tmp_path).step)
+    (last.parent / ".last.abc.tmp.ckpt").write_bytes(b"half")
+    fit(dataset, tmp_path, "resume=auto", "checkpoint_every=1")
+    assert {path.name for path in last.parent.iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert_same_run(unbroken, tmp_path)
+    assert status_of(tmp_path).attempts == 4
+
+
+def test_a_full_disk_fails_the_run_and_leaves_the_last_checkpoint(
+    unbroken: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = torch.save
+
+    def save(saved: dict[str, Any], handle: Any) -> None:
+        if saved["global_step"] == 7:
+            handle.write(b"half")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(saved, handle)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint_module.torch, "save", save)
+        with pytest.raises(OutputError, match=r"last\.ckpt: No space left"):
+            fit(dataset, tmp_path, "checkpoint_every=1")
+    status = status_of(tmp_path)
+    assert (status.state, status.step) == ("failed", 6)
+    assert status.error is not None
+    assert "No space left" in status.error
+    assert "Traceback" in (tmp_path / "train.log").read_text()
+    assert content(tmp_path)["global_step"] == 6
+    fit(dataset, tmp_path, "resume=auto", "checkpoint_every=1")
+    assert_same_run(unbroken, tmp_path)
