@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stmask-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint sampler clean
+.PHONY: help env demo notebooks test lint sampler clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,10 @@ $(STAMP): pyproject.toml setup.py constraints.txt
 
 demo: $(STAMP) ## data, training, evaluation and pictures, from nothing (about 15 minutes on two cores)
 	@$(BIN)/stmask demo
+
+notebooks: $(STAMP) ## run copies of notebooks/ in demo/notebooks, to read them with their pictures
+	@mkdir -p demo/notebooks && cp notebooks/*.ipynb demo/notebooks
+	@cd demo/notebooks && for name in *.ipynb; do ../../$(BIN)/jupyter execute --inplace $$name || failed=1; done; exit $$failed
 
 test: $(STAMP) ## all tests (at most 12 minutes on two cores)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
