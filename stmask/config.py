@@ -21,11 +21,18 @@ from omegaconf import DictConfig, Node, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from stmask.config_check import check_targets, nearest
+from stmask.config_globs import expand_globs
 from stmask.errors import ConfigError, StmaskError
 from stmask.files import read_json
 
 _VERSION_BASE = "1.3"
 _CONF_VARIABLE = "STMASK_CONF"
+# options that come with Hydra's plugins, and what of ours installs them
+_EXTRAS = {
+    "hydra/launcher=submitit_slurm": "slurm",
+    "hydra/launcher=submitit_local": "slurm",
+    "hydra/sweeper=optuna": "search",
+}
 
 
 @dataclass
@@ -44,6 +51,7 @@ class TrainSchema:
     reference_batch: int | None = None
     checkpoint_every: int | None = None
     max_skipped_in_a_row: int = 20
+    retry_failed: bool = False
     tags: list[str] = field(default_factory=list)
     model: Any = None
     data: Any = None
@@ -188,22 +196,23 @@ def run_hydra_app(config_name: str, task: Callable[[DictConfig], Any] | None, ar
 
 
 def _overrides_first(argv: Sequence[str], config_name: str) -> list[str]:
-    """Hydra's parser wants overrides in one piece; people write `experiment=demo -m seed=0,1`."""
+    """Hydra's parser wants overrides in one piece; people write `experiment=demo -m seed=0,1`. Globs are expanded."""
     from hydra._internal.utils import get_args_parser
 
     complaint = io.StringIO()
     try:
         with redirect_stderr(complaint):
-            overrides: list[str] = get_args_parser().parse_intermixed_args(list(argv)).overrides
+            parsed = get_args_parser().parse_intermixed_args(list(argv))
     except SystemExit as exit_:
         if not exit_.code:
             raise
         reason = complaint.getvalue().rpartition("error: ")[2].strip()
         raise ConfigError(f"{reason}; `stmask {config_name} --hydra-help` lists the flags") from None
     flags = list(argv)
-    for override in overrides:
+    for override in parsed.overrides:
         flags.remove(override)
-    return [*overrides, *flags]
+    roots = [conf_dir(), *([Path(parsed.config_dir)] if parsed.config_dir else [])]
+    return [*expand_globs(parsed.overrides, roots), *flags]
 
 
 @contextmanager
@@ -237,6 +246,8 @@ def explain(error: Exception, config_name: str = "train", overrides: Sequence[st
     message = str(error)
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
+        if extra := _EXTRAS.get(f"{group}={option}"):
+            return ConfigError(f"{group}={option} needs the extra {extra!r}: pip install 'stmask[{extra}]'")
         return ConfigError(f"no option {option!r} in group {group!r}; there are: {', '.join(error.options)}")
     if isinstance(error, OverrideParseException):
         return ConfigError(

@@ -60,9 +60,11 @@ def _interrupted(status: int = _INTERRUPTED) -> int:
 
 def _follows_interrupt(error: BaseException | None) -> bool:
     """Whether the error is only what closing a file or a process said after Ctrl-C."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
+    seen: set[int] = set()  # an error that was raised again may be its own cause
+    while error is not None and id(error) not in seen and not isinstance(error, KeyboardInterrupt):
+        seen.add(id(error))
         error = error.__cause__ or error.__context__
-    return error is not None
+    return isinstance(error, KeyboardInterrupt)
 
 
 def _speak_plainly() -> None:

@@ -19,12 +19,22 @@ SUMMARY = "train a network from GROUP=OPTION and KEY=VALUE overrides"
 def main(argv: Sequence[str]) -> int:
     """Runs the command; see `stmask train --help`."""
     from stmask.config import run_hydra_app
+    from stmask.experiments.launcher import register
 
+    register()
     return run_hydra_app("train", _train, argv)
 
 
 def _train(cfg: DictConfig) -> float | None:
     """Returns the monitored metric, which is what a sweeper optimises."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    if HydraConfig.get().mode == RunMode.MULTIRUN:  # our own launchers never come here
+        from stmask.experiments.launcher import train_as_process
+
+        return train_as_process(cfg)
+
     from stmask.engine.train import train
 
     figures = train(cfg, origin=_origin())

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 NEUTRAL_KEYS = frozenset(
     {
         "name", "tags", "output_root", "output_dir", "resume", "logger", "records", "trainer.enable_progress_bar",
-        "data.num_workers", "data.prefetch", "data.cache", "checkpoint_every",
+        "data.num_workers", "data.prefetch", "data.cache", "checkpoint_every", "retry_failed",
     }
 )  # fmt: skip
 # what a resumed run may change: how long it goes on

@@ -1,0 +1,148 @@
+"""Jobs of a sweep: a configuration each, with the folder that it trains into."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from stmask.config import check_config
+from stmask.engine.run_folder import Origin
+from stmask.errors import ConfigError, DataError
+from stmask.experiments.naming import run_folder_of
+from stmask.experiments.rows import tables
+from stmask.files import read_json, write_json
+
+_JOB = "job.json"
+_NO_EXPERIMENT = "none"
+_NAMES = {"name": "", "tags": [], "output_dir": ""}  # what jobs of one folder may differ in
+_RESUME = "auto"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training of a sweep.
+
+    Attributes:
+        cfg: checked; it trains into `folder` and goes on from what is there.
+        origin: what it was asked for with.
+        folder: follows from the configuration and the seed.
+        title: what sets it apart from the sweep's other jobs.
+        twins: titles of jobs that are the same training.
+    """
+
+    cfg: DictConfig
+    origin: Origin
+    folder: Path
+    title: str
+    twins: tuple[str, ...] = ()
+
+    @property
+    def processes(self) -> int | None:
+        """Processes on this machine; None where the number is left open."""
+        devices = self.cfg.trainer.get("devices", 1)
+        if OmegaConf.is_list(devices):
+            return len(devices)
+        return devices if isinstance(devices, int) and devices > 0 else None
+
+    @property
+    def on_cpu(self) -> bool:
+        return bool(self.cfg.trainer.get("accelerator") == "cpu")
+
+    def write(self) -> None:
+        """Writes what `read_job` reads; the folder is made.
+
+        Raises:
+            OutputError: the folder cannot be written to.
+        """
+        config = OmegaConf.to_container(self.cfg, resolve=True)
+        write_json(self.folder / _JOB, {"origin": asdict(self.origin), "config": config}, indent=1)
+
+
+def read_job(folder: Path) -> tuple[DictConfig, Origin]:
+    """What `Job.write` wrote: the configuration, checked, and what it was asked for with.
+
+    Raises:
+        DataError: the folder holds no job.
+        ConfigError: its configuration is one of another version of this package.
+    """
+    content = read_json(folder / _JOB)
+    try:
+        asked = content["origin"]
+        origin = Origin(tuple(asked["command"]), tuple(asked["overrides"]), asked["experiment"], asked["table"])
+        return check_config(OmegaConf.create(content["config"]), "train"), origin
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{folder / _JOB} describes no job") from error
+
+
+def job_of(
+    cfg: DictConfig, *, overrides: Sequence[str], experiment: str | None, command: Sequence[str], title: str
+) -> Job:
+    """The job of a composed configuration.
+
+    Raises:
+        ConfigError: the configuration says where the run goes or what it goes on from, which a sweep does itself.
+    """
+    given = {override.lstrip("+").partition("=")[0] for override in overrides}
+    if "output_dir" in given:
+        raise ConfigError("output_dir cannot be chosen in a sweep, where each job has its folder: give output_root")
+    if cfg.resume not in (None, _RESUME):
+        raise ConfigError(f"resume={cfg.resume} cannot be chosen in a sweep, where each job goes on with its own run")
+    experiment = None if experiment in (None, _NO_EXPERIMENT) else experiment
+    table = (experiment or "").partition("/")[0]
+    origin = Origin(
+        command=tuple(command),
+        overrides=tuple(overrides),
+        experiment=experiment,
+        table=table if table in tables() else None,
+    )
+    folder = run_folder_of(cfg)
+    cfg = copy.deepcopy(cfg)
+    cfg.output_dir, cfg.resume = str(folder), _RESUME
+    return Job(cfg, origin, folder, title)
+
+
+def merged(jobs: Sequence[Job]) -> list[Job]:
+    """Each training once: jobs of the same folder that differ in their names only become one with `twins`.
+
+    Raises:
+        ConfigError: two jobs would train the same network into the same folder, differently read or logged.
+    """
+    firsts: dict[Path, Job] = {}
+    for job in jobs:
+        first = firsts.get(job.folder)
+        if first is None:
+            firsts[job.folder] = job
+            continue
+        if keys := _differences(first.cfg, job.cfg):
+            raise ConfigError(
+                f"{first.title} and {job.title} are the same training and would share {job.folder}: "
+                f"they differ in {', '.join(keys)} only, so choose one of them"
+            )
+        firsts[job.folder] = replace(first, twins=(*first.twins, job.title))
+    return list(firsts.values())
+
+
+def titles_of(batch: Sequence[Sequence[str]]) -> list[str]:
+    """For each job the overrides that not all jobs have; all of them for a single job."""
+    common = set.intersection(*map(set, batch)) if len(batch) > 1 else set()
+    return [" ".join(text for text in overrides if text not in common) or "the defaults" for overrides in batch]
+
+
+def _differences(a: DictConfig, b: DictConfig) -> list[str]:
+    first, second = (
+        dict(_leaves(OmegaConf.to_container(OmegaConf.merge(cfg, _NAMES), resolve=True))) for cfg in (a, b)
+    )
+    return sorted(key for key in first.keys() | second.keys() if first.get(key) != second.get(key))
+
+
+def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for name, child in value.items():
+            yield from _leaves(child, f"{key}.{name}" if key else str(name))
+    else:
+        yield key, value

@@ -1,0 +1,249 @@
+"""Hydra launchers that give each job of a sweep a process of its own, and a folder that a repetition finds again."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import logging
+import os
+import sys
+import types
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, ListConfig, open_dict, read_write
+
+from stmask.config import check_config
+from stmask.engine.run_folder import state_of
+from stmask.errors import Interrupted, StmaskError
+from stmask.experiments.checks import check_jobs, check_queue
+from stmask.experiments.jobs import Job, job_of, merged, titles_of
+from stmask.experiments.outcomes import Outcome, after_running, table_of, value_of, without_running
+from stmask.experiments.processes import Queue, Task, job_command, job_environment, launched_by_torchrun
+
+_PLUGINS = "hydra_plugins.stmask"  # Hydra takes launchers from below this name only
+_OUTPUT = "job.log"
+_log = logging.getLogger(__name__)
+
+
+class InTurn(Launcher):
+    """One job after the other on this machine, each with all its devices, its output on the terminal.
+
+    Args:
+        torchrun: start the processes of a distributed job by torchrun, and not by Lightning.
+    """
+
+    __module__ = _PLUGINS
+    name = "in_turn"
+
+    def __init__(self, *, torchrun: bool = False) -> None:
+        self.torchrun = torchrun
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Called by Hydra; the task function is left alone, because jobs are processes."""
+        self._context, self._config = hydra_context, config
+
+    def devices_for(self, jobs: Sequence[Job]) -> list[str] | None:
+        """What the queue hands out; None for one job at a time."""
+        return None
+
+    def log_of(self, job: Job) -> Path | None:
+        """Where a job's process writes; None for the terminal."""
+        return None
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Trains the jobs and prints what came of them.
+
+        Returns:
+            For each list of overrides the figure that the job monitors, or an error where it is not done.
+
+        Raises:
+            StmaskError: a job that cannot work; none is started then.
+            Interrupted: told to stop, when all jobs have stopped.
+        """
+        if launched_by_torchrun() and os.environ["RANK"] != "0":
+            raise SystemExit(0)  # one process runs the sweep, and starts the processes of its jobs
+        setup_globals()
+        configure_log(self._config.hydra.hydra_logging, self._config.hydra.verbose)
+        planned = [self._plan(*job) for job in zip(job_overrides, titles_of(job_overrides))]
+        jobs = merged(planned)
+        check_jobs(jobs, launcher=self.name)
+        _tell(jobs)
+        outcomes = run_jobs(jobs, devices=self.devices_for(jobs), log_of=self.log_of, torchrun=self.torchrun)
+        if len(planned) > 1 or not all(outcome.good for outcome in outcomes.values()):
+            print(table_of(list(outcomes.values())), flush=True)
+        error = _error(list(outcomes.values()))
+        return [_returned(job, outcomes[job.folder], error) for job in planned]
+
+    def _plan(self, overrides: Sequence[str], title: str) -> Job:
+        composed = self._context.config_loader.load_sweep_config(self._config, list(overrides))
+        outer, HydraConfig.instance().cfg = HydraConfig.instance().cfg, composed  # type: ignore[assignment]
+        try:
+            experiment = composed.hydra.runtime.choices.get("experiment")
+            cfg = copy.deepcopy(composed)
+            with read_write(cfg), open_dict(cfg):
+                del cfg["hydra"]
+            cfg = check_config(cfg, "train")
+            return job_of(cfg, overrides=overrides, experiment=experiment, command=_command(), title=title)
+        finally:
+            HydraConfig.instance().cfg = outer
+
+
+class Gpus(InTurn):
+    """As many jobs at a time as there are GPUs for them; each has trainer.devices of its own. Output goes to job.log.
+
+    Args:
+        devices: numbers of the GPUs to use; None for all that are visible.
+        torchrun: as of `InTurn`.
+    """
+
+    __module__ = _PLUGINS
+    name = "gpus"
+
+    def __init__(self, *, devices: ListConfig | Sequence[int] | None = None, torchrun: bool = False) -> None:
+        super().__init__(torchrun=torchrun)
+        self.devices = None if devices is None else list(devices)
+
+    def devices_for(self, jobs: Sequence[Job]) -> list[str] | None:
+        return check_queue(jobs, devices=self.devices)
+
+    def log_of(self, job: Job) -> Path | None:
+        return job.folder / _OUTPUT
+
+
+def register() -> None:
+    """Makes the launchers known to Hydra, which takes plugins from one namespace only."""
+    for launcher in (InTurn, Gpus):
+        Plugins.instance().register(launcher)
+    namespace, _, name = _PLUGINS.partition(".")
+    try:
+        package = importlib.import_module(namespace)
+    except ImportError:  # no plugin is installed
+        package = sys.modules.setdefault(namespace, types.ModuleType(namespace))
+    sys.modules[_PLUGINS] = sys.modules[__name__]
+    setattr(package, name, sys.modules[__name__])
+
+
+def train_as_process(cfg: DictConfig) -> float | None:
+    """What the task of another launcher does with its job (submitit's, joblib's, Hydra's basic one).
+
+    Returns:
+        The figure that the job monitors.
+
+    Raises:
+        StmaskError: the job is not done.
+        Interrupted: told to stop; the job can go on.
+    """
+    hydra = HydraConfig.get()
+    overrides = list(hydra.overrides.task)
+    job = job_of(
+        cfg,
+        overrides=overrides,
+        experiment=hydra.runtime.choices.get("experiment"),
+        command=_command(),
+        title=" ".join(overrides),
+    )
+    if "SLURM_NTASKS" not in os.environ:
+        check_jobs([job], launcher=str(hydra.runtime.choices.get("hydra/launcher")))
+    outcome = run_jobs([job], devices=None)[job.folder]
+    error = _error([outcome])
+    if error is not None:
+        raise error
+    return value_of(job)
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    *,
+    devices: Sequence[str] | None,
+    log_of: Any = lambda job: None,
+    torchrun: bool = False,
+) -> Mapping[Path, Outcome]:
+    """Starts what is to be started, waits for it, and tells what came of each job, by its folder.
+
+    Raises:
+        Interrupted: the sweep was told to stop.
+    """
+    torchrun = torchrun or launched_by_torchrun()
+    early = {job.folder: outcome for job in jobs if (outcome := without_running(job)) is not None}
+    to_start = [job for job in jobs if job.folder not in early]
+    before = [state_of(job.folder) for job in to_start]
+    for outcome in early.values():
+        _log.info("%s: %s", outcome.verdict, outcome.job.title)
+    for job in to_start:
+        job.write()
+
+    def outcome_of(index: int, status: int | None) -> Outcome:
+        job, stopped = to_start[index], queue.stopped_by is not None
+        return after_running(job, before=before[index], exit_status=status, stopped=stopped, log=log_of(job))
+
+    def on_start(index: int, taken: Sequence[str]) -> None:
+        job, where = to_start[index], f" on device {', '.join(taken)}" if taken else ""
+        verb = "started" if before[index] in ("new", "failed") else "resumed"
+        _log.info("%s%s: %s -> %s", verb, where, job.title, os.path.relpath(job.folder))
+
+    def on_end(index: int, status: int) -> None:
+        _log.info("%s: %s", outcome_of(index, status).verdict, to_start[index].title)
+
+    queue = Queue(devices, on_start=on_start, on_end=on_end)
+    environment = job_environment()
+    tasks = [
+        Task(
+            job_command(job.folder, processes=job.processes or 1, torchrun=torchrun),
+            devices=job.processes or 1,
+            log=log_of(job),
+            environment=environment,
+        )
+        for job in to_start
+    ]
+    statuses = queue.run(tasks)
+    ran = {job.folder: outcome_of(index, statuses[index]) for index, job in enumerate(to_start)}
+    outcomes = {job.folder: early.get(job.folder) or ran[job.folder] for job in jobs}
+    if queue.stopped_by is not None:
+        print(table_of(list(outcomes.values())), flush=True)
+        raise Interrupted(128 + queue.stopped_by)
+    return outcomes
+
+
+class _Failed(JobReturn):
+    """Raises its error without Hydra's line before it: the table has said it."""
+
+    @property
+    def return_value(self) -> Any:
+        raise self._return_value
+
+    @return_value.setter
+    def return_value(self, value: Any) -> None:
+        self._return_value = value
+
+
+def _returned(job: Job, outcome: Outcome, error: StmaskError | None) -> JobReturn:
+    returned = JobReturn() if outcome.good else _Failed()
+    returned.overrides, returned.cfg = job.origin.overrides, job.cfg
+    returned.status = JobStatus.COMPLETED if outcome.good else JobStatus.FAILED
+    returned.return_value = value_of(job) if outcome.good else error
+    return returned
+
+
+def _error(outcomes: Sequence[Outcome]) -> StmaskError | None:
+    bad = [outcome for outcome in outcomes if not outcome.good]
+    if not bad:
+        return None
+    first = f"{bad[0].job.title}: {bad[0].verdict}" + (f", {bad[0].error}" if bad[0].error else "")
+    return StmaskError(first if len(outcomes) == 1 else f"{len(bad)} of {len(outcomes)} jobs are not done; {first}")
+
+
+def _tell(jobs: Sequence[Job]) -> None:
+    for job in jobs:
+        if job.twins:
+            _log.info("one run for all of: %s; %s", job.title, "; ".join(job.twins))
+
+
+def _command() -> tuple[str, ...]:
+    return ("stmask", *sys.argv[1:])
