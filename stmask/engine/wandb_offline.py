@@ -77,7 +77,7 @@ def read_offline(folder: str | os.PathLike[str]) -> OfflineRun:
     Raises:
         DataError: there is none, or it cannot be read.
     """
-    files = sorted(Path(folder).glob("wandb/*run-*/*.wandb"))
+    files = _run_files(folder)
     if not files:
         raise DataError(f"no W&B run in {folder}: it was trained without logger=wandb")
     described: dict[str, Any] = {}
@@ -121,6 +121,24 @@ def read_offline(folder: str | os.PathLike[str]) -> OfflineRun:
         folders=tuple(file.parent / "files" for file in files),
         exit_code=exit_code,
     )
+
+
+def describe_offline(folder: str | os.PathLike[str]) -> str:
+    """A few lines on the W&B run in the folder of a training run, or that there is none."""
+    if not _run_files(folder):
+        return "not logged to W&B: train with logger=wandb"
+    run = read_offline(folder)
+    artifacts = [f"{artifact.name} ({', '.join(artifact.aliases)})" for artifact in run.artifacts if artifact.aliases]
+    lines = [
+        f"{run.name} ({run.run_id}) of project {run.project}" + (f", group {run.group}" if run.group else ""),
+        f"{len(run.rows)} rows, {len(run.files)} files, in {len(run.folders)} pieces",
+        *(f"artifact {name}" for name in dict.fromkeys(artifacts) if not name.startswith("run-")),
+    ]
+    return "\n".join(lines)
+
+
+def _run_files(folder: str | os.PathLike[str]) -> list[Path]:
+    return sorted(Path(folder).glob("wandb/*run-*/*.wandb"))
 
 
 def _records(file: Path) -> Iterator[dict[str, Any]]:

@@ -21,7 +21,7 @@ from stmask.engine.records import ValidationRecord
 from stmask.engine.run_folder import Origin
 from stmask.engine.train import train
 from stmask.engine.wandb_logging import STEP, WandbLogger, wandb_runs
-from stmask.engine.wandb_offline import OfflineRun, read_offline
+from stmask.engine.wandb_offline import OfflineRun, describe_offline, read_offline
 from stmask.errors import ConfigError, DataError
 from stmask.files import write_json
 from stmask.inference.video import VideoReader
@@ -54,6 +54,14 @@ def run(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     train(compose("train", [*overrides, "scheduler.total_steps=4", "resume=auto"]), origin=ORIGIN)
     assert os.environ.get("WANDB_MODE") == mode  # the next run of this process may choose another
     return folder
+
+
+def test_a_few_lines_for_a_notebook(run: Path, tmp_path: Path) -> None:
+    lines = describe_offline(run).splitlines()
+    assert lines[0].startswith("t4_fca_ada seed 3 (")
+    assert lines[0].endswith("of project stmask, group table4")
+    assert any(line.startswith("artifact checkpoint-") and "best" in line for line in lines)
+    assert describe_offline(tmp_path) == "not logged to W&B: train with logger=wandb"
 
 
 @pytest.fixture(scope="module")

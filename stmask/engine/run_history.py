@@ -1,0 +1,175 @@
+"""What a run told, read from its folder alone: series of figures, validations, where they came from."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from omegaconf import OmegaConf
+
+from stmask.engine import performance, records
+from stmask.engine.run_folder import CONFIG, METRICS, RECORD, SUMMARY, Status, status_of
+from stmask.errors import DataError
+from stmask.files import read_json
+
+_VALID = "valid/"
+_UNDEFINED = -1.0
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """N values of one figure, each after `steps` optimiser steps."""
+
+    steps: npt.NDArray[np.int64]
+    values: Floats
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassFigures:
+    """One row of classes.csv: the numbers of annotated and predicted tracks (or objects), and the defined figures."""
+
+    name: str
+    tracks: int
+    predictions: int
+    figures: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """The record of one validation.
+
+    Attributes:
+        step: optimiser steps before it.
+        folder: of the record; `sheet` and `film` are None where nothing was drawn.
+        figures: "AP" and so on; without those that are undefined.
+        classes: in the order of the dataset.
+    """
+
+    step: int
+    folder: Path
+    figures: Mapping[str, float]
+    classes: Sequence[ClassFigures]
+
+    @property
+    def sheet(self) -> Path | None:
+        return _if_there(self.folder / records.SHEET)
+
+    @property
+    def film(self) -> Path | None:
+        return _if_there(self.folder / records.FILM)
+
+
+@dataclass(frozen=True, slots=True)
+class RunHistory:
+    """Everything that a run has written so far; of a running one, what it has by now.
+
+    Attributes:
+        folder: of the run.
+        config: resolved.
+        origin: run.json: command, code version, machine.
+        status: how the run is.
+        summary: the figures of the best validation, once the run is done.
+        series: metrics.csv and performance.csv by the names of their columns.
+        validations: in order.
+    """
+
+    folder: Path
+    config: Mapping[str, Any]
+    origin: Mapping[str, Any]
+    status: Status
+    summary: Mapping[str, float]
+    series: Mapping[str, Series]
+    validations: Sequence[Validation]
+
+    @property
+    def best(self) -> Validation:
+        """The validation that best.ckpt is of.
+
+        Raises:
+            DataError: there was none yet.
+        """
+        if not self.validations:
+            raise DataError(f"{self.folder} has no record of a validation yet")
+        monitor = str(self.config.get("monitor", "valid/AP")).removeprefix(_VALID)
+        return max(self.validations, key=lambda validation: validation.figures.get(monitor, -1.0))
+
+    def starting_with(self, prefix: str) -> dict[str, Series]:
+        """The series of a family, such as "train/", by the rest of their names."""
+        return {name.removeprefix(prefix): one for name, one in self.series.items() if name.startswith(prefix)}
+
+
+def read_history(folder: str | os.PathLike[str]) -> RunHistory:
+    """Reads the folder of a run, whatever of it is there.
+
+    Raises:
+        DataError: it is no run's folder, or a file in it can't be read.
+    """
+    path = Path(folder)
+    if not (path / CONFIG).exists():
+        raise DataError(f"{path} is not the folder of a run: it has no {CONFIG}")
+    config = OmegaConf.to_container(OmegaConf.load(path / CONFIG))
+    assert isinstance(config, dict)
+    return RunHistory(
+        folder=path,
+        config={str(key): value for key, value in config.items()},
+        origin=read_json(path / RECORD) if (path / RECORD).exists() else {},
+        status=status_of(path),
+        summary=read_json(path / SUMMARY) if (path / SUMMARY).exists() else {},
+        series=_series(path / METRICS) | _series(path / performance.FILE),
+        validations=[_validation(step, place) for step, place in records.record_folders(path / "validation")],
+    )
+
+
+def _series(file: Path) -> dict[str, Series]:
+    """The columns of a CSV file whose first is the step, counted from 0; empty fields are left out."""
+    if not file.exists():
+        return {}
+    points: dict[str, list[tuple[int, float]]] = defaultdict(list)
+    for row in _rows(file):
+        for name, value in row.items():
+            if name != "step" and value:
+                points[name].append((int(row["step"]) + 1, float(value)))
+    return {
+        name: Series(np.array([step for step, _ in pairs]), np.array([value for _, value in pairs]))
+        for name, pairs in points.items()
+    }
+
+
+def _validation(step: int, folder: Path) -> Validation:
+    figures = {name.removeprefix(_VALID): value for name, value in read_json(folder / records.FIGURES).items()}
+    return Validation(
+        step=step,
+        folder=folder,
+        figures={name: float(value) for name, value in figures.items() if name != "step" and value != _UNDEFINED},
+        classes=[_class(row) for row in _rows(folder / records.CLASSES)],
+    )
+
+
+def _class(row: dict[str, str]) -> ClassFigures:
+    counts = {"category_id", "name", "tracks", "predictions"}
+    figures = {name: float(value) for name, value in row.items() if name not in counts and value}
+    return ClassFigures(row["name"], int(row["tracks"]), int(row["predictions"]), figures)
+
+
+def _rows(file: Path) -> list[dict[str, str]]:
+    """Without a line that is not whole: a killed run can leave one at the end."""
+    try:
+        with file.open(newline="") as handle:
+            return list(csv.DictReader(line for line in handle if line.endswith("\n")))
+    except OSError as error:
+        raise DataError(f"cannot read {file}: {error.strerror or error}") from error
+
+
+def _if_there(path: Path) -> Path | None:
+    return path if path.exists() else None
