@@ -37,10 +37,12 @@ class SampleStream(Dataset[Clip]):
 
     Attributes:
         samples_per_epoch: where the stream is cut.
+        repeat: only so many samples, over and over; None for the endless stream.
         epoch: what an index without an epoch refers to.
     """
 
     samples_per_epoch: int
+    repeat: int | None = None
     epoch: int = 0
 
     @property
@@ -64,7 +66,8 @@ class SampleStream(Dataset[Clip]):
         epoch, index = key if isinstance(key, tuple) else (self.epoch, key)
         if not 0 <= index < len(self):
             raise IndexError(f"sample {index} of {len(self)}")
-        return self.draw(epoch * len(self) + index)
+        position = epoch * len(self) + index
+        return self.draw(position if self.repeat is None else position % self.repeat)
 
 
 @dataclass(frozen=True, slots=True)

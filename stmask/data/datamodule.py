@@ -41,6 +41,7 @@ class VISDataModule(pl.LightningDataModule):
         batch_size: pairs per process.
         samples_per_epoch: pairs per epoch, all processes together; null for one pass over the annotated frames (or
             videos). Rounded up to whole batches.
+        repeat: train on so many pairs only, over and over; null for all there are.
         num_workers: processes that load training pairs; 0 loads in the training process.
         prefetch: frames that are read ahead of the network in evaluation.
         cache: folder for indexes of annotation files, for sets that take long to read; null for none.
@@ -70,6 +71,7 @@ class VISDataModule(pl.LightningDataModule):
         on_error: OnError = "raise",
         batch_size: int = 4,
         samples_per_epoch: int | None = None,
+        repeat: int | None = None,
         num_workers: int = 2,
         prefetch: int = 4,
         cache: str | None = None,
@@ -81,6 +83,8 @@ class VISDataModule(pl.LightningDataModule):
                 "data.gap, data.samples_per_epoch and data.prefetch must be at least 1, "
                 f"got {gap}, {samples_per_epoch} and {prefetch}"
             )
+        if repeat is not None and repeat < 1:
+            raise ConfigError(f"data.repeat must be at least 1, or null, got {repeat}")
         if batch_size < 1 or num_workers < 0:
             numbers = f"{batch_size} and {num_workers}"
             raise ConfigError(f"data.batch_size must be at least 1 and data.num_workers at least 0, got {numbers}")
@@ -93,6 +97,7 @@ class VISDataModule(pl.LightningDataModule):
         self.preprocessor = preprocessor or FramePreprocessor()
         self.batch_size = batch_size
         self.samples_per_epoch = samples_per_epoch
+        self.repeat = repeat
         self.num_workers = num_workers
         self.prefetch = prefetch
         self.mix = tuple(mix or ())
@@ -156,6 +161,7 @@ class VISDataModule(pl.LightningDataModule):
         step = self.batch_size * self._world_size
         wanted = self.samples_per_epoch or samples.references
         samples.samples_per_epoch = -(-wanted // step) * step
+        samples.repeat = self.repeat
         return samples
 
     def _samples(self) -> SampleStream:

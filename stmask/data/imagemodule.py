@@ -24,6 +24,7 @@ class ImageDataModule(VISDataModule):
         batch_size: images per process.
         samples_per_epoch: images per epoch, all processes together; null for one pass over the annotated ones. Rounded
             up to whole batches.
+        repeat: train on so many images only, over and over; null for all there are.
         num_workers, prefetch, cache: see `VISDataModule`.
     """
 
@@ -44,6 +45,7 @@ class ImageDataModule(VISDataModule):
         on_error: OnError = "raise",
         batch_size: int = 8,
         samples_per_epoch: int | None = None,
+        repeat: int | None = None,
         num_workers: int = 2,
         prefetch: int = 4,
         cache: str | None = None,
@@ -62,6 +64,7 @@ class ImageDataModule(VISDataModule):
             on_error=on_error,
             batch_size=batch_size,
             samples_per_epoch=samples_per_epoch,
+            repeat=repeat,
             num_workers=num_workers,
             prefetch=prefetch,
             cache=cache,
