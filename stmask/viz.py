@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -43,7 +43,7 @@ def track_colour(track_id: int) -> Colour:
 
 def draw(
     frame: Image,
-    masks: npt.ArrayLike,
+    masks: Iterable[npt.ArrayLike],
     *,
     track_ids: Sequence[int],
     boxes: Sequence[Sequence[int]] | None = None,
@@ -58,7 +58,7 @@ def draw(
 
     Args:
         frame: (H, W, 3) uint8 RGB.
-        masks: (N, H, W) bool.
+        masks: N of (H, W) bool.
         track_ids: of each instance; they set the colours.
         boxes: xyxy in whole pixels, or None for no boxes.
         labels: 1..K; label k is written as `class_names[k - 1]`, or as its number when there is no such name.
@@ -71,10 +71,10 @@ def draw(
     Raises:
         ValueError: lengths or sizes that do not fit together.
     """
-    shapes = np.asarray(masks, dtype=np.bool_)
+    shapes = [np.asarray(mask, dtype=np.bool_) for mask in masks]
     n, size = len(track_ids), frame.shape[:2]
-    if shapes.shape != (n, *size):
-        raise ValueError(f"masks must have shape {(n, *size)}, got {shapes.shape}")
+    if [shape.shape for shape in shapes] != [size] * n:
+        raise ValueError(f"masks must be {n} of shape {size}, got {[shape.shape for shape in shapes]}")
     for name, values in (("boxes", boxes), ("labels", labels), ("scores", scores), ("supplemented", supplemented)):
         if values is not None and len(values) != n:
             raise ValueError(f"{name} must have {n} entries, got {len(values)}")
@@ -105,7 +105,7 @@ def _window(mask: npt.NDArray[np.bool_]) -> tuple[slice, slice] | None:
 
 
 def _blend(
-    frame: Image, masks: npt.NDArray[np.bool_], colours: Sequence[Colour], *, opacity: float, thickness: int
+    frame: Image, masks: Sequence[npt.NDArray[np.bool_]], colours: Sequence[Colour], *, opacity: float, thickness: int
 ) -> Image:
     """All masks in one blended pass, then their outlines."""
     paint = frame.copy()

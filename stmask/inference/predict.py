@@ -155,14 +155,15 @@ def draw_tracked(
         tracked.frame_index, tracked.detections[shown], tracked.track_ids[shown], tracked.supplemented[shown]
     )
     if masks is None or style.zoom > 1:
-        masks = segmenter.frame_masks(part, (height, width)).cpu()
+        shapes = list(segmenter.frame_masks(part, (height, width)).cpu().numpy())
     else:
-        masks = masks[shown.cpu()]
+        every = masks.numpy()
+        shapes = [every[i] for i in shown.tolist()]  # without copies of them
     if style.zoom > 1:
         frame = np.asarray(cv2.resize(frame, (width, height), interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
     return viz.draw(
         frame,
-        masks.numpy(),
+        shapes,
         track_ids=part.track_ids.tolist(),
         boxes=segmenter.frame_boxes(part, (height, width)).tolist() if style.boxes else None,
         labels=part.detections.labels.tolist(),

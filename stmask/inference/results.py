@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 
+import cv2
 import numpy as np
+import numpy.typing as npt
 from pycocotools import mask as coco_mask
 from torch import Tensor
 
@@ -13,9 +15,21 @@ from stmask.structures import RLE, Detections, ImageInstance, ImageResult, Track
 
 def encode_masks(masks: Tensor) -> list[RLE]:
     """Run-length encodes masks (N, h, w) bool."""
-    by_column = masks.cpu().transpose(1, 2).contiguous().numpy().astype(np.uint8, copy=False)  # (N, w, h)
-    encoded = coco_mask.encode(by_column.T)  # (h, w, N) in Fortran order, as the encoder wants it
-    return [RLE(size=[int(n) for n in rle["size"]], counts=rle["counts"].decode("ascii")) for rle in encoded]
+    height, width = masks.shape[1:]
+    runs = [{"size": [height, width], "counts": _runs(mask)} for mask in masks.cpu().numpy()]
+    encoded = coco_mask.frPyObjects(runs, height, width) if runs else []
+    return [RLE(size=[height, width], counts=rle["counts"].decode("ascii")) for rle in encoded]
+
+
+def _runs(mask: npt.NDArray[np.bool_]) -> list[int]:
+    """Lengths of the runs of a mask (h, w), column by column, zeros first; empty columns at its sides are not read."""
+    height, _ = mask.shape
+    left, _, columns, _ = cv2.boundingRect(mask.view(np.uint8))
+    flat = np.zeros(columns * height + 2, dtype=np.bool_)  # between two zeros, so that every run has two ends
+    flat[1:-1] = mask[:, left : left + columns].ravel(order="F")
+    ends = np.flatnonzero(flat[1:] != flat[:-1]) + left * height
+    runs: list[int] = np.diff(ends, prepend=0, append=mask.size).tolist()
+    return runs if runs[-1] or len(runs) == 1 else runs[:-1]
 
 
 class VideoResultBuilder:

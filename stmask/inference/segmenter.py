@@ -10,17 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from stmask.inference.card import ModelCard
 from stmask.inference.detector import DetectorLike
 from stmask.inference.settings import InferenceSettings
+from stmask.ops import masks as mask_ops
 from stmask.ops.frames import FramePreprocessor
 from stmask.structures import DensePredictions, Detections, TrackedFrame
 from stmask.tracking import FrameMaps, Tracker
-
-# Masks are enlarged to the video's size in groups, so that a hundred of them at full HD need no gigabytes.
-_PIXELS_AT_ONCE = 2**25
 
 
 class VideoSegmenter:
@@ -96,15 +93,7 @@ class VideoSegmenter:
 
     def masks_at(self, detections: Detections, size: tuple[int, int]) -> Tensor:
         """The masks (N, h, w) bool of instances at `size`, their image's own (height, width)."""
-        height, width = size
-        soft = self._without_padding(detections.masks)
-        out = torch.zeros(len(detections), height, width, dtype=torch.bool, device=soft.device)
-        at_once = max(1, _PIXELS_AT_ONCE // (height * width))
-        for start in range(0, len(detections), at_once):
-            group = soft[start : start + at_once, None]
-            enlarged = F.interpolate(group, size=(height, width), mode="bilinear", align_corners=False)
-            out[start : start + at_once] = enlarged[:, 0] > 0.5
-        return out
+        return mask_ops.enlarge(self._without_padding(detections.masks), *size)
 
     def boxes_at(self, detections: Detections, size: tuple[int, int]) -> Tensor:
         """The boxes (N, 4) xyxy of instances in pixels of `size`, their image's own (height, width), within it."""

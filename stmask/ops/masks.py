@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+# Enlarged in groups, a hundred masks at full HD need no gigabytes.
+_PIXELS_AT_ONCE = 2**25
+# Up to this sum of height and width PyTorch interpolates in another way, with other roundings.
+_SMALL = 128
 
 
 def combine(prototypes: Tensor, mask_coeffs: Tensor) -> Tensor:
@@ -41,3 +47,41 @@ def iou(a: Tensor, b: Tensor) -> Tensor:
     overlap = x @ y.t()
     union = x.sum(1)[:, None] + y.sum(1)[None] - overlap
     return overlap / union.clamp(min=1)
+
+
+def enlarge(masks: Tensor, height: int, width: int) -> Tensor:
+    """Masks (N, h, w) of probabilities at another size: bilinear, then True above 0.5: (N, height, width) bool.
+
+    Masks are zero outside of their boxes; on the CPU, where it takes most of the time of a large video, the work is
+    done for the columns of the box only. The result is the same to the bit.
+    """
+    h, w = masks.shape[1:]
+    out = torch.zeros(len(masks), height, width, dtype=torch.bool, device=masks.device)
+    if masks.device.type == "cpu" and height > max(h, _SMALL) and width > max(w, _SMALL):
+        for mask, enlarged in zip(masks, out):
+            _enlarge_columns(mask, enlarged)
+        return out
+    at_once = max(1, _PIXELS_AT_ONCE // (height * width))
+    for start in range(0, len(masks), at_once):
+        stop = start + at_once
+        out[start:stop] = _bilinear(masks[start:stop], height, width) > 0.5
+    return out
+
+
+def _enlarge_columns(mask: Tensor, out: Tensor) -> None:
+    """Fills `out` (height, width) where `mask` (h, w) is not zero: across, then down in the columns that matter.
+
+    Bilinear interpolation is the one after the other, and each column and each row is a matter of its own.
+    """
+    used = mask.any(dim=0).nonzero().flatten()
+    if len(used) == 0:
+        return
+    (h, w), (height, width) = mask.shape, out.shape
+    start = max(0, int((int(used[0]) - 0.5) * width / w) - 1)
+    stop = min(width, int((int(used[-1]) + 1.5) * width / w) + 2)
+    across = _bilinear(mask[None], h, width)[:, :, start:stop]
+    out[:, start:stop] = _bilinear(across, height, stop - start)[0] > 0.5
+
+
+def _bilinear(masks: Tensor, height: int, width: int) -> Tensor:
+    return F.interpolate(masks[:, None], size=(height, width), mode="bilinear", align_corners=False)[:, 0]

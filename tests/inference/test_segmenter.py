@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from stmask.errors import ConfigError
 from stmask.inference import InferenceSettings, VideoResultBuilder, VideoSegmenter, build_segmenter
+from stmask.inference.results import encode_masks
 from stmask.ops.frames import FramePreprocessor
 from stmask.ops.nms import PerClassNMS
 from stmask.structures import DensePredictions, Detections, TrackedFrame
@@ -124,13 +125,6 @@ class TestSegmenter:
         assert got[1, :, :40].all()
         assert not got[1, :, 40:].any()
 
-    def test_masks_are_the_same_in_small_groups(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        segmenter = VideoSegmenter(BrightSide(), preprocessor=SMALL)
-        many = tracked(7, torch.rand(7, 24, 40))
-        whole = segmenter.frame_masks(many, (90, 160))
-        monkeypatch.setattr("stmask.inference.segmenter._PIXELS_AT_ONCE", 2 * 90 * 160)
-        assert torch.equal(segmenter.frame_masks(many, (90, 160)), whole)
-
     def test_boxes_in_pixels_are_cut_to_the_image(self) -> None:
         segmenter = VideoSegmenter(BrightSide(), preprocessor=SMALL)
         boxes = torch.tensor([[-0.1, 0.0, 0.5, 0.46875], [0.25, 0.5, 1.2, 1.0], [1.1, 0.1, 1.3, 0.2]])
@@ -144,6 +138,19 @@ class TestSegmenter:
 
 
 class TestResults:
+    def test_masks_are_encoded_as_pycocotools_does(self) -> None:
+        masks = torch.rand(7, 9, 12, generator=torch.Generator().manual_seed(0)) > 0.7
+        masks[0], masks[1] = False, True
+        masks[2], masks[2, 0, 0] = False, True
+        masks[3], masks[3, -1, -1] = False, True
+        masks[4, :, :5] = False
+        masks[5, :, 7:] = False
+        wanted = coco_mask.encode(np.asfortranarray(masks.permute(1, 2, 0).numpy().astype(np.uint8)))
+        got = encode_masks(masks)
+        assert [rle["counts"] for rle in got] == [rle["counts"].decode() for rle in wanted]
+        assert all(rle["size"] == [9, 12] for rle in got)
+        assert encode_masks(masks[:0]) == []
+
     @pytest.mark.filterwarnings("ignore:__array__ implementation")  # of the decoder, with new versions of numpy
     def test_a_track_over_three_frames(self) -> None:
         mask = torch.zeros(1, 5, 7, dtype=torch.bool)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from stmask.ops import masks as mask_ops
 
@@ -56,3 +57,29 @@ def test_none() -> None:
     prototypes, nothing = torch.rand(4, 5, 3), torch.zeros(0, 4)
     assert mask_ops.instance_masks(prototypes, torch.zeros(0, 3), nothing).shape == (0, 4, 5)
     assert mask_ops.iou(torch.zeros(0, 4, 5, dtype=torch.bool), torch.ones(2, 4, 5, dtype=torch.bool)).shape == (0, 2)
+
+
+def boxed(n: int, height: int, width: int) -> torch.Tensor:
+    """Masks that are zero outside of a random box."""
+    generator = torch.Generator().manual_seed(n)
+    corners = torch.rand(n, 2, 2, generator=generator).sort(dim=1).values.flatten(1)  # x1, y1, x2, y2
+    return mask_ops.crop(torch.rand(n, height, width, generator=generator), corners)
+
+
+@pytest.mark.parametrize("size", [(1080, 1920), (481, 853), (130, 131), (129, 90), (128, 300), (20, 30)])
+def test_enlarging_by_columns_changes_no_bit(size: tuple[int, int]) -> None:
+    soft = boxed(6, 22, 40)
+    soft[1] = 0.0
+    soft[2, :, -1] = 0.9  # at the edges
+    soft[3, :, 0] = 0.9
+    whole = F.interpolate(soft[:, None], size=size, mode="bilinear", align_corners=False)[:, 0] > 0.5
+    assert torch.equal(mask_ops.enlarge(soft, *size), whole)
+    assert not mask_ops.enlarge(soft, *size)[1].any()
+    assert mask_ops.enlarge(soft[:0], *size).shape == (0, *size)
+
+
+def test_small_sizes_are_the_same_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    soft = torch.rand(7, 24, 40)
+    whole = mask_ops.enlarge(soft, 90, 120)
+    monkeypatch.setattr(mask_ops, "_PIXELS_AT_ONCE", 2 * 90 * 120)
+    assert torch.equal(mask_ops.enlarge(soft, 90, 120), whole)
