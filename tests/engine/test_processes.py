@@ -1,0 +1,49 @@
+"""A training of two processes, started by Lightning as a user starts it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from engine.runs import LONG, content
+
+from stmask.engine.run_folder import status_of
+
+TESTS = Path(__file__).parents[1]
+
+
+def launch(dataset: Path, output: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    words = [
+        *(sys.executable, "-m", "stmask", "train", *LONG),
+        *("trainer.devices=2", "trainer.strategy=ddp", "total_batch=4", "data.num_workers=1"),
+        *("+records._target_=engine.probes.Probe", f"+records.folder={output}"),
+        *(f"data.root={dataset}", f"output_dir={output}", *overrides),
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(words, env=environment, capture_output=True, text=True, timeout=180, check=False)
+
+
+@pytest.mark.slow
+def test_two_processes_stop_and_go_on_together(dataset: Path, tmp_path: Path) -> None:
+    """The signal comes to the second alone."""
+    run = tmp_path / "run"
+    ran = launch(dataset, run, "+records.stop_rank=1", "+records.stop_step=4")
+    assert ran.returncode == 143, ran.stderr
+    ends = [(run / f"rank_{rank}.txt").read_text().split() for rank in range(2)]
+    assert ends[0] == ends[1]
+    status = status_of(run)
+    assert (status.state, status.step) == ("interrupted", int(ends[0][0]))
+    assert content(run)["global_step"] == 4
+    ran = launch(dataset, run, "resume=auto")
+    assert ran.returncode == 0, ran.stderr
+    ends = [(run / f"rank_{rank}.txt").read_text().split() for rank in range(2)]
+    assert ends[0] == ends[1]
+    assert ends[0][0] == "12"
+    assert status_of(run).state == "done"
+    summary = json.loads((run / "summary.json").read_text())
+    assert "valid/AP" in summary
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
