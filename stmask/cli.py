@@ -18,6 +18,7 @@ from stmask.errors import StmaskError
 COMMANDS = {
     "demo": "demo",
     "train": "train",
+    "sweep": "sweep",
     "evaluate": "evaluate",
     "predict": "predict",
     "data": "data",
@@ -34,6 +35,7 @@ examples:
   stmask data synthesize data/synthetic --videos 200 --seed 0
   stmask train experiment=demo
   stmask train data.root=/data/ytvis model/head/align=ada trainer=gpu logger=wandb
+  stmask sweep table4 data.root=/data/ytvis seeds=0,1,2 hydra/launcher=gpus
   stmask evaluate checkpoint=best.ckpt
   stmask predict clip.mp4 checkpoint=best.ckpt output=out.mp4
 

@@ -19,12 +19,13 @@ _EXPECTED_WARNINGS = (
     "Experiment logs directory",  # a run's folder holds its log before Lightning's first line
     r"`isinstance\(treespec, LeafSpec\)`",  # Lightning's own use of torch
     "Checkpoint directory .* exists and is not empty",  # that of the run which goes on
+    r"It is recommended to use `self\.log\(.*sync_dist",  # figures of a validation are of all processes already
     "The number of training batches",  # fewer than log_every_n_steps: the figures of the epoch are logged anyway
 )
 
 
 def exit_status(call: Callable[[], int | None]) -> int:
-    """Calls a main function and returns its process's exit status: 0, 2 for the user's errors, 130 or 143 when interrupted.
+    """Calls a main function and returns its process's exit status: 0, 2 for the user's errors, 130 or 143 if stopped.
 
     `STMASK_TRACEBACK=1` lets every error through with its traceback.
     """

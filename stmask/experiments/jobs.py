@@ -127,10 +127,21 @@ def merged(jobs: Sequence[Job]) -> list[Job]:
     return list(firsts.values())
 
 
-def titles_of(batch: Sequence[Sequence[str]]) -> list[str]:
-    """For each job the overrides that not all jobs have; all of them for a single job."""
-    common = set.intersection(*map(set, batch)) if len(batch) > 1 else set()
-    return [" ".join(text for text in overrides if text not in common) or "the defaults" for overrides in batch]
+def titles_of(batch: Sequence[Sequence[str]], *, command: Sequence[str] = ()) -> list[str]:
+    """For each job the overrides that not all jobs have.
+
+    Args:
+        batch: the overrides of each job.
+        command: overrides of the command line; what a sweeper added to them is the title of a job that is alone.
+    """
+    if len(batch) > 1:
+        common = set.intersection(*map(set, batch))
+        return [" ".join(text for text in overrides if text not in common) or "the defaults" for overrides in batch]
+    given = {override.partition("=")[0] for override in command}
+    return [
+        " ".join([text for text in overrides if text.partition("=")[0] not in given] or overrides) or "the defaults"
+        for overrides in batch
+    ]
 
 
 def _differences(a: DictConfig, b: DictConfig) -> list[str]:

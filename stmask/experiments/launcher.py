@@ -71,7 +71,9 @@ class InTurn(Launcher):
             raise SystemExit(0)  # one process runs the sweep, and starts the processes of its jobs
         setup_globals()
         configure_log(self._config.hydra.hydra_logging, self._config.hydra.verbose)
-        planned = [self._plan(*job) for job in zip(job_overrides, titles_of(job_overrides))]
+        Path(self._config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)  # sweepers write their results there
+        titles = titles_of(job_overrides, command=self._config.hydra.overrides.task)
+        planned = [self._plan(*job) for job in zip(job_overrides, titles)]
         jobs = merged(planned)
         check_jobs(jobs, launcher=self.name)
         _tell(jobs)
