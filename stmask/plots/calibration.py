@@ -12,7 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from stmask.models import PredictionHead
-from stmask.models.heads.calibration import AlignedOffsets, AnchorShape, CalibratedConv
+from stmask.models.heads.calibration import (
+    AlignedCalibration,
+    AlignedOffsets,
+    AnchorShape,
+    CalibratedConv,
+    Calibration,
+    NoCalibration,
+)
 from stmask.ops.anchors import level_anchors
 from stmask.ops.boxes import iou, to_corners
 from stmask.ops.deform import deform_conv
@@ -25,6 +32,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _ASPECT = 0.75  # height : width of a panel
+_CHANNELS = 8  # of layers with random weights
 
 
 def kernels(
@@ -65,7 +73,9 @@ def _kernel_panel(
     here = to_corners(anchors.view(*map_size, len(shapes), 4)[cell])
     show_frame(axis, frame, fade=0.25)
     _grid(axis, frame, map_size)
-    style.outline(axis, read * frame.unit, style.INK, fill=True, facecolor=style.YELLOW, alpha=0.55, linewidth=0)
+    style.outline(
+        axis, read * frame.unit, style.INK, fill=True, facecolor=style.YELLOW, alpha=0.55, linewidth=0, zorder=1
+    )
     for anchor in here:
         style.outline(axis, anchor * frame.unit, style.PURPLE)
     _dots(axis, _cell_centre(cell, map_size) * frame.unit[:2], style.INK)
@@ -74,22 +84,15 @@ def _kernel_panel(
     _zoom(axis, _cell_centre(cell, map_size) * frame.unit[:2], frame, map_size, cells=(8.0, 11.0))
 
 
-def receptive_fields(
-    frame: Frame, anchors: Sequence[AnchorAt], *, plain: PredictionHead, aligned: PredictionHead
-) -> Figure:
-    """Which features the mask coefficients of an anchor depend on, measured by gradients.
+def receptive_fields(frame: Frame, anchors: Sequence[AnchorAt]) -> Figure:
+    """Which features the mask coefficients of each anchor depend on, measured by gradients of layers of random weights.
 
     Columns: the output convolution of a plain branch; the deformable convolution of FCB(ali); the plain branch from
     the pyramid on, its towers included.
-
-    Args:
-        frame: to draw on.
-        anchors: one for each anchor shape of the heads.
-        plain: a head without FCB.
-        aligned: the same with FCB(ali) on the mask branch.
     """
     columns = ("output convolution", "FCB(ali): deformable convolution", "output convolution and towers")
     figure, axes = style.image_grid(len(anchors), len(columns), aspect=_ASPECT, title=0.1)
+    plain, aligned = _random_head(anchors, NoCalibration()), _random_head(anchors, AlignedCalibration())
     for row, at, output, calibrated in zip(axes, anchors, plain.mask_outputs, aligned.mask_outputs, strict=True):
         assert isinstance(calibrated, CalibratedConv)
         style.row_label(row[0], _name(at))
@@ -99,12 +102,23 @@ def receptive_fields(
             nn.Sequential(plain.tower, plain.mask_tower, output),
         )
         for axis, layers in zip(row, ways, strict=True):
-            channels = calibrated.adapt.shape[1]
-            field = receptive_field(layers, channels=channels, map_size=at.map_size, cell=at.cell)
+            field = receptive_field(layers, channels=_CHANNELS, map_size=at.map_size, cell=at.cell)
             _field_panel(axis, frame, at, field)
     for axis, text in zip(axes[0], columns, strict=True):
         style.title(axis, text)
     return figure
+
+
+def _random_head(anchors: Sequence[AnchorAt], align: Calibration) -> PredictionHead:
+    shapes = [at.shape for at in anchors]
+    kernels, sizes = [shape.kernel for shape in shapes], [shape.size for shape in shapes]
+    head = PredictionHead(
+        num_classes=1, channels=_CHANNELS, num_prototypes=4, kernels=kernels, anchor_sizes=sizes, align=align
+    )
+    generator = torch.Generator().manual_seed(0)
+    for parameter in head.parameters():
+        nn.init.normal_(parameter, std=0.1, generator=generator)
+    return head
 
 
 def _deformed(conv: CalibratedConv, at: AnchorAt, x: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stmask.data import VideoDataset
+from stmask.errors import ConfigError
 from stmask.models import STMask
 from stmask.ops import boxes as box_ops
 from stmask.ops import masks as mask_ops
@@ -149,9 +150,13 @@ def instances_at(predictions: DensePredictions, frame: Frame) -> Detections:
 
 @torch.inference_mode()
 def shifted(model: STMask, instances: Detections, reference: DensePredictions, target: DensePredictions) -> Detections:
-    """The instances of the reference frame, moved to the target frame (equations 10 to 14)."""
+    """The instances of the reference frame, moved to the target frame (equations 10 to 14).
+
+    Raises:
+        ConfigError: the network has no temporal fusion.
+    """
     if model.temporal is None:
-        raise ValueError("the network has no temporal fusion")
+        raise ConfigError("this network has no temporal fusion (model/temporal=none): take another run")
     return propagate(
         instances, model.temporal, reference=FrameMaps.of(reference), target=FrameMaps.of(target), score_decay=1.0
     )

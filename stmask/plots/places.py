@@ -87,23 +87,13 @@ def described(run: Path | None) -> str:
     return f"the best network of the run {run.parent.name}/{run.name}"
 
 
-def heads(*options: str, align: str = "none") -> dict[str, PredictionHead]:
-    """Small heads with random weights by their options of `model/head`: what matters is where they look.
-
-    Args:
-        options: plain, fca, ...
-        align: option of `model/head/align` for all of them.
-    """
+def heads(*options: str) -> dict[str, PredictionHead]:
+    """Small heads by their options of `model/head`, such as plain and fca."""
     from hydra.utils import instantiate
 
-    torch.manual_seed(0)
-    made = {}
-    for option in options:
-        config = compose("train", [f"model/head={option}", f"model/head/align={align}"]).model.head
-        made[option] = instantiate(config, _convert_="all")(num_classes=2, channels=8, num_prototypes=4)
-        for parameter in made[option].parameters():
-            torch.nn.init.normal_(parameter, std=0.1)
-    return made
+    configs = {option: compose("train", [f"model/head={option}"]).model.head for option in options}
+    sizes = {"num_classes": 2, "channels": 8, "num_prototypes": 4}
+    return {option: instantiate(config, _convert_="all")(**sizes) for option, config in configs.items()}
 
 
 def _named(variable: str) -> Path | None:

@@ -111,7 +111,7 @@ def outline(axis: Axes, box: npt.ArrayLike, colour: str, **style: Any) -> None:
     from matplotlib.patches import Rectangle
 
     x1, y1, x2, y2 = (float(v) for v in np.asarray(box))
-    style = {"linewidth": 2.0, "fill": False, **style}
+    style = {"linewidth": 2.0, "fill": False, "zorder": 2.5, **style}
     axis.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, edgecolor=colour, **style))
 
 

@@ -96,5 +96,4 @@ def test_pictures(network: STMask, frame: Frame) -> None:
     steps = calibration.derivation(frame, found[1])
     grids = [axis.collections[0].get_offsets() for axis in steps.axes]
     assert len(grids[0]) == 15
-    plain, aligned = (places.heads("fca", align=align)["fca"] for align in ("none", "ali"))
-    assert len(calibration.receptive_fields(frame, found, plain=plain, aligned=aligned).axes) == 9
+    assert len(calibration.receptive_fields(frame, found).axes) == 9

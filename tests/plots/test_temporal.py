@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from stmask.data import VideoDataset
+from stmask.errors import ConfigError
 from stmask.models import STMask
 from stmask.ops.boxes import from_masks, paired_iou
 from stmask.ops.frames import FramePreprocessor
@@ -95,7 +96,7 @@ def test_a_network_without_temporal_fusion_is_named(network: STMask, stretches: 
     predictions = motion.predict(network, stretches[0][:1])[0]
     instances = motion.instances_at(predictions, stretches[0][0])
     without: Any = SimpleNamespace(temporal=None)
-    with pytest.raises(ValueError, match="no temporal fusion"):
+    with pytest.raises(ConfigError, match="no temporal fusion"):
         motion.shifted(without, instances, predictions, predictions)
 
 
