@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from engine.tiny import TINY
 
 from stmask.cli import main
 from stmask.data.synthetic import SyntheticConfig, write_dataset
+from stmask.engine.run_folder import RunFolder, state_of
 
 
 @pytest.fixture(scope="module")
@@ -144,3 +146,30 @@ def test_a_video_that_is_none(tmp_path: Path, refused: Callable[..., str]) -> No
     (tmp_path / "clip.mp4").write_text("no video")
     message = refused("predict", str(tmp_path / "clip.mp4"), f"checkpoint={tmp_path / 'none.ckpt'}", "output=o.mp4")
     assert "clip.mp4" in message or "none.ckpt" in message
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_a_gpu_that_is_not_there(dataset: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
+    assert "no GPU; give trainer=cpu" in refused(*train(dataset, tmp_path / "run", "trainer=gpu"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_fewer_gpus_than_asked_for(
+    dataset: Path, tmp_path: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert "this machine has 2 GPUs" in refused(*train(dataset, tmp_path / "run", "trainer=gpu", "trainer.devices=3"))
+
+
+def test_two_runs_for_one_folder(dataset: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
+    folder = RunFolder(tmp_path / "run")
+    with folder.locked(), folder.attempt(resumed=False):
+        message = refused(*train(dataset, folder.path))
+        assert "in use by another run" in message
+        assert f"process {os.getpid()} on" in message
+    assert state_of(folder.path) == "done"
+
+
+def test_a_batch_that_cannot_be_shared(dataset: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
+    shares = ["total_batch=6", "trainer.accumulate_grad_batches=4"]
+    assert "total_batch=6" in refused(*train(dataset, tmp_path / "run", *shares))

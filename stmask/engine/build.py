@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback, LearningRateMonitor, RichProgressBar
@@ -49,6 +50,7 @@ def build_trainer(cfg: DictConfig, folder: RunFolder, *, callbacks: Sequence[Cal
         callbacks.append(instantiate(cfg.records, _convert_="all"))
     if cfg.trainer.enable_progress_bar:
         callbacks.append(RichProgressBar())
+    _check_gpus(cfg.trainer)
     trainer: pl.Trainer = instantiate(
         cfg.trainer,
         callbacks=callbacks,
@@ -57,10 +59,22 @@ def build_trainer(cfg: DictConfig, folder: RunFolder, *, callbacks: Sequence[Cal
         default_root_dir=str(folder.path),
         use_distributed_sampler=False,
         enable_model_summary=False,
+        benchmark=None if cfg.deterministic else cfg.trainer.get("benchmark"),  # it chooses kernels by their speed
         _convert_="all",
     )
     trainer._signal_connector = NoSignals(trainer)
     return trainer
+
+
+def _check_gpus(trainer: DictConfig) -> None:
+    """In words that name the way out; what Lightning finds besides, it says itself."""
+    if trainer.accelerator not in ("gpu", "cuda"):
+        return
+    there, wanted = torch.cuda.device_count(), trainer.devices
+    if not there:
+        raise ConfigError(f"trainer.accelerator={trainer.accelerator}: this machine has no GPU; give trainer=cpu")
+    if isinstance(wanted, int) and wanted > there:
+        raise ConfigError(f"trainer.devices={wanted}: this machine has {there} GPU{'s' * (there > 1)}; give fewer")
 
 
 def build_module(cfg: DictConfig, data: VISDataModule, validator: Validator | None, *, batch: int) -> VISModule:
