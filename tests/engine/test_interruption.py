@@ -51,6 +51,7 @@ def signalled(monkeypatch: pytest.MonkeyPatch, hook: str, number: int, *, step: 
         pytest.param("training_step", 1, 2, 2, id="within an epoch, with workers"),
         pytest.param("training_step", 4, 5, 2, id="in the last step of an epoch, with workers"),
         pytest.param("validation_step", 5, 5, 0, id="in a validation"),
+        pytest.param("on_validation_epoch_end", 5, 5, 0, id="at the end of an epoch"),
         pytest.param("training_step", 6, 7, 0, id="within another epoch"),
     ],
 )
@@ -77,6 +78,30 @@ def test_a_stopped_run_goes_on_exactly(
     assert_same_run(unbroken, tmp_path)
     status = status_of(tmp_path)
     assert (status.state, status.step, status.attempts) == ("done", 12, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("hook", "step", "kept"),
+    [
+        pytest.param("training_step", 2, 3, id="before a validation"),
+        pytest.param("validation_step", 6, 6, id="in a validation"),
+        pytest.param("on_validation_epoch_end", 6, 6, id="after a validation"),
+    ],
+)
+def test_validations_within_epochs(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hook: str, step: int, kept: int
+) -> None:
+    shape = ["trainer.check_val_every_n_epoch=null", "trainer.val_check_interval=3", "trainer.max_steps=8"]
+    shape.append("data.num_workers=0")
+    fit(dataset, tmp_path / "unbroken", *shape)
+    with monkeypatch.context() as patch:
+        signalled(patch, hook, signal.SIGTERM, step=step)
+        with pytest.raises(Interrupted):
+            fit(dataset, tmp_path / "stopped", *shape)
+    assert content(tmp_path / "stopped")["global_step"] == kept
+    fit(dataset, tmp_path / "stopped", *shape, "resume=auto")
+    assert_same_run(tmp_path / "unbroken", tmp_path / "stopped")
 
 
 def test_ctrl_c_waits_for_the_step_and_a_second_one_does_not(
