@@ -29,6 +29,7 @@ from stmask.experiments.processes import Queue, Task, job_command, job_environme
 
 _PLUGINS = "hydra_plugins.stmask"  # Hydra takes launchers from below this name only
 _OUTPUT = "job.log"
+_NO_SEARCH = "BasicSweeper"  # the one sweeper that looks at no figures
 _log = logging.getLogger(__name__)
 
 
@@ -81,7 +82,8 @@ class InTurn(Launcher):
         if len(planned) > 1 or not all(outcome.good for outcome in outcomes.values()):
             print(table_of(list(outcomes.values())), flush=True)
         error = _error(list(outcomes.values()))
-        return [_returned(job, outcomes[job.folder], error) for job in planned]
+        searched = not str(self._config.hydra.sweeper.get("_target_")).endswith(_NO_SEARCH)
+        return [_returned(job, outcomes[job.folder], error, searched=searched) for job in planned]
 
     def _plan(self, overrides: Sequence[str], title: str) -> Job:
         composed = self._context.config_loader.load_sweep_config(self._config, list(overrides))
@@ -225,11 +227,15 @@ class _Failed(JobReturn):
         self._return_value = value
 
 
-def _returned(job: Job, outcome: Outcome, error: StmaskError | None) -> JobReturn:
-    returned = JobReturn() if outcome.good else _Failed()
+def _returned(job: Job, outcome: Outcome, error: StmaskError | None, *, searched: bool) -> JobReturn:
+    value = value_of(job) if outcome.good else None
+    if searched and outcome.good and value is None:
+        error = StmaskError(f"{job.title}: the training ended without a {job.cfg.monitor} to search by")
+    good = outcome.good and not (searched and value is None)
+    returned = JobReturn() if good else _Failed()
     returned.overrides, returned.cfg = job.origin.overrides, job.cfg
-    returned.status = JobStatus.COMPLETED if outcome.good else JobStatus.FAILED
-    returned.return_value = value_of(job) if outcome.good else error
+    returned.status = JobStatus.COMPLETED if good else JobStatus.FAILED
+    returned.return_value = value if good else error
     return returned
 
 

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from stmask.experiments.processes import Queue, Task, job_command, job_environment
+
+# what a task does: notes when it runs and on what, then sleeps
+NOTE = """
+import os, sys, time
+with open(sys.argv[1], "a") as notes:
+    notes.write(f"start {sys.argv[2]} {os.environ.get('CUDA_VISIBLE_DEVICES', '-')}\\n")
+time.sleep(float(sys.argv[3]))
+with open(sys.argv[1], "a") as notes:
+    notes.write(f"end {sys.argv[2]} -\\n")
+sys.exit(int(sys.argv[4]))
+"""
+
+
+def task(notes: Path, name: str, *, seconds: float = 0.2, status: int = 0, devices: int = 1) -> Task:
+    command = (sys.executable, "-S", "-c", NOTE, str(notes), name, str(seconds), str(status))
+    return Task(command, devices=devices, environment={"PATH": os.environ["PATH"]})
+
+
+def events(notes: Path) -> list[tuple[str, str, list[str]]]:
+    lines = (line.split() for line in notes.read_text().splitlines())
+    return [(what, name, devices.split(",")) for what, name, devices in lines]
+
+
+def test_without_devices_tasks_run_in_turn_and_see_them_all(tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+    statuses = Queue(None).run([task(notes, "a", devices=4), task(notes, "b", status=3), task(notes, "c")])
+    assert statuses == [0, 3, 0]
+    assert [event[:2] for event in events(notes)] == [(what, name) for name in "abc" for what in ("start", "end")]
+    assert {event[2][0] for event in events(notes)} == {"-"}
+
+
+def test_a_device_has_one_task_at_a_time_and_none_stays_idle(tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+    started: list[tuple[int, tuple[str, ...]]] = []
+    ended: list[tuple[int, int]] = []
+
+    def on_start(index: int, devices: Sequence[str]) -> None:
+        started.append((index, tuple(devices)))
+
+    queue = Queue(["4", "7"], on_start=on_start, on_end=lambda index, status: ended.append((index, status)))
+    queue.run([task(notes, "a", seconds=1.0), task(notes, "b"), task(notes, "c"), task(notes, "d", devices=2)])
+    busy: dict[str, list[str]] = {}
+    for what, name, devices in events(notes):
+        if what == "end":
+            busy.pop(name)
+            continue
+        assert not {used for others in busy.values() for used in others} & set(devices), "a device is taken twice"
+        busy[name] = devices
+    assert started == [(0, ("4",)), (1, ("7",)), (2, ("7",)), (3, ("7", "4"))]
+    assert sorted(ended) == [(0, 0), (1, 0), (2, 0), (3, 0)]
+
+
+def test_output_goes_to_the_log_and_is_kept(tmp_path: Path) -> None:
+    log = tmp_path / "folder" / "job.log"
+    command = (sys.executable, "-S", "-c", "import sys; print('out'); print('err', file=sys.stderr)")
+    for _ in range(2):
+        Queue(["0"]).run([Task(command, log=log)])
+    assert sorted(log.read_text().split()) == ["err", "err", "out", "out"]
+
+
+# a queue of two tasks, of which each says that it was told to stop
+STOPPED = """
+import sys
+from stmask.experiments.processes import Queue, Task
+child = '''
+import signal, sys, time
+def stop(number, frame):
+    print("told", flush=True)
+    if STUBBORN:
+        return
+    sys.exit(143)
+signal.signal(signal.SIGTERM, stop)
+print("ready", flush=True)
+while True:
+    time.sleep(0.05)
+'''
+task = Task((sys.executable, "-S", "-c", child.replace("STUBBORN", sys.argv[1])))
+queue = Queue(None)
+print(queue.run([task, task]), queue.stopped_by, flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "stubborn", "report"), [(signal.SIGTERM, False, "[143, None] 15"), (signal.SIGINT, True, "[-9, None] 2")]
+)
+def test_a_signal_is_passed_on_once_and_the_second_kills(number: int, stubborn: bool, report: str) -> None:
+    command = [sys.executable, "-c", textwrap.dedent(STOPPED), str(stubborn)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(number)
+    assert process.stdout.readline() == "told\n"
+    if stubborn:
+        process.send_signal(number)
+    rest = process.stdout.read()
+    assert process.wait() == 0
+    assert rest.replace("Signals.SIGTERM", "15").replace("Signals.SIGINT", "2").strip() == report
+
+
+def test_a_queue_that_is_left_stops_its_tasks(tmp_path: Path) -> None:
+    """As by the handler of a cluster's tool, which raises SystemExit wherever the program is."""
+
+    def leave(index: int, devices: Sequence[str]) -> None:
+        raise SystemExit(3)
+
+    start = time.monotonic()
+    with pytest.raises(SystemExit):
+        Queue(None, on_start=leave).run([task(tmp_path / "notes", "a", seconds=60)])
+    assert time.monotonic() - start < 10
+
+
+def test_an_outer_launchers_variables_do_not_reach_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT", "TORCHELASTIC_RUN_ID", "SLURM_PROCID"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("SLURM_NTASKS", "1")
+    monkeypatch.setenv("SLURM_JOB_ID", "9")
+    environment = job_environment()
+    assert environment["SLURM_JOB_ID"] == "9"
+    assert not {"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT", "TORCHELASTIC_RUN_ID", "SLURM_PROCID"} & set(
+        environment
+    )
+    monkeypatch.setenv("SLURM_NTASKS", "4")  # SLURM starts the processes of the job
+    assert job_environment()["SLURM_PROCID"] == "1"
+
+
+def test_torchrun_starts_only_what_is_distributed(tmp_path: Path) -> None:
+    assert "torch.distributed.run" not in job_command(tmp_path, processes=1, torchrun=True)
+    assert "torch.distributed.run" not in job_command(tmp_path, processes=2, torchrun=False)
+    assert "--nproc_per_node=2" in job_command(tmp_path, processes=2, torchrun=True)
