@@ -77,6 +77,26 @@ def test_images_become_videos_of_one_frame_and_images_again(tmp_path):
     assert [[a[key] for key in shared] for a in again] == [[a[key] for key in shared] for a in coco()["annotations"]]
 
 
+def test_instance_ids_that_begin_anew_in_each_video(tmp_path):
+    document = measured(contents())
+    images = to_images(document)
+    first = {}
+    for entry in images["annotations"]:
+        entry["instance_id"] -= first.setdefault(entry["video_id"], entry["instance_id"]) - 1
+    again = from_images(images)
+    assert [a["id"] for a in again["annotations"]] == list(range(1, len(document["annotations"]) + 1))
+    assert masks_of(again, tmp_path) == masks_of(document, tmp_path)
+
+
+def test_an_instance_that_is_twice_in_an_image_or_changes_its_class():
+    images = to_images(contents())
+    twice, changed = images["annotations"][0] | {"id": 99}, images["annotations"][1] | {"category_id": 77}
+    with pytest.raises(DataError, match="annotation 99: instance 10 is in image 1 twice"):
+        from_images(images | {"annotations": [*images["annotations"], twice]})
+    with pytest.raises(DataError, match="the 'category_id' of instance 10 is 77, before it was"):
+        from_images(images | {"annotations": [images["annotations"][0], changed]})
+
+
 def test_an_annotation_of_an_unknown_image():
     document = coco()
     document["annotations"][0]["image_id"] = 3

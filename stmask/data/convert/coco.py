@@ -65,7 +65,7 @@ def from_images(document: Document) -> Document:
     """A YouTube-VIS document. Images with a 'video_id' are put together to videos, others become videos of one frame.
 
     Raises:
-        DataError: an annotation of an image that is not there.
+        DataError: an annotation of an image that is not there, an instance that is twice in an image or changes class.
     """
     frames: dict[int, list[Document]] = defaultdict(list)
     grouped = all("video_id" in image for image in document["images"])
@@ -96,27 +96,39 @@ def _frame_index(image: Document) -> int:
 
 
 def _tracks(annotations: list[Document], place: dict[int, tuple[Document, int]]) -> list[Document]:
-    """One entry per instance, in the order in which they first appear."""
-    tracks: dict[tuple[int, Any], Document] = {}
+    """One entry per instance, in the order in which they first appear; numbered anew if videos share instance ids."""
+    tracks: dict[tuple[int, bool, Any], Document] = {}
     for annotation in annotations:
         if annotation["image_id"] not in place:
             raise DataError(f"annotation {annotation['id']}: 'image_id' is {annotation['image_id']}, not in 'images'")
         video, position = place[annotation["image_id"]]
         number = annotation.get("instance_id", annotation["id"])
-        if (video["id"], number) not in tracks:
-            empty = {key: [None] * video["length"] for key in ("segmentations", "bboxes", "areas")}
-            tracks[video["id"], number] = {
-                "id": number,
-                "video_id": video["id"],
-                "category_id": annotation["category_id"],
-                "iscrowd": annotation.get("iscrowd", 0),
-                "width": video["width"],
-                "height": video["height"],
-                "length": video["length"],
-                **empty,
-            }
-        track = tracks[video["id"], number]
+        key = (video["id"], "instance_id" in annotation, number)
+        if key not in tracks:
+            tracks[key] = _empty_track(number, annotation, video)
+        track, name = tracks[key], f"annotation {annotation['id']}"
+        if track["segmentations"][position] is not None:
+            raise DataError(f"{name}: instance {number} is in image {annotation['image_id']} twice")
+        if track["category_id"] != annotation["category_id"]:
+            classes = f"{annotation['category_id']}, before it was {track['category_id']}"
+            raise DataError(f"{name}: the 'category_id' of instance {number} is {classes}")
         track["segmentations"][position] = annotation.get("segmentation")
         track["bboxes"][position] = annotation.get("bbox")
         track["areas"][position] = annotation.get("area")
-    return list(tracks.values())
+    found = list(tracks.values())
+    if len({track["id"] for track in found}) == len(found):
+        return found
+    return [track | {"id": number} for number, track in enumerate(found, start=1)]
+
+
+def _empty_track(number: Any, annotation: Document, video: Document) -> Document:
+    return {
+        "id": number,
+        "video_id": video["id"],
+        "category_id": annotation["category_id"],
+        "iscrowd": annotation.get("iscrowd", 0),
+        "width": video["width"],
+        "height": video["height"],
+        "length": video["length"],
+        **{key: [None] * video["length"] for key in ("segmentations", "bboxes", "areas")},
+    }
