@@ -140,6 +140,9 @@ class RunFolder:
             raise
         except BaseException:  # told to stop
             self._end("interrupted")
+            if self.last.exists():
+                step = status_of(self.path).step
+                _log.info("stopped after step %d; to go on: resume=auto output_dir=%s", step, self.path)
             raise
         self._end("done")
 
