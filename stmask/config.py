@@ -27,11 +27,12 @@ from stmask.files import read_json
 
 _VERSION_BASE = "1.3"
 _CONF_VARIABLE = "STMASK_CONF"
+_NESTED = "experiment"  # the group that has folders of options
 # options that come with Hydra's plugins, and what of ours installs them
 _EXTRAS = {
-    "hydra/launcher=submitit_slurm": "slurm",
-    "hydra/launcher=submitit_local": "slurm",
-    "hydra/sweeper=optuna": "search",
+    "hydra/launcher/submitit_slurm": "slurm",
+    "hydra/launcher/submitit_local": "slurm",
+    "hydra/sweeper/optuna": "search",
 }
 
 
@@ -244,11 +245,11 @@ def explain(error: Exception, config_name: str = "train", overrides: Sequence[st
     from hydra.errors import InstantiationException, MissingConfigException, OverrideParseException
 
     message = str(error)
+    if isinstance(error, MissingConfigException) and (extra := _EXTRAS.get(str(error.missing_cfg_file))):
+        return ConfigError(f"{error.missing_cfg_file} needs the extra {extra!r}: pip install 'stmask[{extra}]'")
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
-        if extra := _EXTRAS.get(f"{group}={option}"):
-            return ConfigError(f"{group}={option} needs the extra {extra!r}: pip install 'stmask[{extra}]'")
-        return ConfigError(f"no option {option!r} in group {group!r}; there are: {', '.join(error.options)}")
+        return _no_option(group, option, error.options)
     if isinstance(error, OverrideParseException):
         return ConfigError(
             f"cannot read the override {error.override!r} ({message.splitlines()[0]}); quote special characters "
@@ -268,6 +269,18 @@ def explain(error: Exception, config_name: str = "train", overrides: Sequence[st
     if isinstance(cause, OmegaConfBaseException):
         return ConfigError(f"{message.splitlines()[0] if message else cause.full_key}: {str(cause).splitlines()[0]}")
     return ConfigError("; ".join(line.strip() for line in message.splitlines() if line.strip()))
+
+
+def _no_option(group: str, option: str, options: Sequence[str]) -> ConfigError:
+    names, listed = list(options), list(options)
+    if group.partition("/")[0] == _NESTED:
+        folder = conf_dir() / _NESTED
+        group, option = _NESTED, f"{group}/{option}".removeprefix(f"{_NESTED}/")
+        names += sorted(file.relative_to(folder).with_suffix("").as_posix() for file in folder.glob("*/*.yaml"))
+        listed += sorted(f"{path.name}/.." for path in folder.iterdir() if path.is_dir())
+    near = nearest(option, names)
+    hint = f"did you mean {near!r}?" if near else f"there are: {', '.join(listed)}"
+    return ConfigError(f"no option {option!r} in group {group!r}; {hint}")
 
 
 def _explain_instantiation(error: Exception) -> StmaskError | None:

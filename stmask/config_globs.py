@@ -38,8 +38,10 @@ def _expanded(text: str, roots: Sequence[Path]) -> str:
         return text
     chosen = [name for name in options if _matches(name, glob.include) and not _matches(name, glob.exclude)]
     if not chosen:
-        near = difflib.get_close_matches("".join(glob.include[:1]), options, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(options)}"
+        folders = {name.rpartition("/")[0] + "/*" for name in options if "/" in name}
+        near = difflib.get_close_matches("".join(glob.include[:1]), [*options, *sorted(folders)], n=1)
+        direct = [name for name in options if "/" not in name]
+        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join([*direct, *sorted(folders)])}"
         raise ConfigError(f"no option of group {group!r} matches {text.partition('=')[2]}; {hint}")
     return f"{override.get_key_element()}={','.join(chosen)}"
 

@@ -31,6 +31,10 @@ def test_globs_reach_into_folders(override: str, expanded: str) -> None:
             "experiment=glob(table4/t4_fcq)",
             "no option of group 'experiment' matches glob(table4/t4_fcq); did you mean 'table4/t4_fca'?",
         ),
+        (
+            "experiment=glob(tabel4/*)",
+            "no option of group 'experiment' matches glob(tabel4/*); did you mean 'table4/*'?",
+        ),
         ("debug=glob(zz*)", "no option of group 'debug' matches glob(zz*); there are: "),
     ],
 )

@@ -14,7 +14,7 @@ from stmask.config import check_config
 from stmask.engine.run_folder import Origin
 from stmask.errors import ConfigError, DataError
 from stmask.experiments.naming import run_folder_of
-from stmask.experiments.rows import tables
+from stmask.experiments.rows import IMAGES, tables
 from stmask.files import read_json, write_json
 
 _JOB = "job.json"
@@ -87,7 +87,7 @@ def job_of(
     Raises:
         ConfigError: the configuration says where the run goes or what it goes on from, which a sweep does itself.
     """
-    given = {override.lstrip("+").partition("=")[0] for override in overrides}
+    given = {_key(override) for override in overrides}
     if "output_dir" in given:
         raise ConfigError("output_dir cannot be chosen in a sweep, where each job has its folder: give output_root")
     if cfg.resume not in (None, _RESUME):
@@ -98,7 +98,7 @@ def job_of(
         command=tuple(command),
         overrides=tuple(overrides),
         experiment=experiment,
-        table=table if table in tables() else None,
+        table=table if table in (*tables(), IMAGES) else None,
     )
     folder = run_folder_of(cfg)
     cfg = copy.deepcopy(cfg)
@@ -132,16 +132,26 @@ def titles_of(batch: Sequence[Sequence[str]], *, command: Sequence[str] = ()) ->
 
     Args:
         batch: the overrides of each job.
-        command: overrides of the command line; what a sweeper added to them is the title of a job that is alone.
+        command: overrides of the command line; what a sweeper added to them is the title of a job that is alone, or
+            else its experiment and seed.
     """
     if len(batch) > 1:
         common = set.intersection(*map(set, batch))
         return [" ".join(text for text in overrides if text not in common) or "the defaults" for overrides in batch]
-    given = {override.partition("=")[0] for override in command}
+    given = {_key(override) for override in command}
     return [
-        " ".join([text for text in overrides if text.partition("=")[0] not in given] or overrides) or "the defaults"
+        " ".join(
+            [text for text in overrides if _key(text) not in given]
+            or [text for text in overrides if _key(text) in ("experiment", "seed")]
+            or overrides
+        )
+        or "the defaults"
         for overrides in batch
     ]
+
+
+def _key(override: str) -> str:
+    return override.lstrip("+").partition("=")[0]
 
 
 def _differences(a: DictConfig, b: DictConfig) -> list[str]:

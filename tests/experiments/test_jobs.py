@@ -113,6 +113,7 @@ def test_titles_tell_jobs_apart() -> None:
     assert titles_of([["a=1"]]) == ["a=1"]
     assert titles_of([[]]) == ["the defaults"]
     assert titles_of([["lr=0.1", "a=1"]], command=["a=1"]) == ["lr=0.1"]
+    assert titles_of([["a=1", "seed=3"]], command=["a=1", "seed=3"]) == ["seed=3"]
 
 
 # --- what cannot work
