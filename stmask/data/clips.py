@@ -117,7 +117,7 @@ class ClipDataset(SampleStream):
         self.preprocessor = preprocessor
         self.seed = seed
         self.on_error = on_error
-        self.skipped = 0  # unreadable samples so far, in this process
+        self._skipped = torch.zeros(1, dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
         self._videos = _annotated_videos(dataset) if balance == "videos" else None
         self.samples_per_epoch = samples_per_epoch or self.references
         size = {"height": preprocessor.height, "width": preprocessor.width}
@@ -136,6 +136,11 @@ class ClipDataset(SampleStream):
         """How many different frames (or videos) the stream goes through before it repeats one."""
         return len(self.dataset.annotated_frames) if self._videos is None else len(self._videos)
 
+    @property
+    def skipped(self) -> int:
+        """Unreadable samples so far, in this process and the workers that it started."""
+        return int(self._skipped)
+
     def draw(self, position: int) -> Clip:
         """Sample number `position` of the endless stream."""
         rng = np.random.default_rng((self.seed, position))
@@ -145,9 +150,9 @@ class ClipDataset(SampleStream):
                 return self._read(reference, rng)
             except DataError as error:
                 if self.on_error == "raise":
-                    raise
-                self.skipped += 1
-                _log.warning("skipped a sample (%d so far in this process): %s", self.skipped, error)
+                    raise DataError(f"{error}; data.on_error=skip goes on without it") from error
+                self._skipped += 1
+                _log.warning("skipped a sample (%d so far): %s", self.skipped, error)
                 reference = int(rng.integers(self.references))
         raise DataError(f"{_SAMPLES_TRIED} samples in a row could not be read, see the log for each")
 

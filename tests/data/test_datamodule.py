@@ -100,7 +100,7 @@ def test_an_unreadable_frame_is_named_in_one_line(tmp_path, num_workers):
     missing.unlink()
     with pytest.raises(DataError) as caught:
         list(data.train_dataloader())
-    assert str(caught.value) == f"no such frame: {missing}"
+    assert str(caught.value) == f"no such frame: {missing}; data.on_error=skip goes on without it"
 
 
 def test_samples_per_epoch_in_whole_batches(tmp_path):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from data.makers import annotation, compressed, contents, rectangle, write_dataset
+from torch.utils.data import DataLoader
 
 from stmask.data import (
     NO_AUGMENTATION,
@@ -185,8 +186,16 @@ def test_unreadable_frames_are_skipped_on_request(tmp_path, caplog):
     assert pairs.skipped == len(caplog.records) > 0
     assert "v1/00000.jpg" in caplog.text
     pairs.on_error = "raise"
-    with pytest.raises(DataError, match=r"v1/00000\.jpg"):
+    with pytest.raises(DataError, match=r"v1/00000\.jpg; data\.on_error=skip goes on without it"):
         _ = [pairs[i] for i in range(18)]
+
+
+def test_samples_that_workers_skip_are_counted(tmp_path):
+    pairs = make(tmp_path, on_error="skip")
+    for t in range(6):
+        pairs.dataset.frame_path(0, t).unlink()
+    assert len(list(DataLoader(pairs, batch_size=None, num_workers=2))) == 18
+    assert pairs.skipped >= 6
 
 
 def test_skipping_stops_where_nothing_can_be_read(tmp_path):
