@@ -12,12 +12,12 @@ import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import Callback, LearningRateMonitor, RichProgressBar
+from pytorch_lightning.callbacks import Callback, LearningRateMonitor
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from stmask.data import VISDataModule
-from stmask.engine.callbacks import LoggedStep
+from stmask.engine.callbacks import LoggedStep, ProgressBar
 from stmask.engine.checkpoint import AtomicCheckpointIO, build_model
 from stmask.engine.interruption import NoSignals
 from stmask.engine.metrics_log import MetricsLog
@@ -49,7 +49,7 @@ def build_trainer(cfg: DictConfig, folder: RunFolder, *, callbacks: Sequence[Cal
     if cfg.records is not None and "_target_" in cfg.records:
         callbacks.append(instantiate(cfg.records, _convert_="all"))
     if cfg.trainer.enable_progress_bar:
-        callbacks.append(RichProgressBar())
+        callbacks.append(ProgressBar())
     _check_gpus(cfg.trainer)
     trainer: pl.Trainer = instantiate(
         cfg.trainer,
