@@ -91,10 +91,10 @@ def test_the_command_is_a_multirun_that_is_told(
         (["table1", "seed=1", "seeds=0"], "seed=1 and seeds=0 contradict each other; give seeds=0,1,2 once"),
         (["table1", "experiment=demo"], "experiment= is what the table stands for"),
         (["table1", "sed=1"], "unknown key 'sed'; did you mean 'seed'?"),
-        (["table1", "recipe=tinny"], "no option 'tinny' in group 'recipe'; there are: "),
+        (["table1", "recipe=tinny"], "no option 'tinny' in group 'recipe'; did you mean 'tiny'?"),
         (["table1", "optimizer.lr=fast"], "optimizer.lr must be float or Tensor, got 'fast'"),
         (["table1", "trainer.strategy=ddp_spawn"], "experiment=table1/t1_3x3: trainer.strategy=ddp_spawn trains in"),
-        (["table1", "hydra/launcher=gpu"], "no option 'gpu' in group 'hydra/launcher'; there are: "),
+        (["table1", "hydra/launcher=gpu"], "no option 'gpu' in group 'hydra/launcher'; did you mean 'gpus'?"),
     ],
 )
 def test_mistakes_are_refused_before_anything_starts(words: list[str], message: str) -> None:
