@@ -82,6 +82,8 @@ def _read(options: argparse.Namespace, key: str) -> dict[str, Any]:
     if not isinstance(document, dict) or key not in document:
         raise DataError(f"{path} has no {key!r}, it cannot be converted by {options.kind}")
     if key == "videos":
+        if "images" in document:
+            raise DataError(f"{path} is of images (COCO), {options.kind} takes a file of videos")
         read_index(path)
     return document
 

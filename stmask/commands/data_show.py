@@ -54,18 +54,22 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _sheet(dataset: VideoDataset, *, videos: int, frames: int) -> Image:
-    """Some videos, evenly spread over the file, a row of frames each."""
+    """Some videos, evenly spread over the file, a row of frames each; of images as many as there are cells."""
     import numpy as np
 
     from stmask.viz import sheet
 
-    cells, titles = [], []
-    for video in np.unique(np.linspace(0, len(dataset) - 1, videos).round().astype(int)).tolist():
-        length = dataset.length(video)
-        for position in np.linspace(0, length - 1, frames).round().astype(int).tolist():
-            cells.append(_cell(dataset, video, position))
-            titles.append(f"video {dataset.video_id(video)}, frame {position} of {length}")
-    return sheet(cells, columns=frames, titles=titles)
+    def spread(length: int, count: int) -> list[int]:
+        return [int(n) for n in np.linspace(0, length - 1, count).round()]
+
+    if int(dataset.index.frame_starts[-1]) == len(dataset):
+        shown = [(image, 0) for image in sorted(set(spread(len(dataset), videos * frames)))]
+        titles = [f"image {dataset.video_id(image)}" for image, _ in shown]
+    else:
+        rows = [(video, dataset.length(video)) for video in sorted(set(spread(len(dataset), videos)))]
+        shown = [(video, position) for video, length in rows for position in spread(length, frames)]
+        titles = [f"video {dataset.video_id(v)}, frame {position} of {dataset.length(v)}" for v, position in shown]
+    return sheet([_cell(dataset, *frame) for frame in shown], columns=frames, titles=titles)
 
 
 def _cell(dataset: VideoDataset, video: int, position: int) -> Image:

@@ -207,6 +207,8 @@ def test_commands(tmp_path, capsys):
             assert masks_of(json.load(file), tmp_path) == expected
     with pytest.raises(DataError, match="has no 'images'"):
         main(["coco-to-ytvis", str(source), back])
+    with pytest.raises(DataError, match=r"is of images \(COCO\), ytvis-to-coco takes a file of videos"):
+        main(["ytvis-to-coco", images, back])
     (tmp_path / "bad.json").write_text('{"images": [{"id": 1}]}')
     with pytest.raises(DataError, match=r"bad\.json is not a COCO file.*'width'"):
         main(["coco-to-ytvis", str(tmp_path / "bad.json"), back])

@@ -44,3 +44,11 @@ def test_pictures(tmp_path, capsys, labelled):
     paths = capsys.readouterr().out.split()
     assert [path.rsplit("/", 1)[1] for path in paths] == ["train-sheet.png", "train-statistics.png"]
     assert all(min(cv2.imread(path).shape[:2]) > 100 for path in paths)
+
+
+def test_a_sheet_of_images_shows_each_once(tmp_path):
+    write_dataset(tmp_path, contents(videos=5, frames=1))
+    assert main([str(tmp_path), "--out", str(tmp_path / "out"), "--videos", "3", "--frames", "2"]) == 0
+    height = cv2.imread(str(tmp_path / "out/train-sheet.png")).shape[0]
+    assert main([str(tmp_path), "--out", str(tmp_path / "out"), "--videos", "1", "--frames", "2"]) == 0
+    assert height > 2.5 * cv2.imread(str(tmp_path / "out/train-sheet.png")).shape[0]
