@@ -96,6 +96,7 @@ def _help() -> str:
 
 def _complete(arguments: list[str]) -> int:
     """Answers Hydra's shell functions, which call `stmask -sc query=SHELL` whatever the subcommand on the line is."""
+    from stmask.commands.family import members
     from stmask.config import conf_dir, run_hydra_app
 
     line = os.environ.get("COMP_LINE", "").lstrip()
@@ -109,4 +110,6 @@ def _complete(arguments: list[str]) -> int:
     elif (conf_dir() / f"{name}.yaml").is_file():
         os.environ["COMP_LINE"] = f"{program} {rest}"
         return run_hydra_app(name, None, arguments)
+    elif COMMANDS.get(name) == name and " " not in rest:
+        print(*(verb for verb in members(name) if verb.startswith(rest)))
     return 0

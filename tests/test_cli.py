@@ -151,6 +151,10 @@ def test_a_mistyped_key_from_the_shell(tmp_path: Path) -> None:
         ("stmask train trainer=", {"trainer=cpu", "trainer=ddp", "trainer=default", "trainer=gpu"}),
         ("stmask train model/head/align=ada see", {"seed="}),
         ("stmask evaluate checkp", {"checkpoint="}),
+        ("stmask data s", {"show", "split", "synthesize"}),
+        ("stmask benchmark ", {"data", "inference", "metric"}),
+        ("stmask data show s", set()),
+        ("stmask import ", set()),
         ("stmask nothing ", set()),
     ],
 )

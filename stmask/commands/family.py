@@ -27,12 +27,13 @@ def run_member(family: str, argv: Sequence[str], *, member: str, summary: str) -
         print(_help(family, member=member, summary=summary))
         return 0
     name, *rest = argv
-    if name not in _members(family):
-        raise ConfigError(f"no `stmask {family} {name}`, there are {', '.join(_members(family))}")
+    if name not in members(family):
+        raise ConfigError(f"no `stmask {family} {name}`, there are {', '.join(members(family))}")
     return int(_load(family, name).main(rest))
 
 
-def _members(family: str) -> list[str]:
+def members(family: str) -> list[str]:
+    """The names of a family's commands; none where `family` is no family."""
     prefix = f"{family}_"
     names = (module.name for module in pkgutil.iter_modules(stmask.commands.__path__))
     return sorted(name.removeprefix(prefix) for name in names if name.startswith(prefix))
@@ -43,7 +44,7 @@ def _load(family: str, name: str) -> ModuleType:
 
 
 def _help(family: str, *, member: str, summary: str) -> str:
-    names = _members(family)
+    names = members(family)
     width = max(map(len, names))
     lines = [f"  {name:<{width}}  {_load(family, name).SUMMARY}" for name in names]
     return "\n".join([f"usage: stmask {family} <{member}> [options]", "", f"{summary}:", "", *lines, ""])

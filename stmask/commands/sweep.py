@@ -43,7 +43,7 @@ def _parser() -> Parser:
         "what was stopped. Prints the equal `stmask train -m ...` first.",
         allow_abbrev=False,
     )
-    parser.add_argument("words", nargs="+", metavar="TABLE|KEY=VALUE", help="tables (table1 .. table6, or all), "
+    parser.add_argument("words", nargs="+", metavar="TABLE|KEY=VALUE", help="tables (table1 .. table6, coco, or all), "
                         "overrides as of `stmask train`, such as recipe=tiny, hydra/launcher=gpus or "
                         "optimizer.lr=1e-4,2e-4, and seeds=0,1,2 (default: 0)")  # fmt: skip
     parser.add_argument("--list", action="store_true", help="print the names of the rows and stop")
