@@ -46,9 +46,14 @@ def warmup_cosine(
     """Linear warm-up from `warmup_factor`, then half a cosine down to `final_factor` at `total_steps`.
 
     Raises:
-        ConfigError: a warm-up that is negative or longer than the training.
+        ConfigError: a warm-up that is negative or longer than the training, or a training without a number of steps.
     """
     _check_warmup(warmup_steps, warmup_factor)
+    if total_steps < 0:
+        raise ConfigError(
+            "scheduler=warmup_cosine has to know the number of steps, and this training counts epochs "
+            "(trainer.max_steps=-1): give scheduler.total_steps, or scheduler=warmup_steps"
+        )
     if total_steps <= warmup_steps:
         raise ConfigError(
             f"scheduler.total_steps must exceed scheduler.warmup_steps = {warmup_steps}, got {total_steps}"

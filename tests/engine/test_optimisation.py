@@ -39,3 +39,5 @@ def test_refusals() -> None:
         warmup_steps(optimizer, milestones=[5, 3])
     with pytest.raises(ConfigError, match=r"total_steps must exceed .*warmup_steps = 9, got 4"):
         warmup_cosine(optimizer, total_steps=4, warmup_steps=9)
+    with pytest.raises(ConfigError, match=r"counts epochs .*: give scheduler\.total_steps, or scheduler=warmup_steps"):
+        warmup_cosine(optimizer, total_steps=-1)
