@@ -276,6 +276,8 @@ def _no_option(group: str, option: str, options: Sequence[str]) -> ConfigError:
     if group.partition("/")[0] == _NESTED:
         folder = conf_dir() / _NESTED
         group, option = _NESTED, f"{group}/{option}".removeprefix(f"{_NESTED}/")
+        if option and (folder / option).is_dir():
+            return ConfigError(f"{_NESTED}={option} is a folder; for all in it: -m '{_NESTED}=glob({option}/*)'")
         names += sorted(file.relative_to(folder).with_suffix("").as_posix() for file in folder.glob("*/*.yaml"))
         listed += sorted(f"{path.name}/.." for path in folder.iterdir() if path.is_dir())
     near = nearest(option, names)
@@ -309,6 +311,8 @@ def unknown_key(key: str, config_name: str, overrides: Sequence[str] = ()) -> Co
     else:
         names = _known_keys(key, config_name, overrides)
     parent, _, leaf = key.rpartition(".")
+    if parent in names and (key in names or not any(name.startswith(f"{parent}.") for name in names)):
+        return ConfigError(f"unknown key {key!r}; {parent} is none here, or has no such key")
     siblings = [name.rpartition(".")[2] for name in names if parent and name.rpartition(".")[0] == parent]
     if siblings:
         near = nearest(leaf, siblings)
@@ -320,10 +324,11 @@ def unknown_key(key: str, config_name: str, overrides: Sequence[str] = ()) -> Co
 
 
 def _known_keys(key: str, config_name: str, overrides: Sequence[str]) -> list[str]:
-    """The keys of the configuration without the override that failed, or else as it is by default."""
+    """The keys of the configuration without the overrides beside the one that failed, or else as it is by default."""
     from hydra.errors import HydraException
 
-    others = [text for text in overrides if "=" in text and not text.startswith("-") and key not in text]
+    beside = key.rpartition(".")[0] + "." if "." in key else key
+    others = [text for text in overrides if "=" in text and not text.startswith("-") and beside not in text]
     for attempt in (others, []):
         try:
             return [key for key, _ in _walk(_compose(config_name, attempt))]

@@ -52,11 +52,11 @@ def _parser() -> Parser:
 
 
 def _rows(names: Sequence[str]) -> list[Row]:
-    from stmask.experiments.rows import ALL_TABLES, rows, tables
+    from stmask.experiments.rows import ALL_TABLES, IMAGES, rows, tables
 
     if not names:
-        raise ConfigError(f"which table? There are: {', '.join(tables())}, {ALL_TABLES}")
-    wanted = tables() if ALL_TABLES in names else dict.fromkeys(names)
+        raise ConfigError(f"which table? There are: {', '.join([*tables(), IMAGES, ALL_TABLES])}")
+    wanted = dict.fromkeys(table for name in names for table in (tables() if name == ALL_TABLES else [name]))
     return [row for name in wanted for row in rows(name)]
 
 

@@ -20,15 +20,16 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, ListConfig, open_dict, read_write
 
 from stmask.config import check_config
-from stmask.engine.run_folder import state_of
+from stmask.engine.run_folder import State, state_of
 from stmask.errors import Interrupted, StmaskError
 from stmask.experiments.checks import check_jobs, check_queue
 from stmask.experiments.jobs import Job, job_of, merged, titles_of
-from stmask.experiments.outcomes import Outcome, after_running, table_of, value_of, without_running
+from stmask.experiments.outcomes import Outcome, after_running, at_last, table_of, value_of, without_running
 from stmask.experiments.processes import Queue, Task, job_command, job_environment, launched_by_torchrun
 
 _PLUGINS = "hydra_plugins.stmask"  # Hydra takes launchers from below this name only
 _OUTPUT = "job.log"
+_PROGRAM = "stmask"
 _NO_SEARCH = "BasicSweeper"  # the one sweeper that looks at no figures
 _log = logging.getLogger(__name__)
 
@@ -94,7 +95,7 @@ class InTurn(Launcher):
             with read_write(cfg), open_dict(cfg):
                 del cfg["hydra"]
             cfg = check_config(cfg, "train")
-            return job_of(cfg, overrides=overrides, experiment=experiment, command=_command(), title=title)
+            return job_of(cfg, overrides=overrides, experiment=experiment, command=_command(overrides), title=title)
         finally:
             HydraConfig.instance().cfg = outer
 
@@ -150,7 +151,7 @@ def train_as_process(cfg: DictConfig) -> float | None:
         cfg,
         overrides=overrides,
         experiment=hydra.runtime.choices.get("experiment"),
-        command=_command(),
+        command=_command(overrides),
         title=" ".join(overrides),
     )
     if "SLURM_NTASKS" not in os.environ:
@@ -177,14 +178,23 @@ def run_jobs(
     torchrun = torchrun or launched_by_torchrun()
     early = {job.folder: outcome for job in jobs if (outcome := without_running(job)) is not None}
     to_start = [job for job in jobs if job.folder not in early]
-    before = [state_of(job.folder) for job in to_start]
+    before: dict[int, State] = {}
     for outcome in early.values():
         _log.info("%s: %s", outcome.verdict, outcome.job.title)
-    for job in to_start:
+
+    def is_due(index: int) -> bool:
+        job = to_start[index]
+        if (outcome := without_running(job)) is not None:  # another sweep has been here since
+            _log.info("%s: %s", outcome.verdict, job.title)
+            return False
+        before[index] = state_of(job.folder)
         job.write()
+        return True
 
     def outcome_of(index: int, status: int | None) -> Outcome:
         job, stopped = to_start[index], queue.stopped_by is not None
+        if index not in before:
+            return without_running(job) or Outcome(job, "not started")
         return after_running(job, before=before[index], exit_status=status, stopped=stopped, log=log_of(job))
 
     def on_start(index: int, taken: Sequence[str]) -> None:
@@ -195,7 +205,7 @@ def run_jobs(
     def on_end(index: int, status: int) -> None:
         _log.info("%s: %s", outcome_of(index, status).verdict, to_start[index].title)
 
-    queue = Queue(devices, on_start=on_start, on_end=on_end)
+    queue = Queue(devices, is_due=is_due, on_start=on_start, on_end=on_end)
     environment = job_environment()
     tasks = [
         Task(
@@ -208,7 +218,7 @@ def run_jobs(
     ]
     statuses = queue.run(tasks)
     ran = {job.folder: outcome_of(index, statuses[index]) for index, job in enumerate(to_start)}
-    outcomes = {job.folder: early.get(job.folder) or ran[job.folder] for job in jobs}
+    outcomes = {job.folder: at_last(early.get(job.folder) or ran[job.folder]) for job in jobs}
     if queue.stopped_by is not None:
         print(table_of(list(outcomes.values())), flush=True)
         raise Interrupted(128 + queue.stopped_by)
@@ -253,5 +263,9 @@ def _tell(jobs: Sequence[Job]) -> None:
             _log.info("one run for all of: %s; %s", job.title, "; ".join(job.twins))
 
 
-def _command() -> tuple[str, ...]:
-    return ("stmask", *sys.argv[1:])
+def _command(overrides: Sequence[str]) -> tuple[str, ...]:
+    """What the user typed; that of the job alone in a process that another launcher started."""
+    words = [Path(word).name for word in sys.orig_argv]
+    if _PROGRAM in words:
+        return (_PROGRAM, *sys.orig_argv[words.index(_PROGRAM) + 1 :])
+    return (_PROGRAM, "train", *overrides)

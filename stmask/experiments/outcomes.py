@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from stmask.engine.run_folder import SUMMARY, State, status_of
+from stmask.engine.run_folder import SUMMARY, State, Status, status_of
 from stmask.errors import DataError
 from stmask.experiments.jobs import Job
 from stmask.files import read_json
@@ -46,24 +46,22 @@ def without_running(job: Job) -> Outcome | None:
     if status.state == "done":
         return Outcome(job, "skipped")
     if status.state == "running":
-        return Outcome(job, "in use", f"by process {status.pid} on {status.host}")
+        return _in_use(job, status)
     if status.state == "failed" and not job.cfg.retry_failed:
         return Outcome(job, "failed before", f"{status.error} (retry_failed=true tries again)")
     return None
 
 
-def after_running(job: Job, *, before: State, exit_status: int | None, stopped: bool, log: Path | None) -> Outcome:
-    """The outcome of a job that was to be started.
+def after_running(job: Job, *, before: State, exit_status: int, stopped: bool, log: Path | None) -> Outcome:
+    """The outcome of a job that was started.
 
     Args:
         job: as it was planned.
         before: the state of its folder.
-        exit_status: of its process; None if it was not started after all.
+        exit_status: of its process.
         stopped: the sweep was told to stop.
         log: where its process wrote; None for the terminal.
     """
-    if exit_status is None:
-        return Outcome(job, "not started")
     status = status_of(job.folder)
     if status.state == "done" and exit_status == 0:
         return Outcome(job, "resumed" if before in ("cut off", "interrupted") else "done")
@@ -71,10 +69,21 @@ def after_running(job: Job, *, before: State, exit_status: int | None, stopped: 
         return Outcome(job, "failed", status.error)
     if stopped or status.state == "interrupted":
         return Outcome(job, "interrupted", "repeat the command to go on")
+    if status.state == "running":  # another sweep was the first to lock the folder
+        return _in_use(job, status)
     if exit_status < 0:
         return Outcome(job, "killed", f"by {signal.Signals(-exit_status).name}; repeat the command to go on")
     where = "above" if log is None else f"in {log}"
     return Outcome(job, "failed", f"exit status {exit_status}, the reason stands {where}")
+
+
+def at_last(outcome: Outcome) -> Outcome:
+    """An outcome as it stands when all jobs have ended: what another process trained may be done by now."""
+    return (without_running(outcome.job) or outcome) if outcome.verdict == "in use" else outcome
+
+
+def _in_use(job: Job, status: Status) -> Outcome:
+    return Outcome(job, "in use", f"by process {status.pid} on {status.host}")
 
 
 def value_of(job: Job) -> float | None:

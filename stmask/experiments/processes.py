@@ -87,6 +87,7 @@ class Queue:
 
     Args:
         devices: names for CUDA_VISIBLE_DEVICES; None for one task at a time that sees all there is.
+        is_due: asked with a task's index right before it would start; if not, it is left out.
         on_start: called with a task's index and its devices.
         on_end: called with a task's index and its exit status.
     """
@@ -95,17 +96,18 @@ class Queue:
         self,
         devices: Sequence[str] | None,
         *,
+        is_due: Callable[[int], bool] = lambda index: True,
         on_start: Callable[[int, Sequence[str]], None] = lambda index, devices: None,
         on_end: Callable[[int, int], None] = lambda index, status: None,
     ) -> None:
         self.devices = devices
         self.stopped_by: signal.Signals | None = None
         self._signals = 0
-        self._on_start, self._on_end = on_start, on_end
+        self._is_due, self._on_start, self._on_end = is_due, on_start, on_end
         self._running: list[_Running] = []
 
     def run(self, tasks: Sequence[Task]) -> list[int | None]:
-        """The exit status of each task; None for one that was never started, because the queue was told to stop."""
+        """The exit status of each task; None for one never started: not due, or the queue was told to stop."""
         statuses: list[int | None] = [None] * len(tasks)
         free = list(self.devices or ["all"])
         waiting = list(range(len(tasks)))
@@ -115,6 +117,8 @@ class Queue:
                     self._pass_on_signals()
                     while waiting and self.stopped_by is None and self._needed(tasks[waiting[0]]) <= len(free):
                         index = waiting.pop(0)
+                        if not self._is_due(index):
+                            continue
                         taken = [free.pop(0) for _ in range(self._needed(tasks[index]))]
                         self._start(index, tasks[index], taken)
                     for done in [running for running in self._running if running.process.poll() is not None]:

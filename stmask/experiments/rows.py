@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -58,15 +59,20 @@ def rows(table: str) -> tuple[Row, ...]:
     """
     known = (*tables(), IMAGES)
     if table not in known:
-        near = nearest(table, known)
-        hint = f"did you mean {near!r}?" if near else f"there are: {', '.join(known)}, {ALL_TABLES}"
-        raise ConfigError(f"unknown table {table!r}; {hint}")
+        raise ConfigError(f"unknown table {table!r}; {_hint(table, known)}")
     folder: Path = conf_dir() / _EXPERIMENTS / table
     names = {file.stem for file in folder.glob("*.yaml")}
     figures = _paper_figures()
     printed = [name for name in figures if name in names]
     ordered = [*printed, *sorted(names - set(printed))]
     return tuple(Row(table, name, f"{table}/{name}", dict(figures.get(name, {}))) for name in ordered)
+
+
+def _hint(name: str, known: Sequence[str]) -> str:
+    if home := [table for table in known for row in rows(table) if row.name == name]:
+        return f"it is a row of {home[0]}: `stmask train experiment={home[0]}/{name}`"
+    near = nearest(name, known)
+    return f"did you mean {near!r}?" if near else f"there are: {', '.join(known)}, {ALL_TABLES}"
 
 
 @cache

@@ -13,7 +13,7 @@ from stmask.experiments import checks
 from stmask.experiments.checks import check_jobs, check_queue
 from stmask.experiments.jobs import Job, job_of, merged, read_job, titles_of
 from stmask.experiments.naming import label_of, run_folder_of
-from stmask.experiments.outcomes import after_running, table_of, value_of, without_running
+from stmask.experiments.outcomes import after_running, at_last, table_of, value_of, without_running
 from stmask.files import write_json
 
 
@@ -223,7 +223,6 @@ def test_a_job_that_another_process_trains_is_left_to_it(tmp_path: Path) -> None
         ("new", "new", 143, True, ("interrupted", "repeat the command to go on")),
         ("running", "new", -9, False, ("killed", "by SIGKILL; repeat the command to go on")),
         ("new", "new", 1, False, ("failed", "exit status 1, the reason stands above")),
-        ("new", "new", None, True, ("not started", None)),
     ],
 )
 def test_outcomes(
@@ -233,6 +232,17 @@ def test_outcomes(
     outcome = after_running(ran, before=before, exit_status=exit_status, stopped=stopped, log=None)  # type: ignore[arg-type]
     assert (outcome.verdict, outcome.error) == expected
     assert expected[0] in table_of([outcome])
+
+
+def test_two_sweeps_leave_a_job_to_the_one_that_was_first(tmp_path: Path) -> None:
+    taken = job(root=tmp_path)
+    with RunFolder(taken.folder).locked():
+        write_json(taken.folder / "status.json", {"state": "running", "pid": 7, "host": "a"})
+        late = after_running(taken, before="new", exit_status=2, stopped=False, log=None)
+        assert (late.verdict, late.error) == ("in use", "by process 7 on a")
+        assert at_last(late) == late
+    write_json(taken.folder / "status.json", {"state": "done"})
+    assert at_last(late).verdict == "skipped"
 
 
 def test_a_search_gets_the_monitored_figure(tmp_path: Path) -> None:

@@ -64,6 +64,13 @@ def test_a_device_has_one_task_at_a_time_and_none_stays_idle(tmp_path: Path) -> 
     assert sorted(ended) == [(0, 0), (1, 0), (2, 0), (3, 0)]
 
 
+def test_what_is_no_longer_due_is_left_out(tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+    queue = Queue(["0"], is_due=lambda index: not notes.exists() or index == 2)  # asked when it would start
+    assert queue.run([task(notes, name) for name in "abc"]) == [0, None, 0]
+    assert [name for what, name, _ in events(notes) if what == "start"] == ["a", "c"]
+
+
 def test_output_goes_to_the_log_and_is_kept(tmp_path: Path) -> None:
     log = tmp_path / "folder" / "job.log"
     command = (sys.executable, "-S", "-c", "import sys; print('out'); print('err', file=sys.stderr)")

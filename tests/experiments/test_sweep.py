@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -59,6 +60,12 @@ def weights(folder: Path) -> dict[str, Any]:
 # --- the command
 
 
+def test_all_is_the_six_tables_and_others_can_stand_beside(capsys: pytest.CaptureFixture[str]) -> None:
+    assert stmask.commands.sweep.main(["all", "coco", "table4", "--list"]) == 0
+    listed = capsys.readouterr().out.splitlines()
+    assert len(listed) == 28 + 8 == len(set(listed))
+
+
 @pytest.mark.parametrize("table", ["table2", "table4"])
 def test_list_prints_the_rows_and_nothing_else(table: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert stmask.commands.sweep.main([table, "--list"]) == 0
@@ -87,6 +94,7 @@ def test_the_command_is_a_multirun_that_is_told(
     ("words", "message"),
     [
         (["tabel4"], "unknown table 'tabel4'; did you mean 'table4'?"),
+        (["t4_fca_ada"], "unknown table 't4_fca_ada'; it is a row of table4: `stmask train exp"),
         (["seeds=0"], "which table? There are: table1, "),
         (["table1", "seed=1", "seeds=0"], "seed=1 and seeds=0 contradict each other; give seeds=0,1,2 once"),
         (["table1", "experiment=demo"], "experiment= is what the table stands for"),
@@ -128,8 +136,9 @@ def test_only_the_first_process_of_a_torchrun_sweeps(dataset: Path, monkeypatch:
 
 @pytest.mark.slow
 def test_what_is_done_is_skipped_and_what_failed_is_tried_again_when_asked(
-    dataset: Path, capfd: pytest.CaptureFixture[str]
+    dataset: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "stmask", "train", "-m", "seed=0"])
     later = Path("later").absolute()
     command = [f"data.root={dataset},{later}", "hydra/launcher=gpus", "hydra.launcher.devices=[0,1]"]
     with pytest.raises(StmaskError, match=f"1 of 2 jobs are not done; data.root={later}: failed, .*later"):
@@ -145,6 +154,7 @@ def test_what_is_done_is_skipped_and_what_failed_is_tried_again_when_asked(
     made = read_json(good / "run.json")
     assert (made["experiment"], made["table"]) == ("demo", None)
     assert f"data.root={dataset}" in made["overrides"]
+    assert made["command"] == ["stmask", "train", "-m", "seed=0"]
 
     with pytest.raises(StmaskError, match="failed before, .*retry_failed=true tries again"):
         stmask.commands.train.main(["-m", *JOBS, *command])
@@ -202,7 +212,9 @@ def test_a_cluster_job_starts_the_same_processes(dataset: Path) -> None:
     assert sweep(dataset, *DDP, "trainer.devices=2", "hydra/launcher=submitit_local") == 0
     (folder,) = folders()
     assert state_of(folder) == "done"
-    assert read_json(folder / "run.json")["experiment"] == "demo"
+    made = read_json(folder / "run.json")
+    assert made["experiment"] == "demo"
+    assert made["command"] == ["stmask", "train", *made["overrides"]]
 
 
 @pytest.mark.slow
