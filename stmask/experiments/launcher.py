@@ -193,7 +193,7 @@ def run_jobs(
 
     def outcome_of(index: int, status: int | None) -> Outcome:
         job, stopped = to_start[index], queue.stopped_by is not None
-        if index not in before:
+        if status is None:
             return without_running(job) or Outcome(job, "not started")
         return after_running(job, before=before[index], exit_status=status, stopped=stopped, log=log_of(job))
 
