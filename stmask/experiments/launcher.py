@@ -179,6 +179,7 @@ def run_jobs(
     early = {job.folder: outcome for job in jobs if (outcome := without_running(job)) is not None}
     to_start = [job for job in jobs if job.folder not in early]
     before: dict[int, State] = {}
+    ran: dict[int, Outcome] = {}
     for outcome in early.values():
         _log.info("%s: %s", outcome.verdict, outcome.job.title)
 
@@ -191,19 +192,15 @@ def run_jobs(
         job.write()
         return True
 
-    def outcome_of(index: int, status: int | None) -> Outcome:
-        job, stopped = to_start[index], queue.stopped_by is not None
-        if status is None:
-            return without_running(job) or Outcome(job, "not started")
-        return after_running(job, before=before[index], exit_status=status, stopped=stopped, log=log_of(job))
-
     def on_start(index: int, taken: Sequence[str]) -> None:
         job, where = to_start[index], f" on device {', '.join(taken)}" if taken else ""
         verb = "started" if before[index] in ("new", "failed") else "resumed"
         _log.info("%s%s: %s -> %s", verb, where, job.title, os.path.relpath(job.folder))
 
     def on_end(index: int, status: int) -> None:
-        _log.info("%s: %s", outcome_of(index, status).verdict, to_start[index].title)
+        job, stopped = to_start[index], queue.stopped_by is not None
+        ran[index] = after_running(job, before=before[index], exit_status=status, stopped=stopped, log=log_of(job))
+        _log.info("%s: %s", ran[index].verdict, job.title)
 
     queue = Queue(devices, is_due=is_due, on_start=on_start, on_end=on_end)
     environment = job_environment()
@@ -216,9 +213,9 @@ def run_jobs(
         )
         for job in to_start
     ]
-    statuses = queue.run(tasks)
-    ran = {job.folder: outcome_of(index, statuses[index]) for index, job in enumerate(to_start)}
-    outcomes = {job.folder: at_last(early.get(job.folder) or ran[job.folder]) for job in jobs}
+    queue.run(tasks)
+    started = {to_start[index].folder: outcome for index, outcome in ran.items()}
+    outcomes = {job.folder: at_last(job, started.get(job.folder) or early.get(job.folder)) for job in jobs}
     if queue.stopped_by is not None:
         print(table_of(list(outcomes.values())), flush=True)
         raise Interrupted(128 + queue.stopped_by)

@@ -77,9 +77,16 @@ def after_running(job: Job, *, before: State, exit_status: int, stopped: bool, l
     return Outcome(job, "failed", f"exit status {exit_status}, the reason stands {where}")
 
 
-def at_last(outcome: Outcome) -> Outcome:
-    """An outcome as it stands when all jobs have ended: what another process trained may be done by now."""
-    return (without_running(outcome.job) or outcome) if outcome.verdict == "in use" else outcome
+def at_last(job: Job, outcome: Outcome | None) -> Outcome:
+    """The outcome of a job when all have ended; what another process trained may be done by now.
+
+    Args:
+        job: as it was planned.
+        outcome: None for a job that was never started.
+    """
+    if outcome is None or outcome.verdict == "in use":
+        return without_running(job) or outcome or Outcome(job, "not started")
+    return outcome
 
 
 def _in_use(job: Job, status: Status) -> Outcome:

@@ -240,9 +240,13 @@ def test_two_sweeps_leave_a_job_to_the_one_that_was_first(tmp_path: Path) -> Non
         write_json(taken.folder / "status.json", {"state": "running", "pid": 7, "host": "a"})
         late = after_running(taken, before="new", exit_status=2, stopped=False, log=None)
         assert (late.verdict, late.error) == ("in use", "by process 7 on a")
-        assert at_last(late) == late
+        assert at_last(taken, late) == at_last(taken, None) == late
     write_json(taken.folder / "status.json", {"state": "done"})
-    assert at_last(late).verdict == "skipped"
+    assert at_last(taken, late).verdict == at_last(taken, None).verdict == "skipped"
+
+
+def test_a_job_that_was_never_started_says_so(tmp_path: Path) -> None:
+    assert at_last(job(root=tmp_path), None).verdict == "not started"
 
 
 def test_a_search_gets_the_monitored_figure(tmp_path: Path) -> None:
