@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, Literal
 
 from omegaconf import OmegaConf
@@ -27,6 +28,7 @@ RUN_KEY = "run"  # of the configuration: what run.json says
 _FOLDER, _ID = "wandb", "run-id.txt"
 _FILES = ("git.diff", "train.log")  # of the run's folder, as they are at its end
 _REFUSALS = re.compile(r"not logged in|api.?key|permission|denied|unauthori|forbidden|not found|\b40[134]\b", re.I)
+_LONGEST_REASON = 200  # letters of what W&B says went wrong
 _log = logging.getLogger(__name__)
 
 
@@ -302,4 +304,5 @@ def _refused(error: Exception) -> ConfigError:
 
 
 def _one_line(error: Exception) -> str:
-    return next((line.strip().rstrip(".") for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    lines = [line.strip().rstrip(".") for line in str(error).splitlines() if line.strip()]
+    return shorten("; ".join(lines) or type(error).__name__, _LONGEST_REASON, placeholder=" ...")

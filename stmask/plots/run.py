@@ -79,7 +79,10 @@ def optimisation(history: RunHistory) -> Figure:
     }  # fmt: skip
     series = history.starting_with("train/")
     others = {title: series[name] for name, title in titles.items() if name in series}
-    return _charts(rates | others, colour=style.ORANGE, exact=[*rates, titles["skipped_steps"]])
+    figure = _charts(rates | others, colour=style.ORANGE, exact=[*rates, titles["skipped_steps"]])
+    for axis in figure.axes:
+        axis.set_ylim(bottom=0)
+    return figure
 
 
 def performance(history: RunHistory) -> Figure:
@@ -206,6 +209,8 @@ def _charts(series: Mapping[str, Series], *, colour: str, exact: Sequence[str] =
         style.plain(axis)
     for axis in list(axes.flat)[len(series) :]:
         axis.remove()
+    if series:
+        figure.supxlabel("optimiser steps", fontsize=8, color=style.INK)
     return figure
 
 

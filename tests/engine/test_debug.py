@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from engine.tiny import TINY
+from hydra.utils import instantiate
 
 from stmask.config import compose
 from stmask.engine.run_folder import state_of
@@ -42,8 +44,6 @@ def test_a_profile_is_written(dataset: Path, tmp_path: Path) -> None:
 
 
 def test_anomalies_are_looked_for(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
-
     from stmask.losses import criterion
 
     real = criterion.smooth_l1_box_loss
@@ -62,3 +62,12 @@ def test_each_goes_with_any_experiment(debug: str, experiment: str, tmp_path: Pa
     cfg = compose("train", [f"experiment={experiment}", f"debug={debug}"])
     assert cfg.output_root == "runs/debug"
     assert json.dumps(str(cfg.trainer))
+
+
+@pytest.mark.parametrize("debug", ["overfit", "profiler"])
+@pytest.mark.parametrize("choice", ["scheduler=warmup_cosine", *(f"experiment={name}" for name in EXPERIMENTS)])
+def test_a_warm_up_fits_into_the_few_steps(debug: str, choice: str) -> None:
+    cfg = compose("train", [choice, f"debug={debug}"])
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    schedule = instantiate(cfg.scheduler)(optimizer)  # refuses a warm-up as long as the training
+    assert schedule.lr_lambdas[0](cfg.trainer.max_steps // 2) > 0.5

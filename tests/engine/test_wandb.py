@@ -253,13 +253,13 @@ def test_a_server_that_does_not_answer_is_done_without(
 def test_without_w_and_b_at_all_the_training_goes_on(
     folder: Path, server: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    server(offline=RuntimeError("its service does not start"))
+    server(offline=RuntimeError("its service\n  does not start."))
     logger = WandbLogger(folder)
     logger.start()
     logger.log_metrics({"train/loss": 1.0}, step=0)
     logger.finish(0)
     assert [record.getMessage() for record in caplog.records] == [
-        "W&B cannot start (its service does not start); the training goes on, without more such words"
+        "W&B cannot start (its service; does not start); the training goes on, without more such words"
     ]
 
 

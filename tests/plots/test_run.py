@@ -61,10 +61,12 @@ def test_a_chart_for_each_loss(history: RunHistory) -> None:
 
 
 def test_charts_of_the_optimisation_and_of_the_speed(history: RunHistory) -> None:
-    assert [axis.get_title() for axis in run.optimisation(history).axes] == [
-        "learning rate (SGD)", "gradient norm", "skipped steps"
-    ]  # fmt: skip
-    assert [axis.get_title() for axis in run.performance(history).axes] == ["seconds per step", "memory, GiB"]
+    optimisation, performance = run.optimisation(history), run.performance(history)
+    assert [axis.get_title() for axis in optimisation.axes] == ["learning rate (SGD)", "gradient norm", "skipped steps"]
+    assert [axis.get_title() for axis in performance.axes] == ["seconds per step", "memory, GiB"]
+    for figure in (optimisation, performance):
+        assert [axis.get_ylim()[0] for axis in figure.axes] == [0] * len(figure.axes)
+        assert figure.get_supxlabel() == "optimiser steps"
 
 
 def test_quality_and_classes_are_in_percent(history: RunHistory) -> None:
