@@ -21,6 +21,7 @@ _EXPECTED_WARNINGS = (
     "Checkpoint directory .* exists and is not empty",  # that of the run which goes on
     r"It is recommended to use `self\.log\(.*sync_dist",  # figures of a validation are of all processes already
     "Grad strides do not match bucket view strides",  # kernels of one pixel in channels_last: the same memory
+    "Total length of `list` across ranks is zero",  # of validation: there is none
     "The number of training batches",  # fewer than log_every_n_steps: the figures of the epoch are logged anyway
 )
 
