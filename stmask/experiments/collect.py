@@ -82,7 +82,7 @@ def collect(folders: Sequence[str | os.PathLike[str]]) -> tuple[list[RunRecord],
     seen: set[Path] = set()
     for folder in map(Path, folders):
         if not folder.is_dir():
-            raise DataError(f"no such folder of runs: {folder}")
+            raise DataError(f"no such folder of runs: {folder}; those of a training or a sweep are in its output_root")
         for run in _run_folders(folder):
             if (place := run.resolve()) in seen:
                 continue

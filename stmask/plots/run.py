@@ -168,7 +168,7 @@ def errors(history: RunHistory) -> Figure:
 def sheet(validation: Validation) -> Figure:
     """The drawn frames of a validation."""
     if validation.sheet is None:
-        return _note("nothing was drawn: see records.clips")
+        return _note("nothing was drawn: images are not, and of videos as many as records.clips says")
     image = read_image(validation.sheet)
     figure, axes = style.image_grid(1, 1, aspect=image.shape[0] / image.shape[1], title=0.0)
     style.show(axes[0, 0], image)
@@ -180,7 +180,7 @@ def film(validation: Validation) -> Any:
     from IPython.display import Video
 
     if validation.film is None:
-        return _note("nothing was drawn: see records.clips")
+        return _note("nothing was drawn: images are not, and of videos as many as records.clips says")
     return Video(str(validation.film), embed=True)  # type: ignore[no-untyped-call]
 
 
