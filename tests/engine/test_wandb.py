@@ -271,7 +271,8 @@ def test_what_fails_on_the_way_costs_one_warning(folder: Path, server: Any, capl
         logger.log_metrics({"train/loss": 1.0}, step=step)
     logger.log_validation(ValidationRecord(step=3, classes=[], class_names=("a",), frames=[], film=None))
     logger.finish(0)
-    assert [record.getMessage() for record in caplog.records] == [
+    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert warnings == [
         "W&B cannot log figures (log: connection lost); the training goes on, without more such words",
         f"W&B did not take everything (finish: connection lost): `wandb sync {folder}` uploads the rest",
     ]
