@@ -101,6 +101,15 @@ def test_every_row_has_its_optimizer_and_schedule(row: Row) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["paper", "release", "release_ovis", "tiny", "coco"])
+@pytest.mark.parametrize("others", ["optimizer=adamw scheduler=warmup_cosine", "optimizer=sgd scheduler=constant"])
+def test_a_recipe_leaves_optimizer_and_schedule_to_be_chosen(recipe: str, others: str) -> None:
+    limit = "trainer.max_steps=1000"  # for the cosine to end at
+    cfg = compose("train", ["experiment=table1/t1_3x5", f"recipe={recipe}", limit, *others.split()])
+    network = torch.nn.Linear(1, 1)
+    instantiate(cfg.scheduler, _convert_="all")(instantiate(cfg.optimizer, _convert_="all")(network.parameters()))
+
+
 def test_every_row_builds_and_counts_as_its_family_says() -> None:
     count = {row.name: parameters(row.name) for row in ROWS}
     for names in SAME:
