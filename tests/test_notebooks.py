@@ -21,7 +21,7 @@ FOLDER = Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 MAX_SECONDS = 60
 MAX_LINES = 12
-MACHINE_PATH = re.compile(r"(?:^|[\s\"'=(])(?:/home/|/root/|/work/|/tmp/|/Users/|[A-Z]:\\)")
+MACHINE_PATH = re.compile(rf"/home/|/root/|/tmp/|/Users/|\b[A-Z]:\\|{re.escape(str(FOLDER.parent))}")
 
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
