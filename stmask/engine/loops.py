@@ -53,6 +53,14 @@ class _Steps(_TrainingEpochLoop):
             return
         super().advance(data_fetcher)
 
+    def _should_check_val_fx(self, data_fetcher: _DataFetcher) -> bool:
+        """As the trainer's intervals say, and after the last step: what a training ends with is always measured."""
+        if bool(super()._should_check_val_fx(data_fetcher)):
+            return True
+        last_epoch = self.trainer.current_epoch + 1 == self.trainer.max_epochs
+        ends = self.global_step == self.max_steps or (last_epoch and self.batch_progress.is_last_batch)
+        return bool(self.trainer.enable_validation) and ends and not self._should_accumulate()
+
     def on_advance_end(self, data_fetcher: _DataFetcher) -> None:
         done_before = self._skip_next_val  # a checkpoint from after the validation
         if not self.validation_due and not done_before and self._should_check_val_fx(data_fetcher):

@@ -12,7 +12,7 @@ from engine.tiny import TINY
 from stmask.config import compose
 from stmask.engine.train import train
 
-# two epochs of five steps and a validation, with a third begun
+# two epochs of five steps and a validation, with a third begun, and a validation where that ends
 LONG = [*TINY, "data.samples_per_epoch=10", "trainer.max_steps=12", "checkpoint_every=null", "records=none"]
 
 
