@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-
-    from stmask.engine.run_folder import Origin
 
 SUMMARY = "train a network from GROUP=OPTION and KEY=VALUE overrides"
 
@@ -30,32 +26,15 @@ def _train(cfg: DictConfig) -> float | None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    if HydraConfig.get().mode == RunMode.MULTIRUN:  # our own launchers never come here
+    hydra = HydraConfig.get()
+    if hydra.mode == RunMode.MULTIRUN:  # our own launchers never come here
         from stmask.experiments.launcher import train_as_process
 
         return train_as_process(cfg)
 
-    from stmask.engine.train import train
+    from stmask.engine.train import train_and_tell
+    from stmask.experiments.jobs import origin_of
 
-    figures = train(cfg, origin=_origin())
-    best = figures.get(cfg.monitor)
-    if os.environ.get("LOCAL_RANK", "0") == "0":  # one process speaks for all
-        result = "" if best is None else f", best {cfg.monitor} {best:.4f}"
-        logging.getLogger(__name__).info("trained in %.0f s%s: %s", figures["train_seconds"], result, cfg.output_dir)
-    return best
-
-
-def _origin() -> Origin:
-    from hydra.core.hydra_config import HydraConfig
-
-    from stmask.engine.run_folder import Origin
-
-    hydra = HydraConfig.get()
     experiment = hydra.runtime.choices.get("experiment")
-    first = str(experiment).partition("/")[0]
-    return Origin(
-        command=("stmask", *sys.argv[1:]),
-        overrides=tuple(hydra.overrides.task),
-        experiment=None if experiment in (None, "none") else str(experiment),
-        table=first if first.startswith("table") else None,
-    )
+    command = ("stmask", *sys.argv[1:])
+    return train_and_tell(cfg, origin=origin_of(command=command, overrides=hydra.overrides.task, experiment=experiment))

@@ -17,6 +17,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
 from stmask.data import VideoDataset
+from stmask.engine.checkpoint_callbacks import validation_figures
 from stmask.engine.module import VISModule
 from stmask.engine.pictures import LabelledFrame, busiest_videos, draw_clips
 from stmask.engine.validation import Validator, VideoValidator
@@ -98,8 +99,7 @@ class ValidationRecords(Callback):
     def _record(self, trainer: pl.Trainer, validator: Validator, results: list[dict[str, Any]]) -> None:
         step = _step(trainer)
         folder = self._folder / f"{_FOLDER}{step:08d}"
-        figures = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("valid/")}
-        write_json(folder / FIGURES, {"step": step, **figures}, indent=1)
+        write_json(folder / FIGURES, {"step": step, **validation_figures(trainer)}, indent=1)
         write_json(folder / RESULTS, results)
         self._drop_results(latest=folder)
         classes = class_csv(validator.report)

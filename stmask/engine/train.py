@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -18,9 +19,11 @@ from stmask.engine.interruption import StopRequest
 from stmask.engine.metrics_log import MetricsLog
 from stmask.engine.provenance import code_changes, describe
 from stmask.engine.resume import check_content, checkpoint_to_resume
-from stmask.engine.run_folder import Origin, RunFolder
+from stmask.engine.run_folder import Origin, RunFolder, is_first_process
 from stmask.engine.validation import validator_for
 from stmask.engine.wandb_logging import wandb_runs
+
+_log = logging.getLogger(__name__)
 
 
 def train(cfg: DictConfig, *, origin: Origin = Origin()) -> dict[str, float]:
@@ -44,6 +47,20 @@ def train(cfg: DictConfig, *, origin: Origin = Origin()) -> dict[str, float]:
         resume = checkpoint_to_resume(cfg, folder)
         with folder.attempt(resumed=resume is not None):
             return _train(cfg, folder, origin, resume, stop)
+
+
+def train_and_tell(cfg: DictConfig, *, origin: Origin) -> float | None:
+    """Trains, as `train`, and says what came of it.
+
+    Returns:
+        The best of the figure that the configuration monitors; None where nothing was validated.
+    """
+    figures = train(cfg, origin=origin)
+    best = figures.get(cfg.monitor)
+    if is_first_process():
+        result = "" if best is None else f", best {cfg.monitor} {best:.4f}"
+        _log.info("trained in %.0f s%s: %s", figures["train_seconds"], result, cfg.output_dir)
+    return best
 
 
 def _train(

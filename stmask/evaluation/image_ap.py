@@ -16,6 +16,7 @@ from stmask.errors import DataError
 from stmask.evaluation.curves import Curves
 from stmask.evaluation.ground_truth import Category
 from stmask.evaluation.image_truth import ImageGroundTruth, indexed, silence
+from stmask.evaluation.results import category_of
 from stmask.evaluation.video_ap import FIGURES, ClassReport, figures
 
 if TYPE_CHECKING:  # the records import torch, which scoring does not need
@@ -67,16 +68,12 @@ def to_detections(results: Sequence[ImageResult], category_ids: Sequence[int]) -
     entries = []
     for result in results:
         for instance in result.instances:
-            if not 1 <= instance.label <= len(category_ids):
-                raise DataError(
-                    f"image {result.image_id} has an instance of label {instance.label}, the dataset has the classes "
-                    f"1..{len(category_ids)}: was the model trained on another dataset?"
-                )
+            place = f"image {result.image_id} has an instance of label {instance.label}"
             x1, y1, x2, y2 = instance.box_px
             entries.append(
                 {
                     "image_id": result.image_id,
-                    "category_id": int(category_ids[instance.label - 1]),
+                    "category_id": category_of(instance.label, category_ids, place=place),
                     "score": instance.score,
                     "bbox": [x1, y1, x2 - x1, y2 - y1],
                     "segmentation": instance.segmentation,

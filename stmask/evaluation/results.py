@@ -55,6 +55,22 @@ class Predictions:
         )
 
 
+def category_of(label: int, category_ids: Sequence[int], *, place: str) -> int:
+    """The dataset's id of the class that a label in 1..K stands for.
+
+    Args:
+        place: what has the label, in words, for the error.
+
+    Raises:
+        DataError: the label is not in 1..K.
+    """
+    if not 1 <= label <= len(category_ids):
+        raise DataError(
+            f"{place}, the dataset has the classes 1..{len(category_ids)}: was the model trained on another dataset?"
+        )
+    return int(category_ids[label - 1])
+
+
 def to_results(video_results: Iterable[VideoResult], category_ids: Sequence[int]) -> list[dict[str, Any]]:
     """The entries of a results.json: label k becomes `category_ids[k - 1]`, the dataset's id of the k-th class.
 
@@ -64,15 +80,11 @@ def to_results(video_results: Iterable[VideoResult], category_ids: Sequence[int]
     entries = []
     for result in video_results:
         for track in result.tracks:
-            if not 1 <= track.label <= len(category_ids):
-                raise DataError(
-                    f"track {track.track_id} of video {result.video_id} has label {track.label}, "
-                    f"the dataset has the classes 1..{len(category_ids)}: was the model trained on another dataset?"
-                )
+            place = f"track {track.track_id} of video {result.video_id} has label {track.label}"
             entries.append(
                 {
                     "video_id": result.video_id,
-                    "category_id": int(category_ids[track.label - 1]),
+                    "category_id": category_of(track.label, category_ids, place=place),
                     "score": float(track.score),
                     "segmentations": list(track.segmentations),
                 }

@@ -18,7 +18,6 @@ from stmask.errors import ConfigError
 from stmask.experiments.jobs import read_job
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-_log = logging.getLogger("stmask.experiments.job")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -32,13 +31,9 @@ def main(argv: Sequence[str]) -> None:
         handler.setFormatter(logging.Formatter(_FORMAT))
         logging.getLogger().addHandler(handler)
 
-    from stmask.engine.train import train
+    from stmask.engine.train import train_and_tell
 
-    figures = train(cfg, origin=origin)
-    if is_first_process():
-        best = figures.get(cfg.monitor)
-        result = "" if best is None else f", best {cfg.monitor} {best:.4f}"
-        _log.info("trained in %.0f s%s: %s", figures["train_seconds"], result, folder)
+    train_and_tell(cfg, origin=origin)
 
 
 if __name__ == "__main__":

@@ -92,18 +92,22 @@ def job_of(
         raise ConfigError("output_dir cannot be chosen in a sweep, where each job has its folder: give output_root")
     if cfg.resume not in (None, _RESUME):
         raise ConfigError(f"resume={cfg.resume} cannot be chosen in a sweep, where each job goes on with its own run")
-    experiment = None if experiment in (None, _NO_EXPERIMENT) else experiment
-    table = (experiment or "").partition("/")[0]
-    origin = Origin(
-        command=tuple(command),
-        overrides=tuple(overrides),
-        experiment=experiment,
-        table=table if table in (*tables(), IMAGES) else None,
-    )
+    origin = origin_of(command=command, overrides=overrides, experiment=experiment)
     folder = run_folder_of(cfg)
     cfg = copy.deepcopy(cfg)
     cfg.output_dir, cfg.resume = str(folder), _RESUME
     return Job(cfg, origin, folder, title)
+
+
+def origin_of(*, command: Sequence[str], overrides: Sequence[str], experiment: str | None) -> Origin:
+    """What a run is asked for with, in a sweep or by itself.
+
+    Args:
+        experiment: the option of the group as it was composed; "none" is no experiment.
+    """
+    experiment = None if experiment == _NO_EXPERIMENT else experiment
+    table = (experiment or "").partition("/")[0]
+    return Origin(tuple(command), tuple(overrides), experiment, table if table in (*tables(), IMAGES) else None)
 
 
 def merged(jobs: Sequence[Job]) -> list[Job]:
