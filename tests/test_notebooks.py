@@ -11,6 +11,7 @@ import nbformat
 import pytest
 from engine.tiny import TINY
 from experiments.made_runs import write_sweep
+from jupyter_client.manager import KernelManager
 from nbclient import NotebookClient
 
 from stmask.config import compose
@@ -21,6 +22,7 @@ FOLDER = Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 MAX_SECONDS = 60
 MAX_LINES = 12
+EMPTY_KERNEL = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("%reset -f")])
 MACHINE_PATH = re.compile(rf"/home/|/root/|/tmp/|/Users/|\b[A-Z]:\\|{re.escape(str(FOLDER.parent))}")
 
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -49,14 +51,21 @@ def surroundings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.mark.slow
-@every_notebook
-def test_runs_from_top_to_bottom(path: Path, surroundings: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_runs_from_top_to_bottom(surroundings: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """One kernel for all of them, emptied in between: its imports take longer than what the notebooks do."""
     for name, value in {**surroundings, "OMP_NUM_THREADS": "1"}.items():
         monkeypatch.setenv(name, value)
-    notebook = read(path)
-    NotebookClient(notebook, timeout=MAX_SECONDS, resources={"metadata": {"path": str(FOLDER)}}).execute()
-    if keep := os.environ.get("STMASK_KEEP_NOTEBOOKS"):
-        nbformat.write(notebook, Path(keep) / path.name)
+    kernel = KernelManager()
+    kernel.start_kernel(cwd=str(FOLDER))
+    try:
+        for path in NOTEBOOKS:
+            notebook = read(path)
+            NotebookClient(notebook, km=kernel, timeout=MAX_SECONDS).execute(cleanup_kc=False)
+            if keep := os.environ.get("STMASK_KEEP_NOTEBOOKS"):
+                nbformat.write(notebook, Path(keep) / path.name)
+            NotebookClient(EMPTY_KERNEL, km=kernel, timeout=MAX_SECONDS).execute(cleanup_kc=False)
+    finally:
+        kernel.shutdown_kernel(now=True)
 
 
 @every_notebook

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import random
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -174,8 +175,9 @@ def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_run_that_is_killed_again_and_again_ends_as_if_it_had_not(
-    unbroken: Path, dataset: Path, tmp_path: Path
+    unbroken: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # a server finds what it preloads by this alone
     server = multiprocessing.get_context("forkserver")  # a process that used autograd must not be forked
     server.set_forkserver_preload(["engine.runs"])
     last, dice = tmp_path / "checkpoints" / "last.ckpt", random.Random(0)

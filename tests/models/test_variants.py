@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import product
+from typing import Any
 
 import pytest
 import torch
 from hydra.utils import instantiate
+from torch import Tensor, nn
 
 from stmask.config import compose, conf_dir
 from stmask.engine.checkpoint import build_model
@@ -15,6 +18,7 @@ from stmask.models import STMask
 from stmask.structures import FrameTargets
 
 NUM_CLASSES = 3
+SIZE = 64
 SMALL = ["model.channels=16", "model.num_prototypes=6", "model.head.embedding_dim=8"]
 SMALL_TEMPORAL = ["model.temporal.hidden=[8,8,16]"]
 
@@ -44,7 +48,39 @@ def targets(size: int) -> tuple[FrameTargets, FrameTargets]:
     return frame([[0.1, 0.1, 0.5, 0.6], [0.4, 0.5, 0.9, 0.9]], [1, 3]), frame([[0.2, 0.1, 0.6, 0.6]], [1])
 
 
-@pytest.mark.slow
+class Maps(nn.Module):
+    """Stands where a backbone stands, and gives the maps that it gave before."""
+
+    def __init__(self, maps: dict[str, Tensor]) -> None:
+        super().__init__()
+        self.maps = {name: value.detach().requires_grad_() for name, value in maps.items()}
+        self.out_channels = {name: value.shape[1] for name, value in maps.items()}
+
+    def forward(self, frames: Tensor) -> dict[str, Tensor]:
+        return self.maps
+
+
+@cache
+def backbone_and_maps(backbone: str) -> tuple[nn.Module, dict[str, Tensor]]:
+    """Made once for all networks that differ in what follows it."""
+    cfg = compose("train", [f"model/backbone={backbone}", "model.backbone.frozen_norm=false"])
+    torch.manual_seed(0)
+    module = instantiate(cfg.model.backbone, _convert_="all").train()
+    return module, module(torch.randn(2, 3, SIZE, SIZE))
+
+
+@cache
+def parts(head: str, align: str, temporal: str) -> Any:
+    groups = [f"model/head={head}", f"model/head/align={align}", f"model/temporal={temporal}", "model/backbone=r18"]
+    return compose("train", [*groups, *SMALL, *(SMALL_TEMPORAL if temporal != "none" else [])]).model
+
+
+def assert_gradients(named: dict[str, Tensor]) -> None:
+    for name, value in named.items():
+        assert value.grad is not None, f"{name} has no gradient"
+        assert value.grad.isfinite().all(), f"the gradient of {name} is not finite"
+
+
 @pytest.mark.parametrize(
     ("backbone", "head", "align", "temporal"),
     [
@@ -53,22 +89,30 @@ def targets(size: int) -> tuple[FrameTargets, FrameTargets]:
     ],
 )
 def test_forward_backward_and_losses(backbone: str, head: str, align: str, temporal: str) -> None:
-    size = 64
-    model = build(backbone, head, align, temporal).train()
-    predictions = model(torch.randn(2, 3, size, size))
+    maps = Maps(backbone_and_maps(backbone)[1])
+    torch.manual_seed(0)
+    model = instantiate(parts(head, align, temporal), backbone=maps, num_classes=NUM_CLASSES, _convert_="all")
+    predictions = model.train()(torch.randn(2, 3, SIZE, SIZE))
     anchors = predictions.anchors.shape[0]
     assert anchors == (64 + 16 + 4 + 1 + 1) * (9 if head == "fca9" else 3)
-    assert predictions.prototypes.shape == (2, size // 4, size // 4, 6)
+    assert predictions.prototypes.shape == (2, SIZE // 4, SIZE // 4, 6)
     torch.testing.assert_close(predictions.embeddings.norm(dim=-1), torch.ones(2, anchors))
-    report = Criterion()(predictions, targets(size), clip_length=2, temporal=model.temporal)
+    report = Criterion()(predictions, targets(SIZE), clip_length=2, temporal=model.temporal)
     expected = {"box", "class", "centerness", "mask", "track"}
     assert set(report.terms) == expected | ({"shift_box", "shift_mask"} if temporal != "none" else set())
     assert all(value.isfinite() for value in report.terms.values())
     report.total.backward()
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            assert parameter.grad is not None, f"{name} has no gradient"
-            assert parameter.grad.isfinite().all(), f"the gradient of {name} is not finite"
+    assert_gradients(dict(model.named_parameters()))
+    assert_gradients(maps.maps)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", options("backbone"))
+def test_every_weight_of_a_backbone_learns(backbone: str) -> None:
+    module, maps = backbone_and_maps(backbone)
+    torch.stack([value.square().mean() for value in maps.values()]).sum().backward()
+    assert_gradients({name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad})
+    backbone_and_maps.cache_clear()  # the maps have given their graph away
 
 
 @pytest.mark.parametrize("branches", [["class"], ["mask", "track"], ["class", "mask", "track"]])

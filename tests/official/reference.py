@@ -11,6 +11,7 @@ import json
 import math
 import re
 import zlib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,9 @@ _OFFSETS = ((r"centerness_layer\.", 1.0), (r"proto_net\.10\.", -0.25), (r"mask_l
 _BACKGROUND = 10.0  # so that only a few anchors show something
 
 
+@cache
 def stand_in_weights(variant: str) -> dict[str, Tensor]:
-    """All tensors of a network by the authors' names, each drawn from a generator seeded by its name."""
+    """All tensors of a network by the authors' names, each drawn from a generator seeded by its name; read only."""
     shapes = json.loads((DATA / f"{variant}.keys.json").read_text())
     return {name: _drawn(name, tuple(shape)) for name, shape in shapes.items()}
 

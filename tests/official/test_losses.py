@@ -13,7 +13,7 @@ from stmask.losses import Criterion, LossWeights
 from stmask.official.keys import to_official
 from stmask.official.quirks import misaligned_cross_entropy
 from stmask.ops.frames import FramePreprocessor
-from stmask.structures import FrameTargets
+from stmask.structures import DensePredictions, FrameTargets
 
 SMOOTH_L1 = "STMask_plus_resnet50_use_boxiou_loss"  # the option that they set to False there
 NAMES = {
@@ -49,39 +49,52 @@ def batch() -> tuple[torch.Tensor, tuple[FrameTargets, ...]]:
     return torch.stack([resize(arrays["imgs_u8"][i, j]) for i, j in pairs]), targets
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("case", "variant", "changes"),
-    [
-        (R50_ADA, R50_ADA, {}),
-        (R50, R50, {}),
-        (R50_PLAIN, R50_PLAIN, {}),
-        (SMOOTH_L1, R50, {"box_loss": "smooth_l1", "weights": LossWeights(box=1.5)}),
-    ],
-)
-def test_terms_and_gradients(case: str, variant: str, changes: dict[str, Any]) -> None:
+def assert_terms_and_gradients(
+    case: str,
+    model: Any,
+    predictions: DensePredictions,
+    targets: tuple[FrameTargets, ...],
+    *,
+    names: dict[str, str],
+    **changes: Any,
+) -> None:
     reference = json.loads((DATA / f"losses_{case}.json").read_text())
-    model = build(variant).train()
-    frames, targets = batch()
-    predictions = model(frames)
     report = release_criterion(**changes)(predictions, targets, clip_length=2, temporal=model.temporal)
-    names = {**NAMES, "box": "B"} if case == SMOOTH_L1 else NAMES
     assert {names[name] for name in report.terms} == set(reference["terms"])
     for name, value in report.terms.items():
         assert float(value.detach()) == pytest.approx(reference["terms"][names[name]], rel=1e-5), name
     assert float(report.total.detach()) == pytest.approx(reference["total"], rel=1e-5)
-    report.total.backward()
+    model.zero_grad()
+    report.total.backward(retain_graph=True)
     for name, parameter in model.named_parameters():
         norm = None if parameter.grad is None else float(parameter.grad.norm())
         wanted = reference["grad_norm"][to_official(name)]
         assert norm == (None if wanted is None else pytest.approx(wanted, rel=2e-3)), name
 
 
-def test_targets_of_the_anchors() -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", [R50_ADA, R50_PLAIN])
+def test_terms_and_gradients(variant: str) -> None:
+    model = build(variant).train()
+    frames, targets = batch()
+    assert_terms_and_gradients(variant, model, model(frames), targets, names=NAMES)
+
+
+@pytest.mark.slow
+def test_one_forward_pass_to_targets_and_both_losses_of_boxes() -> None:
     model = build(R50).train()
     frames, targets = batch()
-    with torch.no_grad():
-        predictions = model(frames)
+    predictions = model(frames)
+    assert_targets(predictions, targets)
+    assert_terms_and_gradients(R50, model, predictions, targets, names=NAMES)
+    weights = LossWeights(box=1.5)
+    names = {**NAMES, "box": "B"}
+    assert_terms_and_gradients(
+        SMOOTH_L1, model, predictions, targets, names=names, box_loss="smooth_l1", weights=weights
+    )
+
+
+def assert_targets(predictions: DensePredictions, targets: tuple[FrameTargets, ...]) -> None:
     reference, matcher = stored(f"losses_{R50}"), Criterion().matcher
     for frame, target in enumerate(targets):
         matches = matcher(
@@ -89,7 +102,7 @@ def test_targets_of_the_anchors() -> None:
             target.boxes,
             labels=target.labels,
             track_ids=target.track_ids,
-            class_logits=predictions.class_logits[frame],
+            class_logits=predictions.class_logits[frame].detach(),
         )
         assert matches.labels.tolist() == reference["conf_t"][frame].tolist()
         positive = matches.positive.numpy()

@@ -157,8 +157,9 @@ def test_results_at_the_size_of_the_video(run: Run) -> None:
     tracks = sorted(builder.build(len(run.frames)).tracks, key=first_frame)  # the order of the authors' file
     wanted = json.loads((DATA / "post_results.json").read_text())
     assert [track.label for track in tracks] == [entry["category_id"] for entry in wanted]
+    best = max(entry["score"] for entry in wanted)
     for track, entry in zip(tracks, wanted, strict=True):
-        assert track.score == pytest.approx(entry["score"], rel=1e-5)
+        assert track.score == pytest.approx(entry["score"], abs=TOLERANCE * best)
         assert list(track.segmentations) == entry["segmentations"]  # to the last bit of each mask
 
 
