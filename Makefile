@@ -1,6 +1,7 @@
 # Each target works alone on a fresh clone: it makes what it needs and does nothing twice.
 PYTHON ?= python3
 JOBS ?= 2
+THREADS ?= 1
 PYTEST_ARGS ?=
 
 VENV := .venv
@@ -14,7 +15,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  PYTHON=python3.12 make env   another interpreter (3.10 or newer)"
-	@echo "  JOBS=4 make test             test processes (now $(JOBS))"
+	@echo "  JOBS=4 make test             test processes (now $(JOBS)), THREADS=2 for threads in each"
 
 env: $(STAMP) ## virtual environment in .venv with stmask installed from this checkout
 
@@ -35,7 +36,7 @@ notebooks: $(STAMP) ## run copies of notebooks/ in demo/notebooks, to read them 
 	@cd demo/notebooks && for name in *.ipynb; do ../../$(BIN)/jupyter execute --inplace $$name || failed=1; done; exit $$failed
 
 test: $(STAMP) ## all tests (at most 12 minutes on two cores)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
+	@OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
 
 lint: $(STAMP) ## ruff and mypy
 	@$(BIN)/ruff check .
