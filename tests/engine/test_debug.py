@@ -24,7 +24,7 @@ def fit(dataset: Path, output: Path, *overrides: str) -> dict[str, float]:
 
 
 def test_the_loss_of_a_few_samples_falls(dataset: Path, tmp_path: Path) -> None:
-    fit(dataset, tmp_path, "debug=overfit", "trainer.max_steps=50", "optimizer.lr=3e-3")
+    fit(dataset, tmp_path, "debug=overfit", "trainer.max_steps=30", "optimizer.lr=3e-3")
     with (tmp_path / "metrics.csv").open() as handle:
         losses = [float(row["train/loss"]) for row in csv.DictReader(handle) if row["train/loss"]]
     assert losses[-1] < losses[0] / 2

@@ -26,7 +26,7 @@ from stmask.experiments.rows import rows
 from stmask.files import read_json
 
 JOBS = [*TINY, "data.samples_per_epoch=8", "records=none", "deterministic=true"]
-DDP = ["trainer.strategy=ddp", "trainer.max_steps=2"]
+DDP = ["trainer.strategy=ddp", "trainer.max_steps=2", "data.valid=null"]
 
 
 @pytest.fixture(scope="session")
