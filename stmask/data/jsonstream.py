@@ -116,7 +116,7 @@ class _Cursor:
 
 def _members(cursor: _Cursor, lists: Collection[str]) -> Iterator[tuple[str, int | None, Any]]:
     if not cursor.peek():
-        raise _SyntaxError("is not valid JSON (line 1, column 1): it is empty")
+        raise _SyntaxError(f"{cursor.error()}: it is empty")
     if cursor.peek() != "{":
         raise _SyntaxError("does not start with '{', it is not an annotation file")
     seen: set[str] = set()

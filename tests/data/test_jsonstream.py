@@ -80,7 +80,7 @@ OTHER_FILES = {
     "UTF-32": (DOCUMENT.encode("utf-32"), "is saved as UTF-32: save it as UTF-8"),
     "gzip": (gzip.compress(DOCUMENT.encode()), "is a gzip file and not JSON: unpack it first"),
     "empty": (b"", "is not valid JSON (line 1, column 1): it is empty"),
-    "white": (b" \n", "it is empty"),
+    "white": (b" \n", "is not valid JSON (line 2, column 1): it is empty"),
     "a key twice": (b'{"a": 1, "list": [], "a": 2}', "has the key 'a' twice in one object"),
     "a key twice deep inside": (b'{"list": [{"b": {"c": 1, "c": 2}}]}', "has the key 'c' twice in one object"),
     "brackets": (b'{"a": ' + b"[" * 100_000, "is nested too deeply to be read"),
