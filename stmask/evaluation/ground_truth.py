@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,11 @@ class Category:
 
     id: int
     name: str
+
+    @classmethod
+    def read(cls, entry: Any) -> Category:
+        """The category of an entry of 'categories'; raises `EntryError`."""
+        return cls(*read_category(entry))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +99,12 @@ class GroundTruth:
         if not isinstance(content, Mapping):
             raise DataError(f"{source}: expected an object with videos, categories and annotations")
         _refuse_images(content, source)
-        videos = _by_id(content, "videos", _video, source)
-        categories = _by_id(content, "categories", _category, source)
+        videos = entries_by_id(content, "videos", _video, source)
+        categories = entries_by_id(content, "categories", Category.read, source)
         if content.get("annotations") is None:
             return cls(videos, tuple(categories.values()), None, source)
         make_track = partial(_track, videos=videos, categories=categories)
-        tracks = tuple(_by_id(content, "annotations", make_track, source).values())
+        tracks = tuple(entries_by_id(content, "annotations", make_track, source).values())
         truth = cls(videos, tuple(categories.values()), tracks, source)
         try:
             truth.mask_areas  # noqa: B018  (decodes every mask)
@@ -154,11 +159,22 @@ class GroundTruth:
         return GroundTruth(kept, self.categories, tracks, self.source)
 
 
-_Entry = TypeVar("_Entry", Video, Category, TruthTrack)
+class _Identified(Protocol):
+    @property
+    def id(self) -> int: ...
 
 
-def _by_id(content: Mapping[str, Any], key: str, make: Callable[[Any], _Entry], source: str) -> dict[int, _Entry]:
-    """The entries of a list, each made of what is in the file, by their ids."""
+_Entry = TypeVar("_Entry", bound=_Identified)
+
+
+def entries_by_id(
+    content: Mapping[str, Any], key: str, make: Callable[[Any], _Entry], source: str
+) -> dict[int, _Entry]:
+    """The entries of a list, each made of what is in the file, by their ids.
+
+    Raises:
+        DataError: it is not a list, `make` raised an `EntryError`, or two entries have the same id.
+    """
     entries = content.get(key)
     if not isinstance(entries, list):
         raise DataError(f"{source}: {key} must be a list, got {kind_name(entries)}")
@@ -186,10 +202,6 @@ def _video(entry: Any) -> Video:
     return Video(video.id, video.width, video.height, video.length)
 
 
-def _category(entry: Any) -> Category:
-    return Category(*read_category(entry))
-
-
 def _track(entry: Any, *, videos: Mapping[int, Video], categories: Mapping[int, Category]) -> TruthTrack:
     track = read_track(entry)
     if track.video_id not in videos:
@@ -205,32 +217,43 @@ def _track(entry: Any, *, videos: Mapping[int, Video], categories: Mapping[int, 
         video_id=track.video_id,
         category_id=track.category_id,
         is_crowd=track.crowd,
-        segmentations=tuple([_rle(value, frame, video) for frame, value in enumerate(track.segmentations)]),
+        segmentations=tuple(_masks(track.segmentations, video)),
         area=None if track.areas is None else _mean([area for area in track.areas if area]),
         occlusion=None if track.occlusion is None else tuple(track.occlusion),
     )
+
+
+def _masks(values: list[Any], video: Video) -> list[RLE | None]:
+    size, of = video.size, f"video {video.id}"
+    return [read_rle(value, size, of=of, where=f".segmentations[{frame}]") for frame, value in enumerate(values)]
 
 
 def _mean(areas: list[float]) -> float:
     return float(sum(areas)) / len(areas) if areas else 0.0
 
 
-def _rle(value: Any, frame: int, video: Video) -> RLE | None:
-    """A compressed RLE with str counts from any of the forms in use."""
-    size = [video.height, video.width]
-    if value is None or (is_mask(value, size) and type(value["size"][0]) is int is type(value["size"][1])):
-        rle: RLE | None = value  # the usual forms; all runs are checked at the end
+def read_rle(value: Any, size: tuple[int, int], *, of: str, where: str) -> RLE | None:
+    """A compressed RLE of (height, width) `size` with str counts, from any of the forms in use; None for no mask.
+
+    Args:
+        of, where: what has that size, and the place in the entry, for errors.
+
+    Raises:
+        EntryError: it is none of the forms. Whether run lengths fill the frame is not looked at.
+    """
+    expected = list(size)
+    if value is None or (is_mask(value, expected) and type(value["size"][0]) is int is type(value["size"][1])):
+        rle: RLE | None = value  # the usual forms
         return rle
     try:
         segmentation = read_segmentation(value)
         if isinstance(segmentation, Polygons):
-            counts = draw_polygons(segmentation.points, *video.size).decode("ascii")
-            return {"size": size, "counts": counts}
+            return {"size": expected, "counts": draw_polygons(segmentation.points, *size).decode("ascii")}
     except ValueError as error:
-        raise EntryError("a mask that cannot be read", f".segmentations[{frame}]: {error}") from None
+        raise EntryError("a mask that cannot be read", f"{where}: {error}") from None
     if segmentation is None:
         return None
-    if segmentation.size != video.size:
-        found = f"size {list(segmentation.size)} is not that of video {video.id}, {size} (height, width)"
-        raise EntryError("a mask of another size", f".segmentations[{frame}]: {found}")
-    return {"size": size, "counts": segmentation.counts}
+    if segmentation.size != size:
+        found = f"size {list(segmentation.size)} is not that of {of}, {expected} (height, width)"
+        raise EntryError("a mask of another size", f"{where}: {found}")
+    return {"size": expected, "counts": segmentation.counts}

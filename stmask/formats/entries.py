@@ -121,7 +121,7 @@ def read_track(entry: Any) -> TrackEntry:
     keys: tuple[str, ...]
     if of_image:
         needed = "'id', 'image_id', 'category_id' and 'segmentation' (is it a COCO instances file?)"
-        keys = ("id", "image_id", "category_id")  # an object without a mask may leave 'segmentation' out
+        keys = ("id", "image_id", "category_id", "segmentation")
         entry = _as_track(require_keys(entry, keys, kind=TRACK_KEY_MISSING, needed=needed))
     else:
         keys = ("id", "video_id", "category_id", "segmentations")
@@ -147,7 +147,7 @@ def _as_track(entry: Mapping[str, Any]) -> Mapping[str, Any]:
     if box and not (isinstance(box, list) and len(box) == 4 and all(map(is_number, box))):
         raise EntryError(WRONG_VALUE, f": 'bbox' must be [x, y, width, height] or null, got {shown(box)}")
     areas = None if area is None else [area]
-    return {**entry, "segmentations": [entry.get("segmentation")], "areas": areas, "occlusion": None}
+    return {**entry, "segmentations": [entry["segmentation"]], "areas": areas, "occlusion": None}
 
 
 def is_of_image(entry: Any) -> bool:
