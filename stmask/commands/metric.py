@@ -30,7 +30,7 @@ def main(argv: Sequence[str]) -> int:
 
     with collector_paused():
         truth = GroundTruth.load(options.ground_truth)
-        truth.labelled_tracks  # noqa: B018  (an unlabelled file is refused before the larger one is read)
+        truth.require_objects()  # before the larger file is read
         predictions = load_predictions(options.results, truth)
         overlaps = measure(truth, predictions)
         matches = assign(truth, overlaps)

@@ -125,6 +125,11 @@ class GroundTruth:
             )
         return self.tracks
 
+    def require_objects(self) -> None:
+        """Raises `DataError` where every figure would be -1: without annotations, or with crowd regions only."""
+        if not any(not track.is_crowd for track in self.labelled_tracks):
+            raise DataError(f"{self.source} has no annotation of an object, so nothing can be scored against it")
+
     @property
     def category_ids(self) -> tuple[int, ...]:
         """The dataset's category ids in file order: label k has `category_ids[k - 1]`."""
