@@ -56,6 +56,13 @@ def atomic_open(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[An
         yield handle
 
 
+def require_distinct(output: str | os.PathLike[str], *sources: str | os.PathLike[str]) -> None:
+    """Raises OutputError if `output` is one of the files that are read."""
+    for source in sources:
+        if Path(output).resolve() == Path(source).resolve():
+            raise OutputError(f"{output} would be written over itself: it is read as well, give another name")
+
+
 def write_json(path: str | os.PathLike[str], value: Any, *, indent: int | None = None) -> None:
     """Writes `value` as JSON, atomically."""
     with atomic_open(path) as handle:
@@ -111,7 +118,12 @@ def require_utf8(start: bytes, source: str | os.PathLike[str]) -> None:
         raise DataError(f"{source} is saved as UTF-{32 if wide else 16}: save it as UTF-8")
 
 
-_OTHER_FILES = {b"\x1f\x8b": "a gzip file", b"PK\x03\x04": "a zip file", b"BZh": "a bzip2 file", b"\xfd7zX": "an xz file"}
+_OTHER_FILES = {
+    b"\x1f\x8b": "a gzip file",
+    b"PK\x03\x04": "a zip file",
+    b"BZh": "a bzip2 file",
+    b"\xfd7zX": "an xz file",
+}
 
 
 class _RepeatedKeyError(ValueError):

@@ -24,7 +24,9 @@ def first_broken_mask(index: Index, outlines: npt.NDArray[np.float64]) -> str | 
     positions = np.arange(len(rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     segments = index.segment_starts[rows] + positions
     videos = np.repeat(np.arange(len(index.video_ids)), np.diff(index.annotation_starts))[rows]
-    suspects = np.concatenate([_broken_runs(index, segments, videos), _wild_polygons(index, segments, videos, outlines)])
+    suspects = np.concatenate(
+        [_broken_runs(index, segments, videos), _wild_polygons(index, segments, videos, outlines)]
+    )
     for place in np.sort(suspects).tolist():
         segment, (height, width) = int(segments[place]), index.video_sizes[videos[place]].tolist()
         data = index.data[index.data_starts[segment] : index.data_starts[segment + 1]].tobytes()

@@ -67,7 +67,9 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         print(kind.figures(report), class_table(report), sep="\n")
         figures = {**report.stats, **figures}
     else:
-        console.print(f"{dataset.annotations_path} has no annotations of objects: nothing to score, results are written")
+        console.print(
+            f"{dataset.annotations_path} has no annotations of objects: nothing to score, results are written"
+        )
     write_json(output / "metrics.json", figures, indent=1)
     console.print(f"{kind.count(len(clips), total)}, {figures['frames_per_second']:.1f} frames per second")
     console.print(f"written: {output / 'results.json'}, {output / 'metrics.json'}", soft_wrap=True)

@@ -189,7 +189,9 @@ def _complaint(entry: Any, entries: Any, videos: Mapping[int, Video], categories
         return f"video_id {shown(video_id)} is not a video of the ground truth"
     if not _is_key(category_id, categories):
         hint = _category_hint(entries, categories)
-        return f"category_id {shown(category_id)} is not a category of the ground truth (use the dataset's own ids){hint}"
+        return (
+            f"category_id {shown(category_id)} is not a category of the ground truth (use the dataset's own ids){hint}"
+        )
     if not _is_score(score):
         return f"score must be a finite number, got {shown(score)}"
     if not isinstance(segmentations, (list, tuple)):

@@ -88,7 +88,7 @@ OTHER_FILES = {
     "digits": (b'{"a": 1' + b"0" * 5000 + b"}", "holds an integer of thousands of digits"),
     "cut": (DOCUMENT.encode()[:-3], "is not valid JSON (line 1, column "),
     "more": (DOCUMENT.encode() + b" 5", "is not valid JSON (line 1, column "),
-    "no name": (b'{1: 2}', "is not valid JSON (line 1, column 2"),
+    "no name": (b"{1: 2}", "is not valid JSON (line 1, column 2"),
 }
 
 

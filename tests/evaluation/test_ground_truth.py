@@ -71,7 +71,10 @@ def test_an_annotation_with_id_zero_is_matched_like_any_other() -> None:
 BAD = {
     "unknown video": (content(video_id=3), "annotations[0]: video_id 3 is not among the videos"),
     "unknown category": (content(category_id=8), "annotations[0]: category_id 8 is not among the categories"),
-    "length": (content(segmentations=[None], areas=None), "annotations[0]: segmentations has 1 entries, video 1 has 2 frames"),
+    "length": (
+        content(segmentations=[None], areas=None),
+        "annotations[0]: segmentations has 1 entries, video 1 has 2 frames",
+    ),
     "no masks": (content(segmentations=None), "annotations[0]: 'segmentations' must be a list"),
     "size": (content(segmentations=[{"size": [10, 8], "counts": "0"}, None]), "segmentations[0]: size [10, 8]"),
     "runs": (content(segmentations=[{"size": [8, 10], "counts": [79]}, None]), "cover 79 of 80 pixels"),
@@ -89,7 +92,10 @@ BAD = {
     "videos": ({**content(), "videos": None}, "videos must be a list"),
     "entry": ({**content(), "videos": [3]}, "videos[0] must be an object, got int"),
     "width": ({**content(), "videos": [{"id": 1, "width": 0}]}, "videos[0]"),
-    "ids": ({**content(), "categories": [{"id": 2, "name": "a"}, {"id": 2, "name": "b"}]}, "categories[0] and categories[1] have the same id 2"),
+    "ids": (
+        {**content(), "categories": [{"id": 2, "name": "a"}, {"id": 2, "name": "b"}]},
+        "categories[0] and categories[1] have the same id 2",
+    ),
 }
 
 
