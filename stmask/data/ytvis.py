@@ -56,8 +56,8 @@ class VideoDataset:
 
     With a `cache` folder the index is kept there and mapped into memory the next time, see `stmask.data.cache`.
 
-    Categories may have any ids of at least 0; labels are 1..K in the order of the file. A file without annotations (the key is
-    missing or null) is unlabelled and can be predicted on, but neither trained on nor evaluated with.
+    Categories may have any ids of at least 0; labels are 1..K in the order of the file. A file without annotations (the
+    key is missing or null) is unlabelled and can be predicted on, but neither trained on nor evaluated with.
 
     Raises:
         DataError: the file is not a valid YouTube-VIS file; the message names the annotation and the key.

@@ -127,9 +127,8 @@ def _assumed(entries: Any) -> GroundTruth:
         if video_id is not None:
             lengths.setdefault(video_id, len(entry["segmentations"]))
             for mask in entry["segmentations"]:
-                size = mask.get("size") if isinstance(mask, Mapping) else None
-                if _is_size(size):
-                    sizes.setdefault(video_id, size)
+                if isinstance(mask, Mapping) and _is_size(mask.get("size")):
+                    sizes.setdefault(video_id, mask["size"])
     videos = {}
     for video_id, length in lengths.items():
         height, width = map(int, sizes.get(video_id, [1, 1]))

@@ -1,6 +1,6 @@
 """One object's mask in one frame, as files write it: nothing, run lengths (as text or as a list) or polygons.
 
-Nothing is null or an empty container of a form that has one: [], {}, [[]]. Everything else that is not whole is refused.
+Nothing is null or an empty container of a form that has one: [], {}, [[]]. All else that is not whole is refused.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LARGEST_RUN = 2**32 - 1  # as pycocotools keeps them
 
 @dataclass(frozen=True, slots=True)
 class RunLengths:
-    """COCO's compressed run lengths, not decoded yet, of a frame of `size` (height, width); `empty`: background only."""
+    """COCO's compressed run lengths, not decoded, of a frame of `size` (height, width); `empty`: background only."""
 
     size: tuple[int, int]
     counts: str
@@ -82,10 +82,11 @@ def _read_run_lengths(value: dict[str, Any]) -> RunLengths:
 
 
 def _read_size(size: Any) -> tuple[int, int]:
-    sides = list(map(whole_number, size)) if isinstance(size, list) else []
-    if len(sides) != 2 or sides[0] is None or sides[1] is None or min(sides) < 1:  # type: ignore[type-var]
+    sides = [whole_number(side) for side in size] if isinstance(size, list) else []
+    whole = [side for side in sides if side is not None and side >= 1]
+    if len(sides) != 2 or len(whole) != 2:
         raise ValueError(f"'size' must be [height, width], two integers of at least 1, got {shown(size)}")
-    return sides[0], sides[1]
+    return whole[0], whole[1]
 
 
 def _read_polygons(polygons: list[Any]) -> Polygons:

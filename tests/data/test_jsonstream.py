@@ -106,4 +106,4 @@ def test_a_byte_order_mark_is_no_obstacle(tmp_path):
     path = tmp_path / "a.json"
     path.write_bytes(DOCUMENT.encode("utf-8-sig"))
     assert read_json(path) == read_large_json(path) == {"a": "é", "list": [1, 2]}
-    assert list(stream_object(path, ["list"]))[0] == ("a", None, "é")
+    assert next(iter(stream_object(path, ["list"]))) == ("a", None, "é")
