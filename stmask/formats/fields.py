@@ -92,7 +92,7 @@ def require_keys(entry: Any, keys: Sequence[str], *, kind: str, needed: str = ""
 def class_name(entry: Mapping[str, Any]) -> str:
     """The name of a category: text that can be printed, drawn and written; raises `EntryError`."""
     name = entry["name"]
-    if not isinstance(name, str) or not name:
+    if not isinstance(name, str):
         raise EntryError(WRONG_VALUE, f": 'name' must be text, got {shown(name)}")
     if found := _UNFIT.search(name):
         raise EntryError(WRONG_VALUE, f": 'name' is {name!a}, which holds {_named(found[0])}")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from stmask.formats.entries import MAX_SIDE
 from stmask.formats.fields import is_number, kind_name, shown, whole_number
 
 _WANTED = "a polygon must be a list of at least three x, y pairs, in a list of polygons: [[x, y, x, y, x, y, ...], ...]"
@@ -83,9 +84,9 @@ def _read_run_lengths(value: dict[str, Any]) -> RunLengths:
 
 def _read_size(size: Any) -> tuple[int, int]:
     sides = [whole_number(side) for side in size] if isinstance(size, list) else []
-    whole = [side for side in sides if side is not None and side >= 1]
+    whole = [side for side in sides if side is not None and 1 <= side <= MAX_SIDE]
     if len(sides) != 2 or len(whole) != 2:
-        raise ValueError(f"'size' must be [height, width], two integers of at least 1, got {shown(size)}")
+        raise ValueError(f"'size' must be [height, width], two integers from 1 to {MAX_SIDE}, got {shown(size)}")
     return whole[0], whole[1]
 
 
