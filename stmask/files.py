@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 from stmask.errors import DataError, OutputError
 
@@ -55,6 +56,13 @@ def atomic_open(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[An
         yield handle
 
 
+def require_distinct(output: str | os.PathLike[str], *sources: str | os.PathLike[str]) -> None:
+    """Raises OutputError if `output` is one of the files that are read."""
+    for source in sources:
+        if Path(output).resolve() == Path(source).resolve():
+            raise OutputError(f"{output} would be written over itself: it is read as well, give another name")
+
+
 def write_json(path: str | os.PathLike[str], value: Any, *, indent: int | None = None) -> None:
     """Writes `value` as JSON, atomically."""
     with atomic_open(path) as handle:
@@ -66,16 +74,85 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     """Reads a JSON file.
 
     Raises:
-        DataError: the file is missing, unreadable or not JSON; the message names it and, for a syntax error, the line.
+        DataError: see `open_json`.
+    """
+    with open_json(path) as handle:
+        return parse_json(str(handle.read(), "utf-8"))
+
+
+def parse_json(text: str) -> Any:
+    """The value of a JSON text; what it raises is for `open_json` to put into words."""
+    return JSON.decode(text)
+
+
+@contextmanager
+def open_json(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A JSON file, open behind the byte order mark that it may have; it must be read and parsed within the block.
+
+    Raises:
+        DataError: the file is missing, unreadable, of another encoding than UTF-8 or not JSON; the message names it,
+            the way out and, for a syntax error, line and column.
     """
     source = Path(path)
     try:
         with source.open("rb") as handle:
-            return json.load(handle)
+            require_utf8(handle.peek(4)[:4], source)
+            if handle.peek(3).startswith(codecs.BOM_UTF8):
+                handle.read(3)
+            yield handle
     except FileNotFoundError as error:
         raise DataError(f"no such file: {source}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        where = f" (line {error.lineno}, column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
-        raise DataError(f"{source} is not valid JSON{where}") from error
     except OSError as error:
         raise DataError(f"cannot read {source}: {error.strerror or error}") from error
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise DataError(f"{source} {not_json(error)}") from error
+
+
+def require_utf8(start: bytes, source: str | os.PathLike[str]) -> None:
+    """Raises DataError if a file that starts with these bytes is compressed or of another encoding."""
+    for mark, kind in _OTHER_FILES.items():
+        if start.startswith(mark):
+            raise DataError(f"{source} is {kind} and not JSON: unpack it first")
+    if b"\0" in start or start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        wide = start[:2] == b"\0\0" or start[2:4] == b"\0\0"
+        raise DataError(f"{source} is saved as UTF-{32 if wide else 16}: save it as UTF-8")
+
+
+_OTHER_FILES = {
+    b"\x1f\x8b": "a gzip file",
+    b"PK\x03\x04": "a zip file",
+    b"BZh": "a bzip2 file",
+    b"\xfd7zX": "an xz file",
+}
+
+
+class _RepeatedKeyError(ValueError):
+    """An object has a key twice, of which a dict would keep the last."""
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        repeated = next(key for key in found if keys.count(key) > 1)
+        raise _RepeatedKeyError(f"has the key {repeated[:60]!a} twice in one object")
+    return found
+
+
+JSON = json.JSONDecoder(object_pairs_hook=_without_repeats)
+
+
+def not_json(error: Exception) -> str:
+    """What an error of reading or parsing JSON says of the file, to be put behind its name."""
+    if isinstance(error, json.JSONDecodeError):
+        empty = "" if error.doc.strip() else ": it is empty"
+        return f"is not valid JSON (line {error.lineno}, column {error.colno}){empty}"
+    if isinstance(error, UnicodeDecodeError):
+        return f"is not UTF-8 (it holds the byte 0x{error.object[error.start]:02x}): save it as UTF-8"
+    if isinstance(error, RecursionError):
+        return "is nested too deeply to be read"
+    if isinstance(error, MemoryError):
+        return "does not fit into memory"
+    if isinstance(error, _RepeatedKeyError):
+        return str(error)
+    return "holds an integer of thousands of digits"  # the only other complaint of the parser

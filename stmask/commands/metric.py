@@ -27,10 +27,13 @@ def main(argv: Sequence[str]) -> int:
     from stmask.evaluation.report import class_table, explanation_text, figures_table, variants_table
     from stmask.evaluation.results import load_predictions
     from stmask.evaluation.video_ap import assign, summarise
+    from stmask.files import require_distinct
 
+    for path in filter(None, (options.json, options.csv, options.errors)):
+        require_distinct(path, options.ground_truth, options.results)
     with collector_paused():
         truth = GroundTruth.load(options.ground_truth)
-        truth.labelled_tracks  # noqa: B018  (an unlabelled file is refused before the larger one is read)
+        truth.require_objects()  # before the larger file is read
         predictions = load_predictions(options.results, truth)
         overlaps = measure(truth, predictions)
         matches = assign(truth, overlaps)

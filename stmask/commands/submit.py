@@ -25,12 +25,15 @@ def main(argv: Sequence[str]) -> int:
 
     from stmask.evaluation.ground_truth import GroundTruth
     from stmask.evaluation.submission import check_submission, write_submission
+    from stmask.files import require_distinct
 
     truth = GroundTruth.load(options.ground_truth) if options.ground_truth else None
     if options.check:
         print(f"{options.file} is a sound submission:", check_submission(options.file, truth).text(), sep="\n")
         return 0
     output = options.output or Path(options.file).with_suffix(".zip")
+    if options.ground_truth:
+        require_distinct(output, options.ground_truth)
     summary = write_submission(options.file, output, truth)
     print(f"written: {output}", summary.text(), sep="\n")
     return 0

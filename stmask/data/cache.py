@@ -20,7 +20,7 @@ from stmask.data.reader import read_index
 from stmask.errors import DataError, OutputError
 from stmask.files import read_json, write_json
 
-_FORMAT = 1  # to be raised when the columns change
+_FORMAT = 2  # to be raised when the columns change, or what a file may say
 _DESCRIPTION = "index.json"
 
 

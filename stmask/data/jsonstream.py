@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -10,8 +11,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from stmask.errors import DataError
+from stmask.files import JSON, open_json
 
-_decoder = json.JSONDecoder()
 _SPACE = re.compile(r"[ \t\n\r]*")
 _AFTER_NUMBER = tuple(" \t\n\r,]}")
 _CHUNK = 1 << 22  # characters
@@ -26,18 +27,11 @@ def stream_object(path: str | os.PathLike[str], lists: Collection[str]) -> Itera
     Raises:
         DataError: the file is missing, unreadable, not JSON (with line and column), or not an object.
     """
-    source = Path(path)
-    try:
-        with source.open(encoding="utf-8") as file:
-            yield from _members(_Cursor(file), lists)
-    except FileNotFoundError as error:
-        raise DataError(f"no such file: {source}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{source} is not valid JSON") from error
-    except _SyntaxError as error:
-        raise DataError(f"{source} {error}") from error
-    except OSError as error:
-        raise DataError(f"cannot read {source}: {error.strerror or error}") from error
+    with open_json(path) as file:
+        try:
+            yield from _members(_Cursor(io.TextIOWrapper(file, encoding="utf-8")), lists)
+        except _SyntaxError as error:
+            raise DataError(f"{Path(path)} {error}") from error
 
 
 class _SyntaxError(Exception):
@@ -91,18 +85,22 @@ class _Cursor:
         self.peek()
         while True:
             try:
-                found, end = _decoder.raw_decode(self._text, self._position)
+                found, end = JSON.raw_decode(self._text, self._position)
             except json.JSONDecodeError as error:  # wrong, or cut off by the end of the window
                 if not self._read_on():
                     raise self.error(error.pos) from None
-            except RecursionError:
-                raise self.error() from None
             else:
                 # A number may be cut off too: it is whole only if what follows cannot belong to it.
                 whole = not isinstance(found, (int, float)) or self._text[end : end + 1] in _AFTER_NUMBER
                 if whole or not self._read_on():
                     self._position = end
                     return found
+
+    def key(self) -> str:
+        """The name that starts here."""
+        if self.peek() != '"':
+            raise self.error()
+        return str(self.value())
 
     def items(self, opening: str, closing: str) -> Iterator[int]:
         """Counts the elements between two brackets; the caller consumes each one."""
@@ -117,10 +115,16 @@ class _Cursor:
 
 
 def _members(cursor: _Cursor, lists: Collection[str]) -> Iterator[tuple[str, int | None, Any]]:
-    if cursor.peek() in tuple('["0123456789'):
-        raise _SyntaxError("does not start with '{', it is no annotation file")
+    if not cursor.peek():
+        raise _SyntaxError(f"{cursor.error()}: it is empty")
+    if cursor.peek() != "{":
+        raise _SyntaxError("does not start with '{', it is not an annotation file")
+    seen: set[str] = set()
     for _ in cursor.items("{", "}"):
-        key = cursor.value()
+        key = cursor.key()
+        if key in seen:
+            raise _SyntaxError(f"has the key {key[:60]!a} twice in one object")
+        seen.add(key)
         cursor.expect(":")
         if key in lists and cursor.peek() == "[":
             yield key, None, []

@@ -8,23 +8,30 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from stmask.data.index import Bytes, Categories, Index, Ints, annotated_frames
 from stmask.data.jsonstream import stream_object
-from stmask.data.segmentation import Encoding, pack
+from stmask.data.segmentation import Encoding, packed
+from stmask.data.soundness import first_broken_mask
 from stmask.errors import DataError
+from stmask.formats.entries import KEY_MISSING, read_category, read_image, read_track, read_video
+from stmask.formats.fields import EntryError, MissingKeyError, shown, whole_number
+from stmask.formats.segmentation import Polygons, read_segmentation
 
-_KEY_MISSING = "a video with a key missing"
 _ID_TWICE = "a video id twice"
-FAULTS_OF_VIDEOS = (_KEY_MISSING, _ID_TWICE)  # kinds of faults whose rows are not those of the annotations
+_NOT_THIS_FORMAT = "not a YouTube-VIS file"
+FAULTS_OF_VIDEOS = (KEY_MISSING, _ID_TWICE)  # kinds of faults whose rows are not those of the annotations
 LISTS = ("videos", "images", "annotations")  # the members of a file that are taken entry by entry
 # Columns of an annotation while it is read; height and width are 0 where no segmentation states them.
 ID, VIDEO, CATEGORY, CROWD, FIRST, COUNT, HEIGHT, WIDTH = range(8)
+
+_Entry = TypeVar("_Entry")
 
 
 class AnnotationError(DataError):
@@ -56,7 +63,11 @@ def read_index(path: Path) -> tuple[Categories, Index]:
     for fault in reader.faults():
         if fault.wrong.any():
             raise reader.error(fault.kind, fault.describe(int(fault.wrong.argmax())))
-    return reader.categories, reader.index()
+    index = reader.index()
+    broken = first_broken_mask(index, np.array(reader.outlines).reshape(-1, 3))
+    if broken is not None:
+        raise reader.error("a mask that does not fit its frame", broken)
+    return reader.categories, index
 
 
 class AnnotationReader:
@@ -72,6 +83,7 @@ class AnnotationReader:
         self.frame_starts, self.name_starts, self.names = array("q", [0]), array("q", [0]), bytearray()
         self.annotations = array("q")  # 8 columns, see above
         self.encodings, self.data_starts, self.data = bytearray(), array("q", [0]), bytearray()
+        self.outlines = array("d")  # of each segmentation of polygons: its number, reach and length
 
     def error(self, kind: str, message: str) -> AnnotationError:
         return AnnotationError(kind, f"{self.path}: {message}")
@@ -85,96 +97,74 @@ class AnnotationReader:
         self.seen.add(key)
         if key == "videos" and isinstance(value, dict) and position is not None and "file_names" not in value:
             self.groups.append(position)
-        elif key == "videos" and position is not None:
-            self._take_video(position, value)
-        elif key == "images" and position is not None:
-            self._take_image(position, value)
+        elif key in ("videos", "images") and position is not None:
+            self._take_video(key, position, value)
         elif key == "annotations" and position is not None:
             self._take_annotation(position, value)
         elif key == "annotations":
             if value is not None and value != []:
-                raise self.error("not a YouTube-VIS file", "'annotations' must be a list or null")
+                raise self.error(_NOT_THIS_FORMAT, "'annotations' must be a list or null")
             self.labelled = value is not None
-        elif key == "videos" and value != []:
-            raise self.error("not a YouTube-VIS file", "'videos' must be a list")
+        elif key in ("videos", "images") and value != []:
+            raise self.error(_NOT_THIS_FORMAT, f"{key!r} must be a list")
         elif key == "categories":
             self.categories = self._read_categories(value)
 
     def _read_categories(self, value: Any) -> Categories:
-        try:
-            ids = tuple(int(category["id"]) for category in value)
-            names = tuple(str(category["name"]) for category in value)
-        except (KeyError, TypeError, ValueError):
-            message = "'categories' must be a list of objects with 'id' and 'name'"
-            raise self.error("not a YouTube-VIS file", message) from None
+        if not isinstance(value, list):
+            raise self.error(_NOT_THIS_FORMAT, "'categories' must be a list of objects with 'id' and 'name'")
+        read = [self._checked(read_category, entry, f"categories[{i}]", "category") for i, entry in enumerate(value)]
+        ids = tuple(identity for identity, _ in read)
         if len(set(ids)) < len(ids):
             twice = next(i for i in ids if ids.count(i) > 1)
             raise self.error("a category id twice", f"category id {twice} occurs twice in 'categories'")
-        return Categories(ids, names)
+        return Categories(ids, tuple(name for _, name in read))
 
-    def _take_video(self, position: int, video: Any) -> None:
-        try:
-            video_id, height, width = int(video["id"]), int(video["height"]), int(video["width"])
-            names = video["file_names"]
-        except (KeyError, TypeError, ValueError) as error:
-            message = f"videos[{position}] needs 'id', 'height', 'width' and 'file_names' ({error!r})"
-            raise self.error(_KEY_MISSING, message) from None
-        if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-            message = f"video {video_id}: 'file_names' must be a list of at least one file name"
-            raise self.error("a video without frames", message)
-        if video.get("length", len(names)) != len(names):
-            message = f"video {video_id}: 'length' is {video['length']}, but it has {len(names)} 'file_names'"
-            raise self.error("a list of the wrong length", message)
-        if height < 1 or width < 1:
-            message = f"video {video_id}: 'height' and 'width' must be positive, got {height} and {width}"
-            raise self.error("a video without a size", message)
-        self.video_ids.append(video_id)
-        self.video_sizes.extend((height, width))
-        for name in names:
+    def _take_video(self, key: str, position: int, entry: Any) -> None:
+        read = read_image if key == "images" else partial(read_video, with_files=True)
+        video = self._checked(read, entry, f"{key}[{position}]", key.removesuffix("s"))
+        self.video_ids.append(video.id)
+        self.video_sizes.extend((video.height, video.width))
+        for name in video.file_names or ():
             self.names += name.encode()
             self.name_starts.append(len(self.names))
         self.frame_starts.append(len(self.name_starts) - 1)
 
-    def _take_image(self, position: int, image: Any) -> None:
-        if not isinstance(image, dict) or not isinstance(image.get("file_name"), str):
-            raise self.error("an image with a key missing", f"images[{position}] needs 'file_name'")
-        self._take_video(position, image | {"file_names": [image["file_name"]], "length": 1})
-
-    def _take_annotation(self, position: int, annotation: Any) -> None:
-        if isinstance(annotation, dict) and "image_id" in annotation and "segmentations" not in annotation:
-            of_image = {"video_id": annotation["image_id"], "segmentations": [annotation.get("segmentation")]}
-            annotation = annotation | of_image
-        try:
-            fields = [int(annotation[key]) for key in ("id", "video_id", "category_id")]
-            segmentations = annotation["segmentations"]
-        except (KeyError, TypeError, ValueError) as error:
-            needed = "'id', 'video_id', 'category_id' and 'segmentations'"
-            if isinstance(annotation, dict) and "image_id" in annotation:
-                needed = "'id', 'image_id', 'category_id' and 'segmentation' (is it a COCO instances file?)"
-            message = f"annotations[{position}] needs {needed} ({error!r})"
-            raise self.error("an annotation with a key missing", message) from None
-        if not isinstance(segmentations, list):
-            message = f"annotation {fields[0]}: 'segmentations' must be a list with one entry per frame"
-            raise self.error("a list of the wrong length", message)
-        packed: list[tuple[Encoding, bytes]] = []
+    def _take_annotation(self, position: int, entry: Any) -> None:
+        track = self._checked(read_track, entry, f"annotations[{position}]", "annotation")
+        packs: list[tuple[Encoding, bytes]] = []
+        outlines: list[float] = []
         size = (0, 0)
-        for frame, segmentation in enumerate(segmentations):
+        for frame, value in enumerate(track.segmentations):
             try:
-                encoding, data, stated = pack(segmentation)
+                segmentation = read_segmentation(value)
+                encoding, data, stated = packed(segmentation)
                 if stated is not None and stated != size:
                     if size != (0, 0):
                         raise ValueError(f"'size' is {list(stated)}, earlier in this annotation it was {list(size)}")
-                    size = (int(stated[0]), int(stated[1]))
-            except (TypeError, ValueError) as error:
-                message = f"annotation {fields[0]}: segmentations[{frame}]: {error}"
+                    size = stated
+            except ValueError as error:
+                message = f"annotation {track.id}: segmentations[{frame}]: {error}"
                 raise self.error("a segmentation that cannot be read", message) from None
-            packed.append((encoding, data))
-        crowd = int(bool(annotation.get("iscrowd")))
-        self.annotations.extend((*fields, crowd, len(self.encodings), len(packed), *size))
-        for encoding, data in packed:
+            if isinstance(segmentation, Polygons):
+                outlines += (len(self.encodings) + frame, segmentation.reach, segmentation.length)
+            packs.append((encoding, data))
+        ids = (track.id, track.video_id, track.category_id)
+        self.annotations.extend((*ids, track.crowd, len(self.encodings), len(packs), *size))
+        self.outlines.extend(outlines)
+        for encoding, data in packs:
             self.encodings.append(encoding)
             self.data += data
             self.data_starts.append(len(self.data))
+
+    def _checked(self, read: Callable[[Any], _Entry], entry: Any, place: str, word: str) -> _Entry:
+        """An entry, read; errors call it by its id if it has one, else by its place."""
+        try:
+            return read(entry)
+        except EntryError as error:
+            number = None if isinstance(error, MissingKeyError) else whole_number(entry.get("id"))
+            where = place if number is None else f"{word} {shown(number)}"
+            raise self.error(error.kind, f"{where}{error}") from None
 
     @property
     def rows(self) -> Ints:
@@ -190,11 +180,11 @@ class AnnotationReader:
         of_images = "images" in self.seen
         for key in ("images" if of_images else "videos", "categories"):
             if key not in self.seen:
-                raise self.error("not a YouTube-VIS file", f"not a YouTube-VIS or COCO file, it has no {key!r}")
+                raise self.error(_NOT_THIS_FORMAT, f"not a YouTube-VIS or COCO file, it has no {key!r}")
         if not of_images:
             needed = "needs 'id', 'height', 'width' and 'file_names'"
             nameless = np.ones(len(self.groups), dtype=np.bool_)
-            yield Fault(_KEY_MISSING, nameless, lambda i: f"videos[{self.groups[i]}] {needed}")
+            yield Fault(KEY_MISSING, nameless, lambda i: f"videos[{self.groups[i]}] {needed}")
         videos, rows = _column(self.video_ids), self.rows
         yield Fault(_ID_TWICE, _repeats(videos), lambda i: f"video id {videos[i]} occurs twice in 'videos'")
         ids = rows[:, ID]

@@ -1,4 +1,4 @@
-"""One object's mask in one frame: the three encodings of YouTube-VIS files, packed to bytes and decoded."""
+"""One object's mask in one frame: packed to bytes and decoded."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-from pycocotools import mask as coco_mask
+
+from stmask.formats.segmentation import Polygons, RunLengths, draw_polygons, read_segmentation
 
 
 class Encoding(IntEnum):
     """How the bytes of a packed segmentation are to be read."""
 
-    ABSENT = 0  # null, or nothing in it
+    ABSENT = 0
     RUNS = 1  # COCO's run-length string
     POLYGONS = 2  # JSON text of [[x, y, ...], ...]
 
@@ -26,39 +27,18 @@ def pack(segmentation: Any) -> tuple[Encoding, bytes, tuple[int, int] | None]:
     Raises:
         ValueError: it is none of null, run lengths or polygons; the message says what is wrong with it.
     """
+    return packed(read_segmentation(segmentation))
+
+
+def packed(segmentation: RunLengths | Polygons | None) -> tuple[Encoding, bytes, tuple[int, int] | None]:
+    """As `pack`, of a segmentation that has been read."""
     if segmentation is None:
         return Encoding.ABSENT, b"", None
-    if isinstance(segmentation, dict):
-        return _pack_run_lengths(segmentation)
-    if not isinstance(segmentation, list):
-        raise ValueError(f"expected null, run lengths or polygons, got {type(segmentation).__name__}")
-    if not segmentation:
-        return Encoding.ABSENT, b"", None
-    for polygon in segmentation:
-        if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
-            raise ValueError("a polygon must be a list of at least three x, y pairs")
-        if not all(isinstance(value, (int, float)) for value in polygon):
-            raise ValueError("a polygon holds something that is not a number")
-    return Encoding.POLYGONS, json.dumps(segmentation).encode("ascii"), None
-
-
-def _pack_run_lengths(segmentation: dict[str, Any]) -> tuple[Encoding, bytes, tuple[int, int] | None]:
-    try:
-        height, width = segmentation["size"]
-        counts = segmentation["counts"]
-    except (KeyError, TypeError, ValueError):
-        raise ValueError("run lengths need the keys 'size' ([height, width]) and 'counts'") from None
-    size = (height, width)
-    if isinstance(counts, str):
-        return Encoding.RUNS, counts.encode("ascii", "replace"), size
-    if not isinstance(counts, list):
-        raise ValueError(f"'counts' must be a string or a list, got {type(counts).__name__}")
-    if len(counts) < 2:  # background only
-        return Encoding.ABSENT, b"", size
-    try:
-        return Encoding.RUNS, coco_mask.frPyObjects(segmentation, height, width)["counts"], size
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError("'counts' holds something that is not a run length") from None
+    if isinstance(segmentation, Polygons):
+        return Encoding.POLYGONS, json.dumps(segmentation.points).encode("ascii"), None
+    if segmentation.empty:
+        return Encoding.ABSENT, b"", segmentation.size
+    return Encoding.RUNS, segmentation.counts.encode("ascii"), segmentation.size
 
 
 def run_lengths(data: bytes) -> npt.NDArray[np.int64]:
@@ -89,7 +69,7 @@ def run_lengths(data: bytes) -> npt.NDArray[np.int64]:
 
 def _counts(encoding: int, data: bytes, height: int, width: int) -> npt.NDArray[np.int64]:
     if encoding == Encoding.POLYGONS:
-        data = coco_mask.merge(coco_mask.frPyObjects(json.loads(data), height, width))["counts"]
+        data = draw_polygons(json.loads(data), height, width)
     counts = run_lengths(data)
     if counts.min() < 0 or counts.sum() != height * width:
         raise ValueError(f"the run lengths cover {counts.sum()} of {height * width} pixels")
@@ -103,7 +83,7 @@ def decode(encoding: int, data: bytes, height: int, width: int) -> npt.NDArray[n
     leaves the rest of the mask uninitialised.
 
     Raises:
-        ValueError: the run lengths do not fill the frame.
+        ValueError: the run lengths do not fill the frame, or polygons lie far outside of it.
     """
     if encoding == Encoding.ABSENT:
         return np.zeros((height, width), np.uint8)
@@ -116,7 +96,7 @@ def measure(encoding: int, data: bytes, height: int, width: int) -> tuple[int, t
     """The number of pixels of a mask and its tight box (x, y, w, h) in pixels, zeros for an empty mask.
 
     Raises:
-        ValueError: the run lengths do not fill the frame.
+        ValueError: the run lengths do not fill the frame, or polygons lie far outside of it.
     """
     if encoding == Encoding.ABSENT:
         return 0, (0, 0, 0, 0)

@@ -67,6 +67,8 @@ def split_file(
             raise ConfigError(f"{path} is there already; choose other --names or remove it")
     read_index(annotations)
     document = read_json(annotations)
+    if "images" in document:
+        raise DataError(f"{annotations} is of images (COCO), only files of videos can be divided")
     if document.get("annotations") is None:
         raise DataError(f"{annotations} is unlabelled, there is nothing to split")
     for path, part in zip(paths, split_document(document, ratio, seed=seed), strict=True):

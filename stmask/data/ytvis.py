@@ -56,8 +56,8 @@ class VideoDataset:
 
     With a `cache` folder the index is kept there and mapped into memory the next time, see `stmask.data.cache`.
 
-    Categories may have any ids; labels are 1..K in the order of the file. A file without annotations (the key is
-    missing or null) is unlabelled and can be predicted on, but neither trained on nor evaluated with.
+    Categories may have any ids of at least 0; labels are 1..K in the order of the file. A file without annotations (the
+    key is missing or null) is unlabelled and can be predicted on, but neither trained on nor evaluated with.
 
     Raises:
         DataError: the file is not a valid YouTube-VIS file; the message names the annotation and the key.
@@ -135,6 +135,11 @@ class VideoDataset:
         return bool(self.index.labelled[0])
 
     @property
+    def scorable(self) -> bool:
+        """Whether it has an object that can be found or missed: an annotation that is not a crowd region."""
+        return self.labelled and bool((self.index.crowds == 0).any())
+
+    @property
     def annotated_frames(self) -> Ints:
         """All frames with an instance to learn from, counted over the whole dataset; see `locate`."""
         return self.index.annotated_frames
@@ -195,7 +200,7 @@ class VideoDataset:
         """The instances of a frame, in the order of the file; none is normal.
 
         Raises:
-            DataError: a mask's run lengths do not fill the frame; the message names the annotation.
+            DataError: a mask does not fit the frame; the message names the annotation.
         """
         rows = self._present(video, position, crowds=False)
         masks = tuple(self._mask(video, position, int(row)) for row in rows)

@@ -50,7 +50,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     clips = VideoClips(dataset, prefetch=data.prefetch)
     total = sum(len(clips[index]) for index in range(len(clips)))
     kind = _kind_of(data)
-    truth = kind.truth(dataset.annotations_path) if dataset.labelled else None  # read now: it may be wrong
+    truth = kind.truth(dataset.annotations_path) if dataset.scorable else None  # read now: it may be wrong
     start = perf_counter()
     results = []
     with _progress() as progress:
@@ -67,7 +67,9 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         print(kind.figures(report), class_table(report), sep="\n")
         figures = {**report.stats, **figures}
     else:
-        console.print(f"{dataset.annotations_path} has no annotations: nothing to score, results are written")
+        console.print(
+            f"{dataset.annotations_path} has no annotations of objects: nothing to score, results are written"
+        )
     write_json(output / "metrics.json", figures, indent=1)
     console.print(f"{kind.count(len(clips), total)}, {figures['frames_per_second']:.1f} frames per second")
     console.print(f"written: {output / 'results.json'}, {output / 'metrics.json'}", soft_wrap=True)

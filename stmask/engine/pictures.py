@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from stmask import viz
 from stmask.data import VideoClip, VideoDataset
-from stmask.evaluation.runs import decode_mask
 from stmask.files import atomic_path
+from stmask.formats.runs import decode_mask
 from stmask.inference.video import VideoWriter
 
 Image = npt.NDArray[np.uint8]

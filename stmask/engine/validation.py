@@ -10,6 +10,7 @@ from torch import nn
 
 from stmask.data import ImageDataModule, VISDataModule
 from stmask.engine.videos import Video, segment_image, segment_video
+from stmask.errors import DataError
 from stmask.evaluation import GroundTruth, VideoAPReport, VideoMeanAveragePrecision
 from stmask.evaluation.gathering import CollectedResults
 from stmask.evaluation.image_ap import IMAGE_FIGURES, ImageAPReport
@@ -113,7 +114,14 @@ def validator_for(data: VISDataModule) -> Validator | None:
     Raises:
         DataError: the split has no annotations to score with.
     """
-    return None if data.valid_split is None else _fitting(data)
+    if data.valid_split is None:
+        return None
+    if not data.valid_dataset.scorable:  # every AP would be -1
+        raise DataError(
+            f"{data.valid_dataset.annotations_path} has no annotations of objects to validate with: "
+            "data.valid=null trains without validation, `stmask data split` divides labelled videos in two"
+        )
+    return _fitting(data)
 
 
 @singledispatch

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from pycocotools import mask as coco_mask
 
 from stmask.errors import DataError
 from stmask.evaluation.overlap import BrokenTrackError, TrackAreas, is_mask, track_areas
 from stmask.evaluation.reading import collector_paused, read_large_json
+from stmask.formats.entries import WRONG_LENGTH, is_of_image, read_category, read_track, read_video
+from stmask.formats.fields import EntryError, kind_name
+from stmask.formats.segmentation import Polygons, draw_polygons, read_segmentation
 
 if TYPE_CHECKING:  # the records import torch, which scoring files does not need
     from stmask.structures import RLE
@@ -26,6 +28,11 @@ class Category:
 
     id: int
     name: str
+
+    @classmethod
+    def read(cls, entry: Any) -> Category:
+        """The category of an entry of 'categories'; raises `EntryError`."""
+        return cls(*read_category(entry))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +99,13 @@ class GroundTruth:
         if not isinstance(content, Mapping):
             raise DataError(f"{source}: expected an object with videos, categories and annotations")
         _refuse_images(content, source)
-        videos = {v.id: v for v in (_video(entry, where) for entry, where in _entries(content, "videos", source))}
-        categories = tuple(_category(entry, where) for entry, where in _entries(content, "categories", source))
-        _refuse_repeated_ids(content, source)
+        videos = entries_by_id(content, "videos", _video, source)
+        categories = entries_by_id(content, "categories", Category.read, source)
         if content.get("annotations") is None:
-            return cls(videos, categories, None, source)
-        known = {category.id for category in categories}
-        tracks = tuple(_track(e, where, videos, known) for e, where in _entries(content, "annotations", source))
-        truth = cls(videos, categories, tracks, source)
+            return cls(videos, tuple(categories.values()), None, source)
+        make_track = partial(_track, videos=videos, categories=categories)
+        tracks = tuple(entries_by_id(content, "annotations", make_track, source).values())
+        truth = cls(videos, tuple(categories.values()), tracks, source)
         try:
             truth.mask_areas  # noqa: B018  (decodes every mask)
         except BrokenTrackError as error:
@@ -118,6 +124,11 @@ class GroundTruth:
                 "give a labelled split, or one that was split off the training videos"
             )
         return self.tracks
+
+    def require_objects(self) -> None:
+        """Raises `DataError` where every figure would be -1: without annotations, or with crowd regions only."""
+        if not any(not track.is_crowd for track in self.labelled_tracks):
+            raise DataError(f"{self.source} has no annotation of an object, so nothing can be scored against it")
 
     @property
     def category_ids(self) -> tuple[int, ...]:
@@ -153,121 +164,101 @@ class GroundTruth:
         return GroundTruth(kept, self.categories, tracks, self.source)
 
 
-def _entries(content: Mapping[str, Any], key: str, source: str) -> list[tuple[Mapping[str, Any], str]]:
+class _Identified(Protocol):
+    @property
+    def id(self) -> int: ...
+
+
+_Entry = TypeVar("_Entry", bound=_Identified)
+
+
+def entries_by_id(
+    content: Mapping[str, Any], key: str, make: Callable[[Any], _Entry], source: str
+) -> dict[int, _Entry]:
+    """The entries of a list, each made of what is in the file, by their ids.
+
+    Raises:
+        DataError: it is not a list, `make` raised an `EntryError`, or two entries have the same id.
+    """
     entries = content.get(key)
     if not isinstance(entries, list):
-        raise DataError(f"{source}: {key} must be a list, got {type(entries).__name__}")
+        raise DataError(f"{source}: {key} must be a list, got {kind_name(entries)}")
+    made: dict[int, _Entry] = {}
     for index, entry in enumerate(entries):
-        if not isinstance(entry, Mapping):
-            raise DataError(f"{source}: {key}[{index}] must be an object, got {type(entry).__name__}")
-    return [(entry, f"{source}: {key}[{index}]") for index, entry in enumerate(entries)]
+        try:
+            one = make(entry)
+        except EntryError as error:
+            raise DataError(f"{source}: {key}[{index}]{error}") from None
+        if made.setdefault(one.id, one) is not one:
+            first = list(made).index(one.id)
+            raise DataError(f"{source}: {key}[{first}] and {key}[{index}] have the same id {one.id}")
+    return made
 
 
 def _refuse_images(content: Mapping[str, Any], source: str) -> None:
     annotations = content.get("annotations")
     first = annotations[0] if isinstance(annotations, list) and annotations else {}
-    of_images = isinstance(first, Mapping) and "image_id" in first and "segmentations" not in first
-    if "images" in content and ("videos" not in content or of_images):
+    if "images" in content and ("videos" not in content or is_of_image(first)):
         raise DataError(f"{source} is of images (COCO), not of videos: data=coco_images evaluates on those")
 
 
-def _refuse_repeated_ids(content: Mapping[str, Any], source: str) -> None:
-    for key in ("videos", "categories", "annotations"):
-        first: dict[int, int] = {}
-        for index, entry in enumerate(content.get(key) or ()):
-            identity = _integer(entry, "id", f"{source}: {key}[{index}]")
-            if first.setdefault(identity, index) != index:
-                raise DataError(f"{source}: {key}[{first[identity]}] and {key}[{index}] have the same id {identity}")
+def _video(entry: Any) -> Video:
+    video = read_video(entry, with_files=False)
+    return Video(video.id, video.width, video.height, video.length)
 
 
-def _integer(entry: Mapping[str, Any], key: str, where: str, minimum: int = 0) -> int:
-    value = entry.get(key)
-    if not isinstance(value, int) or value < minimum:
-        raise DataError(f"{where}: {key} must be an integer of at least {minimum}, got {value!r}")
-    return int(value)
-
-
-def _video(entry: Mapping[str, Any], where: str) -> Video:
-    names = entry.get("file_names")
-    # some files leave `length` out; the list of frames says the same
-    length = len(names) if "length" not in entry and isinstance(names, list) else _integer(entry, "length", where, 1)
-    width, height = (_integer(entry, key, where, 1) for key in ("width", "height"))
-    return Video(_integer(entry, "id", where), width, height, length)
-
-
-def _category(entry: Mapping[str, Any], where: str) -> Category:
-    identity = _integer(entry, "id", where)
-    return Category(identity, str(entry.get("name", identity)))
-
-
-def _track(entry: Mapping[str, Any], where: str, videos: Mapping[int, Video], known: set[int]) -> TruthTrack:
-    video_id, category_id = _integer(entry, "video_id", where), _integer(entry, "category_id", where)
-    if video_id not in videos:
-        raise DataError(f"{where}: video_id {video_id} is not among the videos")
-    if category_id not in known:
-        raise DataError(f"{where}: category_id {category_id} is not among the categories")
-    video = videos[video_id]
-    raw = _per_frame(entry, "segmentations", where, video)
-    segmentations = tuple(_rle(s, where, t, video) if s else None for t, s in enumerate(raw))
-    occlusion = _per_frame(entry, "occlusion", where, video) if entry.get("occlusion") is not None else None
+def _track(entry: Any, *, videos: Mapping[int, Video], categories: Mapping[int, Category]) -> TruthTrack:
+    track = read_track(entry)
+    if track.video_id not in videos:
+        raise EntryError("an unknown video", f": video_id {track.video_id} is not among the videos")
+    if track.category_id not in categories:
+        raise EntryError("an unknown category", f": category_id {track.category_id} is not among the categories")
+    video, count = videos[track.video_id], len(track.segmentations)
+    if count != video.length:
+        message = f": segmentations has {count} entries, video {video.id} has {video.length} frames"
+        raise EntryError(WRONG_LENGTH, message)
     return TruthTrack(
-        id=_integer(entry, "id", where),
-        video_id=video_id,
-        category_id=category_id,
-        is_crowd=bool(entry.get("iscrowd", 0)),
-        segmentations=segmentations,
-        area=_mean_area(entry, where, video),
-        occlusion=None if occlusion is None else tuple(occlusion),
+        id=track.id,
+        video_id=track.video_id,
+        category_id=track.category_id,
+        is_crowd=track.crowd,
+        segmentations=tuple(_masks(track.segmentations, video)),
+        area=None if track.areas is None else _mean([area for area in track.areas if area]),
+        occlusion=None if track.occlusion is None else tuple(track.occlusion),
     )
 
 
-def _per_frame(entry: Mapping[str, Any], key: str, where: str, video: Video) -> list[Any]:
-    values = entry.get(key)
-    if not isinstance(values, list):
-        raise DataError(f"{where}: {key} must be a list with one entry per frame, got {type(values).__name__}")
-    if len(values) != video.length:
-        raise DataError(f"{where}: {key} has {len(values)} entries, video {video.id} has {video.length} frames")
-    return values
+def _masks(values: list[Any], video: Video) -> list[RLE | None]:
+    size, of = video.size, f"video {video.id}"
+    return [read_rle(value, size, of=of, where=f".segmentations[{frame}]") for frame, value in enumerate(values)]
 
 
-def _mean_area(entry: Mapping[str, Any], where: str, video: Video) -> float | None:
-    if entry.get("areas") is None:
-        return None
-    areas = [area for area in _per_frame(entry, "areas", where, video) if area]
-    try:
-        return float(sum(areas)) / len(areas) if areas else 0.0
-    except TypeError:
-        raise DataError(f"{where}: areas must hold numbers or null") from None
+def _mean(areas: list[float]) -> float:
+    return float(sum(areas)) / len(areas) if areas else 0.0
 
 
-def _rle(value: Any, where: str, frame: int, video: Video) -> RLE:
-    """A compressed RLE with str counts from any of the four forms in use."""
-    size = [video.height, video.width]
-    if is_mask(value, size):  # the usual form
-        rle: RLE = value
+def read_rle(value: Any, size: tuple[int, int], *, of: str, where: str) -> RLE | None:
+    """A compressed RLE of (height, width) `size` with str counts, from any of the forms in use; None for no mask.
+
+    Args:
+        of, where: what has that size, and the place in the entry, for errors.
+
+    Raises:
+        EntryError: it is none of the forms. Whether run lengths fill the frame is not looked at.
+    """
+    expected = list(size)
+    if value is None or (is_mask(value, expected) and type(value["size"][0]) is int is type(value["size"][1])):
+        rle: RLE | None = value  # the usual forms
         return rle
-    where = f"{where}.segmentations[{frame}]"
-    if isinstance(value, list):
-        return _from_polygons(value, where, video)
-    if not isinstance(value, Mapping) or "counts" not in value or "size" not in value:
-        raise DataError(f"{where}: expected null, an RLE with size and counts, or polygons")
-    if list(value["size"]) != size:
-        raise DataError(f"{where}: size {list(value['size'])} is not that of video {video.id}, {size} (height, width)")
-    counts = value["counts"]
-    if not isinstance(counts, list) or set(map(type, counts)) != {int} or min(counts) < 0:
-        raise DataError(f"{where}: counts must be a str or a list of run lengths, got {type(counts).__name__}")
-    if sum(counts) != video.height * video.width:
-        raise DataError(f"{where}: the runs cover {sum(counts)} pixels, the video has {video.height * video.width}")
-    return _as_text(coco_mask.frPyObjects({"size": size, "counts": counts}, *size))
-
-
-def _from_polygons(polygons: list[Any], where: str, video: Video) -> RLE:
-    for polygon in polygons:
-        numbers = isinstance(polygon, list) and all(isinstance(value, (int, float)) for value in polygon)
-        if not numbers or len(polygon) < 6 or len(polygon) % 2:
-            raise DataError(f"{where}: a polygon must be a list of at least three x, y pairs")
-    return _as_text(coco_mask.merge(coco_mask.frPyObjects(polygons, video.height, video.width)))
-
-
-def _as_text(rle: Mapping[str, Any]) -> RLE:
-    return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
+    try:
+        segmentation = read_segmentation(value)
+        if isinstance(segmentation, Polygons):
+            return {"size": expected, "counts": draw_polygons(segmentation.points, *size).decode("ascii")}
+    except ValueError as error:
+        raise EntryError("a mask that cannot be read", f"{where}: {error}") from None
+    if segmentation is None:
+        return None
+    if segmentation.size != size:
+        found = f"size {list(segmentation.size)} is not that of {of}, {expected} (height, width)"
+        raise EntryError("a mask of another size", f"{where}: {found}")
+    return {"size": expected, "counts": segmentation.counts}

@@ -7,14 +7,18 @@ import io
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from stmask.errors import DataError
-from stmask.evaluation.ground_truth import Category
+from stmask.evaluation.ground_truth import Category, entries_by_id, read_rle
+from stmask.evaluation.overlap import BrokenTrackError, track_areas
 from stmask.evaluation.reading import collector_paused, read_large_json
+from stmask.formats.entries import TRACK_KEY_MISSING, WRONG_LENGTH, VideoEntry, read_image, read_track
+from stmask.formats.fields import EntryError
 
 
 @dataclass(frozen=True)
@@ -40,20 +44,21 @@ class ImageGroundTruth:
     @classmethod
     def from_dict(cls, content: Any, *, source: str = "ground truth") -> ImageGroundTruth:
         """Takes the content of a COCO instances file; `source` names it in errors."""
-        try:
-            categories = tuple(Category(int(entry["id"]), str(entry["name"])) for entry in content["categories"])
-            images = {entry["id"]: (int(entry["height"]), int(entry["width"])) for entry in content["images"]}
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{source} is not a COCO instances file: no sound images and categories") from error
-        if not isinstance(content.get("annotations"), list):
+        for key in ("images", "categories"):
+            if not isinstance(content, Mapping) or key not in content:
+                raise DataError(f"{source} is not a COCO instances file: it has no {key!r}")
+        categories = entries_by_id(content, "categories", Category.read, source)
+        images = entries_by_id(content, "images", read_image, source)
+        if content.get("annotations") is None:
             raise DataError(f"{source} has no annotations: there is nothing to score with")
-        known = {category.id for category in categories}
-        objects = [
-            _object(entry, number, images, known, f"{source}: annotations[{number - 1}]")
-            for number, entry in enumerate(content["annotations"], start=1)
-        ]
-        sizes = [{"id": image_id, "height": h, "width": w} for image_id, (h, w) in images.items()]
-        return cls(categories, indexed(sizes, categories, objects), source)
+        make_object = partial(_object, images=images, categories=categories)
+        objects = list(entries_by_id(content, "annotations", make_object, source).values())
+        _refuse_broken(objects, source)
+        sizes = [{"id": image.id, "height": image.height, "width": image.width} for image in images.values()]
+        # pycocotools takes an object with id 0 for none
+        annotations = [{**one.entry, "id": number} for number, one in enumerate(objects, start=1)]
+        kinds = tuple(categories.values())
+        return cls(kinds, indexed(sizes, kinds, annotations), source)
 
     @property
     def category_ids(self) -> tuple[int, ...]:
@@ -83,35 +88,55 @@ def silence() -> Iterator[None]:
         yield
 
 
-def _object(
-    entry: Any, number: int, images: Mapping[int, tuple[int, int]], known: set[int], where: str
-) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class _Object:
+    """An annotation: its id in the file, and what pycocotools wants of it."""
+
+    id: int
+    entry: dict[str, Any]
+
+
+def _object(entry: Any, *, images: Mapping[int, VideoEntry], categories: Mapping[int, Category]) -> _Object:
+    if isinstance(entry, Mapping) and "image_id" not in entry:
+        raise EntryError(TRACK_KEY_MISSING, " of an instances file needs image_id, category_id and segmentation")
+    track = read_track(entry)
+    if track.video_id not in images:
+        raise EntryError("an unknown image", f": image_id {track.video_id} is not in the images")
+    if track.category_id not in categories:
+        raise EntryError("an unknown category", f": category_id {track.category_id} is not in the categories")
+    image = images[track.video_id]
+    if len(track.segmentations) != 1:
+        raise EntryError(WRONG_LENGTH, f": 'segmentations' has {len(track.segmentations)} entries, an image has one")
+    rle = read_rle(track.segmentations[0], (image.height, image.width), of=f"image {image.id}", where=".segmentation")
+    area = track.areas[0] if track.areas else None
+    return _Object(
+        track.id,
+        {
+            "image_id": track.video_id,
+            "category_id": track.category_id,
+            "segmentation": rle or {"size": [image.height, image.width], "counts": _nothing(image)},
+            "bbox": entry.get("bbox"),
+            "area": area,
+            "iscrowd": int(track.crowd),
+        },
+    )
+
+
+def _nothing(image: VideoEntry) -> str:
+    size = [image.height, image.width]
+    counts: bytes = coco_mask.frPyObjects({"size": size, "counts": [image.height * image.width]}, *size)["counts"]
+    return counts.decode("ascii")
+
+
+def _refuse_broken(objects: list[_Object], source: str) -> None:
+    """Measures what the file does not say; raises DataError for the first mask whose runs do not fill its image."""
+    entries = [one.entry for one in objects]
+    masks = [entry["segmentation"] for entry in entries]
     try:
-        image_id, category_id, segmentation = entry["image_id"], entry["category_id"], entry["segmentation"]
-        height, width = images[image_id]
-        rle = _rle(segmentation, height, width)
-    except (IndexError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{where} of an instances file needs image_id, category_id and segmentation") from error
-    if category_id not in known:
-        raise DataError(f"{where}: category_id {category_id!r} is not in the categories")
-    box = entry.get("bbox") or coco_mask.toBbox(rle).tolist()
-    area = entry["area"] if entry.get("area") is not None else float(coco_mask.area(rle))
-    crowd = int(bool(entry.get("iscrowd")))
-    return {
-        "id": number,  # pycocotools takes an object with id 0 for none
-        "image_id": image_id,
-        "category_id": category_id,
-        "segmentation": rle,
-        "bbox": box,
-        "area": area,
-        "iscrowd": crowd,
-    }
-
-
-def _rle(segmentation: Any, height: int, width: int) -> Any:
-    """A mask as pycocotools compares it, from polygons, plain or compressed run lengths."""
-    if isinstance(segmentation, list):
-        return coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
-    if isinstance(segmentation["counts"], list):
-        return coco_mask.frPyObjects(segmentation, height, width)
-    return segmentation
+        areas = track_areas([[mask] for mask in masks], [tuple(mask["size"]) for mask in masks]).per_frame
+    except BrokenTrackError as error:
+        place = f"annotations[{error.track}].segmentation"
+        raise DataError(f"{source}: {place}: counts are not the run lengths of a mask of the image's size") from error
+    for entry, area in zip(entries, areas.tolist(), strict=True):
+        entry["area"] = float(area) if entry["area"] is None else entry["area"]
+        entry["bbox"] = entry["bbox"] or coco_mask.toBbox(entry["segmentation"]).tolist()

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
-from stmask.evaluation.runs import mask_areas
+from stmask.formats.runs import mask_areas
 
 if TYPE_CHECKING:  # the records import torch, which scoring files does not need
     from stmask.structures import RLE

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import gc
-import json
 import mmap
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, BinaryIO
 
-from stmask.files import read_json
+from stmask.files import open_json, parse_json
 
 
 @contextmanager
@@ -27,9 +26,21 @@ def collector_paused() -> Iterator[None]:
 
 def read_large_json(path: str | os.PathLike[str]) -> Any:
     """As `read_json`, with the same errors, but straight from the system's copy of the file."""
+    with open_json(path) as handle:
+        return parse_json(_mapped_text(handle) or str(handle.read(), "utf-8"))
+
+
+def _mapped_text(handle: BinaryIO) -> str:
+    """The rest of a file, "" where it cannot be mapped (a pipe) or there is nothing."""
     try:
-        with open(path, "rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            text = str(content, "utf-8")
-        return json.loads(text)
-    except (OSError, ValueError):  # no such file, a pipe, an empty file, no JSON
-        return read_json(path)
+        start = handle.tell()
+        with (
+            mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as content,
+            memoryview(content) as whole,
+            whole[start:] as rest,
+        ):
+            return str(rest, "utf-8")
+    except UnicodeDecodeError:
+        raise
+    except (OSError, ValueError):
+        return ""

@@ -17,6 +17,7 @@ from stmask.evaluation.ground_truth import GroundTruth, Video
 from stmask.evaluation.overlap import BrokenTrackError, TrackAreas, track_areas
 from stmask.evaluation.reading import collector_paused, read_large_json
 from stmask.files import write_json
+from stmask.formats.fields import kind_name, shown, whole_number
 
 if TYPE_CHECKING:  # the records import torch, which scoring files does not need
     from stmask.structures import RLE, VideoResult
@@ -128,17 +129,22 @@ def check_results(entries: Any, ground_truth: GroundTruth, *, source: str = "res
     categories = set(ground_truth.category_ids)
     for index, entry in enumerate(_entry_list(entries, source)):
         if not _is_good(entry, videos, categories):
-            raise DataError(f"{source}: entry {index}: {_complaint(entry, videos, categories)}")
+            raise DataError(f"{source}: entry {index}: {_complaint(entry, entries, videos, categories)}")
     segmentations = [entry["segmentations"] for entry in entries]
+    sizes = [videos[entry["video_id"]].size for entry in entries]
     try:
-        areas = track_areas(segmentations, [videos[entry["video_id"]].size for entry in entries])
+        try:
+            areas = track_areas(segmentations, sizes)
+        except BrokenTrackError:
+            segmentations = [list(map(_with_whole_size, track)) for track in segmentations]
+            areas = track_areas(segmentations, sizes)
     except BrokenTrackError as error:
         mask, video = segmentations[error.track][error.frame], videos[entries[error.track]["video_id"]]
         raise DataError(f"{source}: entry {error.track}: {_mask_complaint(mask, error.frame, video)}") from error
     return Predictions(
-        video_ids=np.array([entry["video_id"] for entry in entries], dtype=np.int64),
-        category_ids=np.array([entry["category_id"] for entry in entries], dtype=np.int64),
-        scores=np.array([entry["score"] for entry in entries], dtype=np.float64),
+        video_ids=np.array([int(entry["video_id"]) for entry in entries], dtype=np.int64),
+        category_ids=np.array([int(entry["category_id"]) for entry in entries], dtype=np.int64),
+        scores=np.array([float(entry["score"]) for entry in entries], dtype=np.float64),
         segmentations=segmentations,
         areas=areas,
     )
@@ -155,8 +161,9 @@ def _is_good(entry: Any, videos: Mapping[int, Video], categories: set[int]) -> b
     try:
         return (
             entry["category_id"] in categories
-            and isinstance(entry["score"], Real)
-            and math.isfinite(entry["score"])
+            and not isinstance(entry["category_id"], bool)
+            and not isinstance(entry["video_id"], bool)
+            and _is_score(entry["score"])
             and isinstance(entry["segmentations"], (list, tuple))
             and len(entry["segmentations"]) == videos[entry["video_id"]].length
         )
@@ -164,19 +171,29 @@ def _is_good(entry: Any, videos: Mapping[int, Video], categories: set[int]) -> b
         return False
 
 
-def _complaint(entry: Any, videos: Mapping[int, Video], categories: set[int]) -> str:
+def _is_score(value: Any) -> bool:
+    try:
+        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return False
+
+
+def _complaint(entry: Any, entries: Any, videos: Mapping[int, Video], categories: set[int]) -> str:
     """What is wrong with an entry that is not good, and where it can be said, the way out."""
     if not isinstance(entry, Mapping):
-        return f"expected an object, got {type(entry).__name__}"
+        return f"expected an object, got {kind_name(entry)}"
     if missing := [key for key in _KEYS if key not in entry]:
         return f"has no {missing[0]}"
     video_id, category_id, score, segmentations = (entry[key] for key in _KEYS)
     if not _is_key(video_id, videos):
-        return f"video_id {video_id!r} is not a video of the ground truth"
+        return f"video_id {shown(video_id)} is not a video of the ground truth"
     if not _is_key(category_id, categories):
-        return f"category_id {category_id!r} is not a category of the ground truth (use the dataset's own ids)"
-    if not isinstance(score, Real) or not math.isfinite(score):
-        return f"score must be a finite number, got {score!r}"
+        hint = _category_hint(entries, categories)
+        return (
+            f"category_id {shown(category_id)} is not a category of the ground truth (use the dataset's own ids){hint}"
+        )
+    if not _is_score(score):
+        return f"score must be a finite number, got {shown(score)}"
     if not isinstance(segmentations, (list, tuple)):
         return f"segmentations must be a list, got {type(segmentations).__name__}"
     video = videos[video_id]
@@ -185,9 +202,35 @@ def _complaint(entry: Any, videos: Mapping[int, Video], categories: set[int]) ->
 
 def _is_key(value: Any, known: Container[int]) -> bool:
     try:
-        return value in known
+        return value in known and not isinstance(value, bool)
     except TypeError:  # a list or another value that cannot be a key
         return False
+
+
+def _category_hint(entries: Any, categories: set[int]) -> str:
+    """Whose ids the results may have, where those of all entries tell."""
+    found = (whole_number(entry.get("category_id")) for entry in entries if isinstance(entry, Mapping))
+    used = {number for number in found if number is not None}
+    if not used or used <= categories:
+        return ""
+    if min(used) == 0 and max(used) < len(categories):
+        return ": these look like labels counted from 0"
+    unknown = f"{len(used - categories)} of the {len(used)} categories in the results are unknown"
+    return f"; it has {_listed(sorted(categories))}, {unknown}: are they of another dataset?"
+
+
+def _listed(ids: list[int]) -> str:
+    if len(ids) > 2 and ids[-1] - ids[0] == len(ids) - 1:
+        return f"{ids[0]}..{ids[-1]}"
+    return ", ".join(map(str, ids[:10])) + (", ..." if len(ids) > 10 else "") or "none"
+
+
+def _with_whole_size(mask: Any) -> Any:
+    """A mask whose size may have been written as floats."""
+    if not isinstance(mask, Mapping) or not isinstance(mask.get("size"), list):
+        return mask
+    sides = [side if isinstance(side, bool) else whole_number(side) for side in mask["size"]]
+    return {**mask, "size": [side if whole is None else whole for side, whole in zip(mask["size"], sides, strict=True)]}
 
 
 def _mask_complaint(mask: Any, frame: int, video: Video) -> str:
@@ -195,9 +238,9 @@ def _mask_complaint(mask: Any, frame: int, video: Video) -> str:
     if not isinstance(mask, Mapping) or "size" not in mask or "counts" not in mask:
         return f"{where} must be null or an RLE with size and counts"
     if not isinstance(mask["size"], list) or mask["size"] != size:
-        return f"{where} has size {mask['size']!r}, video {video.id} has {size} (a list of height, width)"
+        return f"{where} has size {shown(mask['size'])}, video {video.id} has {size} (a list of height, width)"
     if isinstance(mask["counts"], bytes):
         return f"{where}: counts are bytes, a str belongs there: counts.decode('ascii')"
     if not isinstance(mask["counts"], str):
-        return f"{where}: counts must be the str of a compressed RLE, got {type(mask['counts']).__name__}"
+        return f"{where}: counts must be the str of a compressed RLE, got {kind_name(mask['counts'])}"
     return f"{where}: counts are not the run lengths of a mask of {video.height} x {video.width} pixels"

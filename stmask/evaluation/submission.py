@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import json
+import lzma
 import os
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +17,12 @@ from typing import Any
 from stmask.errors import DataError
 from stmask.evaluation.ground_truth import Category, GroundTruth, Video
 from stmask.evaluation.results import Predictions, check_results
-from stmask.files import atomic_path, read_json
+from stmask.files import atomic_path, not_json, parse_json, read_json, require_distinct, require_utf8
+from stmask.formats.entries import MAX_SIDE
+from stmask.formats.fields import LARGEST_INTEGER, whole_number
 
 MEMBER = "results.json"
+_MOST_BYTES = 2 << 30  # of results; a zip of a few kilobytes can unpack to any number
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +53,9 @@ def write_submission(
 
     Raises:
         DataError: an entry is wrong; nothing is written then.
+        OutputError: `output` is the file of the results.
     """
+    require_distinct(output, results)
     entries = read_json(results)
     summary = _check(entries, ground_truth, source=os.fspath(results))
     packed = json.dumps(entries, separators=(",", ":"))
@@ -61,22 +70,33 @@ def check_submission(path: str | os.PathLike[str], ground_truth: GroundTruth | N
     Raises:
         DataError: it is no zip, has another member than results.json at its root, or an entry is wrong.
     """
+    return _check(_read_member(path), ground_truth, source=f"{MEMBER} in {path}")
+
+
+def _read_member(path: str | os.PathLike[str]) -> Any:
+    """The results in a zip."""
     try:
         with zipfile.ZipFile(Path(path)) as archive:
             members = [name for name in archive.namelist() if not name.endswith("/")]
             if members != [MEMBER]:
-                found = ", ".join(members[:3]) + (", ..." if len(members) > 3 else "") or "nothing"
+                found = ", ".join(map(ascii, members[:3])) + (", ..." if len(members) > 3 else "") or "nothing"
                 raise DataError(f"{path} must hold {MEMBER} at its root and nothing else, it holds {found}")
-            entries = json.loads(archive.read(MEMBER))
+            if (size := archive.getinfo(MEMBER).file_size) > _MOST_BYTES:
+                gigabytes = f"{size / 2**30:.1f} GiB unpacked, more than {_MOST_BYTES / 2**30:.0f}"
+                raise DataError(f"{MEMBER} in {path} has {gigabytes}: no server takes that")
+            content = archive.read(MEMBER)
     except FileNotFoundError as error:
         raise DataError(f"no such file: {path}") from error
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-    except (zipfile.BadZipFile, RuntimeError) as error:  # the latter: encrypted, or packed in a rare way
+    # RuntimeError: encrypted, or packed in a rare way; the others: damaged in the middle
+    except (zipfile.BadZipFile, RuntimeError, EOFError, ValueError, struct.error, zlib.error, lzma.LZMAError) as error:
         raise DataError(f"{path} is not a sound zip file: {error}") from error
-    except ValueError as error:
-        raise DataError(f"{MEMBER} in {path} is not valid JSON: {error}") from error
-    return _check(entries, ground_truth, source=f"{MEMBER} in {path}")
+    require_utf8(content[:4], f"{MEMBER} in {path}")
+    try:
+        return parse_json(str(content.removeprefix(codecs.BOM_UTF8), "utf-8"))
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise DataError(f"{MEMBER} in {path} {not_json(error)}") from error
 
 
 def _check(entries: Any, ground_truth: GroundTruth | None, *, source: str) -> SubmissionSummary:
@@ -101,20 +121,26 @@ def _assumed(entries: Any) -> GroundTruth:
     for entry in entries if isinstance(entries, list) else ():
         if not isinstance(entry, Mapping) or not isinstance(entry.get("segmentations"), list):
             continue  # reported by the check
-        video_id, category_id, masks = entry.get("video_id"), entry.get("category_id"), entry["segmentations"]
-        if isinstance(category_id, int):
+        video_id, category_id = (_identity(entry.get(key)) for key in ("video_id", "category_id"))
+        if category_id is not None:
             categories[category_id] = Category(category_id, str(category_id))
-        if isinstance(video_id, int):
-            lengths.setdefault(video_id, len(masks))
-            for mask in masks:
+        if video_id is not None:
+            lengths.setdefault(video_id, len(entry["segmentations"]))
+            for mask in entry["segmentations"]:
                 if isinstance(mask, Mapping) and _is_size(mask.get("size")):
                     sizes.setdefault(video_id, mask["size"])
     videos = {}
     for video_id, length in lengths.items():
-        height, width = sizes.get(video_id, (1, 1))
+        height, width = map(int, sizes.get(video_id, [1, 1]))
         videos[video_id] = Video(video_id, width, height, length)
     return GroundTruth(videos, tuple(categories.values()), None, "the results")
 
 
+def _identity(value: Any) -> int | None:
+    number = whole_number(value)
+    return number if number is not None and 0 <= number <= LARGEST_INTEGER else None
+
+
 def _is_size(size: Any) -> bool:
-    return isinstance(size, list) and len(size) == 2 and all(isinstance(side, int) and side > 0 for side in size)
+    sides = list(map(whole_number, size)) if isinstance(size, list) else []
+    return len(sides) == 2 and all(side is not None and 1 <= side <= MAX_SIDE for side in sides)

@@ -15,8 +15,8 @@ from stmask.evaluation.groups import measure
 from stmask.evaluation.matching import IOU_THRESHOLDS, Group
 from stmask.evaluation.overlap import TrackAreas, intersections, track_areas, track_ious
 from stmask.evaluation.results import Predictions
-from stmask.evaluation.runs import decode_mask
 from stmask.evaluation.video_ap import VideoAPReport, assign, evaluate, summarise
+from stmask.formats.runs import decode_mask
 
 if TYPE_CHECKING:
     from stmask.structures import RLE

@@ -66,3 +66,9 @@ def test_what_cannot_be_divided(tmp_path):
         main([str(tmp_path)])
     with pytest.raises(ConfigError, match="9:1"):
         main([str(tmp_path), "--ratio", "0.9"])
+
+
+def test_a_file_of_images_is_named(tmp_path):
+    (tmp_path / "train.json").write_text('{"images": [], "categories": [], "annotations": []}')
+    with pytest.raises(DataError, match="is of images"):
+        main([str(tmp_path / "train.json")])

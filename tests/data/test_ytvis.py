@@ -216,7 +216,10 @@ def test_what_is_wrong_with_a_file_is_named(tmp_path, change, message):
         ('{"videos": {}, "categories": []}', "'videos' must be a list"),
         ('{"videos": [], "categories": 3}', "'categories' must be"),
         ('{"videos": [], "annotations": 3, "categories": []}', "'annotations' must be"),
-        ('{"videos": [], "annotations": [3], "categories": []}', r"annotations\[0\] needs"),
+        ('{"videos": [], "annotations": [3], "categories": []}', r"annotations\[0\] must be an object, got int"),
+        ('{"videos": [null], "categories": []}', r"videos\[0\] must be an object, got null"),
+        ('{"images": null, "categories": []}', "'images' must be a list"),
+        ('{"videos": [], "categories": [null]}', r"categories\[0\] must be an object, got null"),
     ],
 )
 def test_files_that_are_something_else(tmp_path, text, message):
@@ -253,14 +256,12 @@ def test_frames_that_cannot_be_used_are_named(tmp_path):
         assert str(dataset.frame_path(0, position)) in str(caught.value)
 
 
-def test_a_broken_mask_is_named_when_it_is_used(tmp_path):
+def test_a_broken_mask_is_named_before_anything_is_trained(tmp_path):
     document = contents()
     document["annotations"][0]["segmentations"][2]["counts"] = "abc"
     write_dataset(tmp_path, document)
-    dataset = VideoDataset.from_root(tmp_path, "train")
-    dataset.instances(0, 1)
-    with pytest.raises(DataError, match=r"train\.json: annotation 10: segmentations\[2\]"):
-        dataset.instances(0, 2)
+    with pytest.raises(DataError, match=r"train\.json: annotation 10: segmentations\[2\]: the run-length string"):
+        VideoDataset.from_root(tmp_path, "train")
 
 
 def test_class_lists_of_the_public_datasets():

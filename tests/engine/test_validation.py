@@ -89,11 +89,12 @@ def test_images(dataset: Path, model: STMask, tmp_path: Path) -> None:
 def test_without_a_split_there_is_none_and_without_annotations_an_error(dataset: Path, tmp_path: Path) -> None:
     assert validator_for(VISDataModule(root=str(dataset), valid=None)) is None
     document = json.loads((dataset / "valid.json").read_text())
-    del document["annotations"]
+    crowds = [track | {"iscrowd": 1} for track in document.pop("annotations")]
     unlabelled = tmp_path / "unlabelled.json"
-    unlabelled.write_text(json.dumps(document))
-    with pytest.raises(DataError, match="has no annotations"):
-        validator_for(VISDataModule(root=str(dataset), valid_annotations=str(unlabelled)))
+    for labels in ({}, {"annotations": None}, {"annotations": []}, {"annotations": crowds}):
+        unlabelled.write_text(json.dumps(document | labels))
+        with pytest.raises(DataError, match=r"has no annotations .*: data\.valid=null trains .*`stmask data split`"):
+            validator_for(VISDataModule(root=str(dataset), valid_annotations=str(unlabelled)))
 
 
 def test_an_image_training_cannot_be_validated_with_videos(dataset: Path) -> None:

@@ -71,10 +71,13 @@ def test_an_annotation_with_id_zero_is_matched_like_any_other() -> None:
 BAD = {
     "unknown video": (content(video_id=3), "annotations[0]: video_id 3 is not among the videos"),
     "unknown category": (content(category_id=8), "annotations[0]: category_id 8 is not among the categories"),
-    "length": (content(segmentations=[None]), "annotations[0]: segmentations has 1 entries, video 1 has 2 frames"),
-    "no masks": (content(segmentations=None), "annotations[0]: segmentations must be a list"),
+    "length": (
+        content(segmentations=[None], areas=None),
+        "annotations[0]: segmentations has 1 entries, video 1 has 2 frames",
+    ),
+    "no masks": (content(segmentations=None), "annotations[0]: 'segmentations' must be a list"),
     "size": (content(segmentations=[{"size": [10, 8], "counts": "0"}, None]), "segmentations[0]: size [10, 8]"),
-    "runs": (content(segmentations=[{"size": [8, 10], "counts": [79]}, None]), "cover 79 pixels, the video has 80"),
+    "runs": (content(segmentations=[{"size": [8, 10], "counts": [79]}, None]), "cover 79 of 80 pixels"),
     "negative run": (content(segmentations=[{"size": [8, 10], "counts": [90, -10]}, None]), "a list of run lengths"),
     "no runs": (content(segmentations=[{"size": [8, 10], "counts": []}, None]), "a list of run lengths"),
     "polygon": (content(segmentations=[[[1, 2, 3]], None]), "a polygon must be a list of at least three x, y pairs"),
@@ -82,12 +85,17 @@ BAD = {
         content(segmentations=[{"size": [8, 10], "counts": "2"}, None]),
         "annotations[0].segmentations[0]: counts",
     ),
-    "areas": (content(areas=["a", None]), "annotations[0]: areas must hold numbers or null"),
+    "areas": (content(areas=["a", None]), "annotations[0]: 'areas' must hold numbers or null, got 'a'"),
+    "areas of another length": (content(areas=[1]), "annotations[0]: 'areas' has 1 entries, 'segmentations' has 2"),
+    "occlusion": (content(occlusion=[[], None]), "annotations[0]: 'occlusion' must hold text or null"),
     "list": ([], "expected an object with videos, categories and annotations"),
     "videos": ({**content(), "videos": None}, "videos must be a list"),
     "entry": ({**content(), "videos": [3]}, "videos[0] must be an object, got int"),
     "width": ({**content(), "videos": [{"id": 1, "width": 0}]}, "videos[0]"),
-    "ids": ({**content(), "categories": [{"id": 2}, {"id": 2}]}, "categories[0] and categories[1] have the same id 2"),
+    "ids": (
+        {**content(), "categories": [{"id": 2, "name": "a"}, {"id": 2, "name": "b"}]},
+        "categories[0] and categories[1] have the same id 2",
+    ),
 }
 
 

@@ -8,8 +8,9 @@ from evaluation.builders import rle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stmask.evaluation import overlap, runs
-from stmask.evaluation.runs import decode, decode_mask, mask_areas
+from stmask.evaluation import overlap
+from stmask.formats import runs
+from stmask.formats.runs import decode, decode_mask, mask_areas
 
 
 def run_lengths(mask: np.ndarray) -> list[int]:
