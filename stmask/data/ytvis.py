@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from stmask.data.cache import open_index
-from stmask.data.images import read_image
+from stmask.data.images import describe_turn, read_oriented
 from stmask.data.index import Categories, Index, Ints
 from stmask.data.layouts import find_annotations, find_frames
 from stmask.data.segmentation import Encoding, decode
 from stmask.errors import DataError
+
+_log = logging.getLogger(__name__)
 
 _PROBED_VIDEOS = 20  # how many videos' first frames are looked for when the frame folder is to be found
 
@@ -74,6 +77,7 @@ class VideoDataset:
         self.annotations_path = Path(annotations)
         self.frames_path = Path(frames)
         self._cache = Path(cache) if cache is not None and contents is None else None
+        self._told_of_turns = False
         self._categories, self.index = contents or open_index(self.annotations_path, self._cache)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -178,18 +182,28 @@ class VideoDataset:
         return self.frames_path / self._file_name(int(self.index.frame_starts[video]) + position)
 
     def read_frame(self, video: int, position: int) -> npt.NDArray[np.uint8]:
-        """The RGB frame (h, w, 3).
+        """The RGB frame (h, w, 3), the way up that `read_image` finds for the size that the annotations state.
 
         Raises:
-            DataError: it is missing, unreadable, truncated, or not of the size that the annotations state.
+            DataError: it is missing, unreadable, truncated, or not of that size.
         """
+        image, orientation = self.read_oriented(video, position)
+        if orientation > 1 and not self._told_of_turns:
+            self._told_of_turns = True
+            path = self.frame_path(video, position)
+            _log.warning("frame %s is %s; `stmask data check --frames` counts such", path, describe_turn(orientation))
+        return image
+
+    def read_oriented(self, video: int, position: int) -> tuple[npt.NDArray[np.uint8], int]:
+        """What `read_frame` reads, and the EXIF orientation of its file."""
         path = self.frame_path(video, position)
-        image = read_image(path)
-        height, width = self.index.video_sizes[video]
+        height, width = (int(n) for n in self.index.video_sizes[video])
+        image, orientation = read_oriented(path, size=(height, width))
         if image.shape[:2] != (height, width):
             found = f"{image.shape[1]} x {image.shape[0]}"
-            raise DataError(f"frame {path} is {found}, {self.annotations_path} says {width} x {height}")
-        return image
+            turned = f" ({describe_turn(orientation)})" if orientation > 1 else ""
+            raise DataError(f"frame {path} is {found}{turned}, {self.annotations_path} says {width} x {height}")
+        return image, orientation
 
     def instances(self, video: int, position: int) -> FrameInstances:
         """The instances of a frame, in the order of the file; none is normal.

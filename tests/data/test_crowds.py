@@ -1,4 +1,4 @@
-"""Nothing is learnt inside of crowd regions and of objects whose class is not the target's, whatever makes the clips."""
+"""Nothing is learnt inside of crowd regions and of objects whose class is not the target's, however clips are made."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ FLIP = Augmentation(flip=1.0, scale=(1, 1), colour=0)
 
 
 def crowded(frames=4):
-    """A square of class 7 at the left, a crowd of the same class at the right, which moves down by two pixels a frame."""
+    """A square of class 7 at the left; at the right a crowd of this class that moves down by two pixels a frame."""
     document = contents(videos=1, frames=frames)
     square = [compressed(rectangle(4, 8, 12, 16))] * frames
     crowd = [compressed(rectangle(40, 4 + 2 * t, 20, 30)) for t in range(frames)]
@@ -31,7 +31,7 @@ def dataset_of(tmp_path, document):
 
 
 def learnt(target):
-    """What anchors learn: one inside the region at the right, one in the empty middle, one on the object at the left."""
+    """What anchors learn: one in the region at the right, one in the empty middle, one on the object at the left."""
     anchors = torch.tensor([[50, 24, 14, 14], [28, 24, 14, 14], [10, 16, 12, 16]]) / PIXELS
     how = {"labels": target.labels, "track_ids": target.track_ids, "class_logits": torch.zeros(3, 3)}
     matches = AnchorMatcher(quality=False)(anchors, target.boxes, crowds=target.crowds, **how)
