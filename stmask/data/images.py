@@ -91,7 +91,7 @@ def _read(source: Path) -> bytes:
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read frame {source}: {getattr(error, 'strerror', None) or error}") from error
     if not data:
-        raise DataError(f"frame {source} is empty (0 bytes)")
+        raise DataError(f"frame {source} is not a readable image: it is empty (0 bytes)")
     return data
 
 

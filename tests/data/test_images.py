@@ -104,7 +104,7 @@ def test_any_depth_channels_and_trailers(tmp_path, data, expected):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", r"is empty \(0 bytes\)"),
+        (b"", r"is not a readable image: it is empty \(0 bytes\)"),
         (encoded()[:-30], "is truncated"),
         (encoded(progressive=True)[:-2], "is truncated"),
         (encoded(orientation=6)[:60], "is truncated"),
