@@ -25,6 +25,7 @@ FRAME_PATTERNS = (
     "{split}2017",
     "images/{split}2017",
 )
+_SHOWN = 200  # characters of a file name
 _SYNONYMS = {"valid": ("valid", "val"), "val": ("val", "valid")}
 
 
@@ -80,7 +81,7 @@ def find_frames(root: Path, split: str, first_frames: list[str]) -> Path:
     for folder in _frame_folders(root, split):
         if any(os.path.isfile(folder / name) for name in first_frames):  # False too for a name that no file can have
             return folder
-    example = first_frames[0] if first_frames else "<video>/00000.jpg"
+    example = first_frames[0][:_SHOWN] if first_frames else "<video>/00000.jpg"
     known = ", ".join(pattern.format(split=split) for pattern in FRAME_PATTERNS)
     windows = "; write / for the Windows separators in the names" if "\\" in example else ""
     looked = f"looked for {example} in {known} and their neighbours"

@@ -118,7 +118,7 @@ class VideoDataset:
 
     def some_file_names(self) -> list[str]:
         """The names of the first frames of a few videos, by which their folder can be found."""
-        return [self._file_name(int(f)) for f in self.index.frame_starts[:-1][:_PROBED_VIDEOS]]
+        return [self.file_name(int(f)) for f in self.index.frame_starts[:-1][:_PROBED_VIDEOS]]
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -146,7 +146,8 @@ class VideoDataset:
     def __len__(self) -> int:
         return len(self.index.video_ids)
 
-    def _file_name(self, frame: int) -> str:
+    def file_name(self, frame: int) -> str:
+        """Of a frame that is counted over the whole dataset, as in the annotations."""
         start, end = self.index.name_starts[frame : frame + 2]
         return self.index.names[start:end].tobytes().decode()
 
@@ -156,7 +157,7 @@ class VideoDataset:
             raise IndexError(f"video {index} of {len(self)}")
         start, end = self.index.frame_starts[index : index + 2]
         height, width = self.index.video_sizes[index]
-        names = tuple(self._file_name(frame) for frame in range(start, end))
+        names = tuple(self.file_name(frame) for frame in range(start, end))
         return VideoInfo(index, int(self.index.video_ids[index]), (int(height), int(width)), names)
 
     def video_id(self, index: int) -> int:
@@ -179,7 +180,7 @@ class VideoDataset:
         return np.asarray(self.index.annotated_frames[low:high] - start, dtype=np.int64)
 
     def frame_path(self, video: int, position: int) -> Path:
-        return self.frames_path / self._file_name(int(self.index.frame_starts[video]) + position)
+        return self.frames_path / self.file_name(int(self.index.frame_starts[video]) + position)
 
     def read_frame(self, video: int, position: int) -> npt.NDArray[np.uint8]:
         """The RGB frame (h, w, 3), the way up that `read_image` finds for the size that the annotations state.
