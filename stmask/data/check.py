@@ -22,6 +22,8 @@ from stmask.data.stated import BOX_TOLERANCE, area_is_off, box_error, convention
 from stmask.data.ytvis import VideoDataset
 from stmask.errors import DataError
 
+NOTHING_TO_LEARN = "nothing to learn from"
+
 
 def check_split(
     annotations: Path,
@@ -29,6 +31,7 @@ def check_split(
     root: Path,
     split: str,
     frames: Path | None = None,
+    look_for_frames: bool = True,
     read_frames: bool = False,
     threads: int = 4,
 ) -> Report:
@@ -36,6 +39,7 @@ def check_split(
 
     Args:
         root, split: where the folder of frames is looked for unless `frames` gives it.
+        look_for_frames: False checks the annotations alone.
         read_frames: decode every frame instead of only looking whether it is there.
         threads: for reading frames.
     """
@@ -55,13 +59,14 @@ def check_split(
         report.add("nothing in it", f"{annotations} has no videos", fatal=True)
         return report
     try:
-        report.frames = frames or find_frames(root, split, dataset.some_file_names())
-        dataset.frames_path = report.frames
-        _check_frames(report, dataset, read=read_frames, threads=threads)
+        if look_for_frames:
+            report.frames = frames or find_frames(root, split, dataset.some_file_names())
+            dataset.frames_path = report.frames
+            _check_frames(report, dataset, read=read_frames, threads=threads)
     except DataError as error:
         report.add("no folder of frames", str(error), fatal=True)
     if reader.labelled and not report.annotated_frames:
-        report.add("nothing to learn from", "no annotation has a mask in any frame", fatal=True)
+        report.add(NOTHING_TO_LEARN, "no annotation has a mask in any frame", fatal=True)
     return report
 
 
@@ -170,7 +175,7 @@ def _check_frames(report: Report, dataset: VideoDataset, *, read: bool, threads:
         video, position = dataset.locate(frame)
         path = dataset.frame_path(video, position)
         if not os.path.isfile(path):
-            windows = " (write / for the Windows separators)" if "\\" in dataset.file_name(frame) else ""
+            windows = " (it has Windows separators, write / for each)" if "\\" in dataset.file_name(frame) else ""
             return "a missing frame", f"{path}{windows}", True
         try:
             if not read:

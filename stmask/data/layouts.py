@@ -83,9 +83,10 @@ def find_frames(root: Path, split: str, first_frames: list[str]) -> Path:
             return folder
     example = first_frames[0][:_SHOWN] if first_frames else "<video>/00000.jpg"
     known = ", ".join(pattern.format(split=split) for pattern in FRAME_PATTERNS)
-    windows = "; write / for the Windows separators in the names" if "\\" in example else ""
-    looked = f"looked for {example} in {known} and their neighbours"
-    raise DataError(f"no frames of split {split!r} in {root}: {looked}{windows}")
+    hint = "; 'file_names' have Windows separators, write / for each" if "\\" in example else ""
+    raise DataError(
+        f"no frames of split {split!r} in {root}: looked for {example} in {known} and their neighbours{hint}"
+    )
 
 
 def _frame_folders(root: Path, split: str) -> Iterator[Path]:

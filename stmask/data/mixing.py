@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from stmask.data.augment import Motion
-from stmask.data.classes import plain_name
 from stmask.data.clips import SampleStream
 from stmask.data.index import Categories, Index, Ints, annotated_frames
 from stmask.data.ytvis import VideoDataset
@@ -53,18 +51,18 @@ class Source:
 def relabelled(dataset: VideoDataset, categories: Categories, aliases: Mapping[str, str | None]) -> VideoDataset:
     """The same videos with the classes of another dataset, matched by name.
 
-    Where no name is quite the same, case, spaces and underscores make no difference. Objects of other classes become
-    crowd regions: they are not learnt, and the background in them is not either.
+    Case, spaces and underscores make no difference. Objects of other classes are treated like crowds: not learnt from.
 
     Raises:
-        DataError: an alias for a class that is not there, a name that fits several classes, or no class in common.
+        DataError: an alias for a class that is not there, or no class in common.
     """
     for old, new in aliases.items():
         for name, names in ((old, dataset.class_names), (new, categories.names)):
             if name is not None and name not in names:
                 raise DataError(f"alias {old!r}: {new!r} of {dataset.annotations_path}: there is no class {name!r}")
+    labels = {_plain(name): label for label, name in enumerate(categories.names, start=1)}
     renamed = [aliases.get(name, name) for name in dataset.class_names]
-    table = np.array([0, *(_label(name, categories.names, dataset.annotations_path) for name in renamed)])
+    table = np.array([0] + [0 if name is None else labels.get(_plain(name), 0) for name in renamed], dtype=np.int64)
     if not table.any():
         raise DataError(f"{dataset.annotations_path} has no class in common with {', '.join(categories.names)}")
     index = dataset.index
@@ -85,16 +83,8 @@ def _learnt_frames(index: Index, learnt: npt.NDArray[np.bool_]) -> Ints:
     )
 
 
-def _label(name: str | None, names: Sequence[str], path: Path) -> int:
-    """The label 1..K of a class among `names`, 0 where it is not."""
-    if name is None:
-        return 0
-    same = [label for label, other in enumerate(names, start=1) if other == name]
-    same = same or [label for label, other in enumerate(names, start=1) if plain_name(other) == plain_name(name)]
-    if len(same) > 1:
-        fitting = " and ".join(repr(names[label - 1]) for label in same)
-        raise DataError(f"class {name!r} of {path} fits {fitting}: give it one of them as an alias, or null")
-    return same[0] if same else 0
+def _plain(name: str) -> str:
+    return name.lower().replace("_", " ")
 
 
 class MixedPairs(SampleStream):

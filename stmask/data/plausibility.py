@@ -179,7 +179,7 @@ def compare_splits(reports: Sequence[tuple[str, Report]]) -> Iterator[str]:
             ):
                 if names:
                     yield f"warning: {b} has categories that {a} does not have: {listed(names)}"
-        common = _common_videos(one, other)
+        common = _common_videos(one.dataset, other.dataset)
         if common:
             yield f"warning: {len(common)} videos of {second} are in {first} too, by the first: {common[0]}"
 
@@ -188,23 +188,18 @@ def _missing(dataset: VideoDataset, other: VideoDataset) -> list[str]:
     return [name for name in other.class_names if name not in dataset.class_names]
 
 
-def _common_videos(one: Report, other: Report) -> list[str]:
+def _common_videos(one: VideoDataset, other: VideoDataset) -> list[str]:
     """For each video of `other` with a frame that is also in `one`, the name of that frame.
 
     Frames of the same name in different folders count only if their files are equal.
     """
-    assert one.dataset is not None
-    assert other.dataset is not None
-    if one.frames is None or other.frames is None:
-        return []
-    hashes = [_hashes(report.dataset.index) for report in (one, other) if report.dataset is not None]
-    _, frames_of_one, frames = np.intersect1d(*hashes, return_indices=True)
+    _, frames_of_one, frames = np.intersect1d(_hashes(one.index), _hashes(other.index), return_indices=True)
     found: dict[int, str] = {}
     for frame, again in sorted(zip(frames.tolist(), frames_of_one.tolist(), strict=True)):
-        video, _ = other.dataset.locate(frame)
-        name = other.dataset.file_name(frame)
-        if video not in found and one.dataset.file_name(again) == name:
-            found[video] = name if _same_file(one.frames / name, other.frames / name) else ""
+        video, _ = other.locate(frame)
+        name = other.file_name(frame)
+        if video not in found and one.file_name(again) == name:
+            found[video] = name if _same_file(one.frames_path / name, other.frames_path / name) else ""
     return [name for name in found.values() if name]
 
 

@@ -223,7 +223,7 @@ WARNINGS = [
     (
         lambda d: d["videos"][0]["file_names"].__setitem__(1, "v1\\00001.jpg"),
         {"a missing frame": 1},
-        "(write / for the Windows separators)",
+        "(it has Windows separators, write / for each)",
     ),
     (lambda d: d.update(videos=[], annotations=[]), {"nothing in it": 1}, "has no videos"),
 ]

@@ -7,7 +7,6 @@ from data.makers import HEIGHT, WIDTH, annotation, compressed, contents, rectang
 from stmask.data import Augmentation, FramePairDataset, ImageDataset, Motion, VideoDataset, VISDataModule
 from stmask.data.index import Categories
 from stmask.data.mixing import Source, relabelled
-from stmask.errors import DataError
 from stmask.ops.frames import FramePreprocessor
 from stmask.ops.matching import BACKGROUND, NEUTRAL, AnchorMatcher
 
@@ -89,17 +88,6 @@ def test_a_mixture_ignores_what_it_does_not_learn(tmp_path):
     clips = [data.train_samples().draw(i) for i in range(12)]
     regions = [[len(target.crowds) for target in clip.flat_targets] for clip in clips]
     assert sorted({tuple(counts) for counts in regions}) == [(0, 0), (1, 1)]
-
-
-def test_names_that_fit_several_classes_are_not_guessed(tmp_path):
-    document = contents(videos=1)
-    document["categories"][0]["name"] = "CUP"
-    source = dataset_of(tmp_path, document)
-    exact = relabelled(source, Categories((1, 2, 3), ("cup", "CUP", "bar")), {})
-    assert exact.instances(0, 0).labels.tolist() == [2]
-    with pytest.raises(DataError, match="class 'CUP' of .* fits 'cup' and 'Cup': give it one of them as an alias"):
-        relabelled(source, Categories((1, 2, 3), ("cup", "Cup", "bar")), {})
-    assert relabelled(source, Categories((1, 2), ("cup", "Cup")), {"CUP": "Cup", "bar": None}).labelled
 
 
 def test_a_batch_moves_as_a_whole(tmp_path):
