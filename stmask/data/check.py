@@ -116,7 +116,7 @@ def _resolve(report: Report, reader: AnnotationReader) -> Index:
 
 def _check_masks(report: Report, index: Index, stated: array[float]) -> None:
     """Reads every mask: do its run lengths fill the frame, do box and area agree, has the track any pixel at all?"""
-    table = np.array(stated, dtype=np.float64).reshape(-1, 5)
+    table = np.frombuffer(stated, dtype=np.float32).reshape(-1, 5) if stated else np.zeros((0, 5), np.float32)
     for video in range(len(index.video_ids)):
         shared = SharedMasks(report, index)
         for row in range(int(index.annotation_starts[video]), int(index.annotation_starts[video + 1])):
@@ -132,7 +132,7 @@ def _check_track(report: Report, index: Index, video: int, row: int, *, table: A
     has_boxes = not np.isnan(table[first : first + length, 0]).all()
     for position in range(length):
         segment = first + position
-        box_px, area_px = table[segment, :4].tolist(), float(table[segment, 4])
+        *box_px, area_px = (round(n, 3) for n in table[segment].tolist())
         where = f"{report.annotations}: annotation {number}: segmentations[{position}]"
         if index.encodings[segment] == Encoding.ABSENT:
             if min(box_px[2:]) > 0:
@@ -185,11 +185,12 @@ def _check_frames(report: Report, dataset: VideoDataset, *, read: bool, threads:
             return "a frame that cannot be used", str(error), True
         if orientation == 1:
             return None
+        turned = f"{path} is {describe_turn(orientation)}"
         if swaps_sides(orientation) and image.shape[0] != image.shape[1]:
             how = "it is read the way up that has the annotated size"
-            return "a frame with an EXIF turn", f"{path} is {describe_turn(orientation)}; {how}", False
-        how = "it is read upright, and masks that were made on its stored pixels are not where its objects are"
-        return "a frame that its EXIF orientation turns", f"{path} is {describe_turn(orientation)}; {how}", False
+            return "an EXIF orientation that the annotated size settles", f"{turned}; {how}", False
+        how = "it is read upright: see by `stmask data show` whether the masks lie on the objects, else take it out"
+        return "an EXIF orientation that nothing confirms", f"{turned}; {how}", False
 
     with ThreadPoolExecutor(threads) as pool:
         for found in pool.map(look, range(report.frame_count)):

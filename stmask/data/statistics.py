@@ -138,7 +138,7 @@ def _histogram(axes: Any, values: npt.NDArray[Any], label: str, unit: str, *, wh
         axes.hist(values, bins=np.arange(-0.5, top + 1, max(1, top // 40)) if whole else 40, color="#4477aa")
         axes.xaxis.get_major_locator().set_params(integer=whole)
         axes.axvline(np.median(values), color="#cc6677", label=f"median {np.median(values):.3g}")
-        axes.legend(frameon=False)
+        axes.legend(frameon=False, loc="upper right")  # looking for the best place can take long
     axes.set(xlabel=label, ylabel=unit)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stmask.data.cache import open_index
-from stmask.data.images import describe_turn, read_oriented
+from stmask.data.images import describe_turn, read_oriented, swaps_sides
 from stmask.data.index import Categories, Index, Ints
 from stmask.data.layouts import find_annotations, find_frames
 from stmask.data.segmentation import Encoding, decode
@@ -189,10 +189,11 @@ class VideoDataset:
             DataError: it is missing, unreadable, truncated, or not of that size.
         """
         image, orientation = self.read_oriented(video, position)
-        if orientation > 1 and not self._told_of_turns:
+        settled = orientation == 1 or (swaps_sides(orientation) and image.shape[0] != image.shape[1])
+        if not settled and not self._told_of_turns:
             self._told_of_turns = True
-            path = self.frame_path(video, position)
-            _log.warning("frame %s is %s; `stmask data check --frames` counts such", path, describe_turn(orientation))
+            said = f"frame {self.frame_path(video, position)} is {describe_turn(orientation)} and read upright"
+            _log.warning("%s; `stmask data check --frames` counts such frames", said)
         return image
 
     def read_oriented(self, video: int, position: int) -> tuple[npt.NDArray[np.uint8], int]:

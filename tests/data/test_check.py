@@ -255,9 +255,9 @@ def test_frames_that_exif_turns_are_counted(tmp_path, capsys):
         (tmp_path / "train/JPEGImages" / name).write_bytes(exif(orientation))
     assert main([str(tmp_path), "--frames"]) == 0
     printed = capsys.readouterr().out
-    assert "warning: a frame that its EXIF orientation turns: 2, first:" in printed
+    assert "warning: an EXIF orientation that nothing confirms: 2, first:" in printed
     assert "00000.jpg is turned by 180 degrees by its EXIF orientation 3; it is read upright" in printed
-    assert "warning: a frame with an EXIF turn: 1, first:" in printed
+    assert "warning: an EXIF orientation that the annotated size settles: 1, first:" in printed
     (tmp_path / "train/JPEGImages" / document["videos"][0]["file_names"][2]).write_bytes(exif(6, (50, 40)))
     assert main([str(tmp_path), "--frames"]) == 1
     assert "is 40 x 50 (turned by 90 degrees by its EXIF orientation 6)" in capsys.readouterr().out
