@@ -26,7 +26,7 @@ def _parser() -> Parser:
     )
     parser.add_argument("root", metavar="ROOT", help="folder of the dataset, or one annotation file")
     parser.add_argument("--split", action="append", metavar="NAME", help="only this split (may be repeated)")
-    parser.add_argument("--frames", action="store_true", help="decode every frame too")
+    parser.add_argument("--frames", action="store_true", help="decode every frame, not only some")
     parser.add_argument("--frame-folder", metavar="DIR", help="the folder of frames, where it is not recognised")
     parser.add_argument(
         "--fix",

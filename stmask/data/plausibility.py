@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import filecmp
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import combinations, pairwise
@@ -20,6 +21,7 @@ from stmask.data.stated import Box
 from stmask.data.ytvis import VideoDataset
 
 _NAMED = 10  # of a list of names, the others are counted
+_LAST_NUMBER = re.compile(r"(.*?)([0-9]{1,18})([^0-9]*)", re.DOTALL)
 _SUB = "-sub"  # how the names of splits end that are made of other splits
 
 
@@ -86,6 +88,10 @@ def check_videos(report: Report, dataset: VideoDataset, *, of_images: bool) -> N
         sentence = f"{len(empty)} of {len(dataset)} {word}s {verb} no annotation"
         sentence += f", the first is {word} {dataset.video_id(int(empty[0]))}" if len(empty) else ""
         report.warn("a video without an annotation", sentence, count=len(empty))
+    for video in range(len(dataset)):
+        if wrong := _out_of_order(dataset.video(video).file_names):
+            message = f"{word} {dataset.video_id(video)} has {wrong[1]} after {wrong[0]}"
+            report.add("frames that are not in the order of their numbers", message, fatal=False)
     for first, again in _repeated_frames(index):
         (video, position), (other, place) = dataset.locate(first), dataset.locate(again)
         name = dataset.file_name(first)
@@ -95,6 +101,18 @@ def check_videos(report: Report, dataset: VideoDataset, *, of_images: bool) -> N
         elif dataset.video_id(video) != dataset.video_id(other):
             message = f"{name} is in {word}s {dataset.video_id(video)} and {dataset.video_id(other)}"
             report.add(f"a frame of two {word}s", message, fatal=False)
+
+
+def _out_of_order(names: Sequence[str]) -> tuple[str, str] | None:
+    """The first frame whose number falls and the one before it, if the names differ in their last number only."""
+    before: tuple[str, str, str] | None = None
+    for name in names:
+        found = _LAST_NUMBER.fullmatch(name)
+        if found is None or (before is not None and (found[1], found[3]) != (before[0], before[2])):
+            return None
+        before = found.groups()
+    numbers = [int(_LAST_NUMBER.fullmatch(name)[2]) for name in names]  # type: ignore[index]
+    return next(((names[i], names[i + 1]) for i, (a, b) in enumerate(pairwise(numbers)) if b < a), None)
 
 
 def _hashes(index: Index) -> Ints:

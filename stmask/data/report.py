@@ -42,6 +42,7 @@ class Report:
     annotated_frames: int = 0
     labelled: bool = False
     frames_read: bool = False
+    sampled: int = 0
     problems: dict[str, Problem] = field(default_factory=dict)
     dataset: VideoDataset | None = field(default=None, repr=False)
 
@@ -79,7 +80,7 @@ class Report:
         )
         for problem in sorted(self.problems.values(), key=lambda p: not p.fatal):
             yield f"  {problem}"
-        read = "all frames were read" if self.frames_read else "the frames were not opened (--frames does)"
+        read = "all frames were read" if self.frames_read else f"{self.sampled} frames were read (--frames reads all)"
         if self.trainable:
             yield f"  can be trained on; {read}"
         elif self.usable:

@@ -225,6 +225,16 @@ WARNINGS = [
         {"a missing frame": 1},
         "(it has Windows separators, write / for each)",
     ),
+    (
+        lambda d: d["videos"][0]["file_names"].reverse(),
+        {"frames that are not in the order of their numbers": 1},
+        "video 1 has v1/00001.jpg after v1/00002.jpg",
+    ),
+    (
+        lambda d: d["videos"].append(d["videos"][0] | {"id": 5, "width": HEIGHT, "height": WIDTH}),
+        {"a video without an annotation": 1, "a frame of two videos": 3, "a frame that cannot be used": 1},
+        "v1/00000.jpg is 64 x 48",
+    ),
     (lambda d: d.update(videos=[], annotations=[]), {"nothing in it": 1}, "has no videos"),
 ]
 
