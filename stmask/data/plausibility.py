@@ -67,7 +67,7 @@ def _check_unused(report: Report, names: Sequence[str], labels: Ints, raw: Any) 
     counts = np.bincount(labels, minlength=len(names) + 1)[1:]
     unused = [name for name, count in zip(names, counts, strict=True) if not count]
     entries = raw if isinstance(raw, list) else []
-    groups = {str(entry.get("supercategory")) for entry in entries if isinstance(entry, dict)}
+    groups = [entry.get("supercategory") for entry in entries if isinstance(entry, dict)]
     upper = [name for name in unused if name in groups]
     verb = "has" if len(unused) == 1 else "have"
     sentence = f"{len(unused)} of {len(names)} categories {verb} no annotation: {listed(unused)}"

@@ -295,3 +295,10 @@ def test_splits_are_compared(tmp_path, capsys):
         (tmp_path / f"valid/JPEGImages/v2/{t:05d}.jpg").write_bytes(exif(1))
     assert main([str(tmp_path), "--split", "train", "--split", "valid"]) == 0
     assert "too" not in capsys.readouterr().out
+
+
+def test_groups_that_are_no_names_are_left_alone(tmp_path):
+    document = boxed()
+    document["categories"] = [{"id": 0, "name": "things"}, *({**c, "supercategory": [1, {}]} for c in CATEGORIES)]
+    write_dataset(tmp_path, document)
+    assert "1 of 3 categories has no annotation: things" in "\n".join(check(tmp_path).lines())
