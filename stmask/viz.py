@@ -10,10 +10,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from stmask.lettering import class_label, legible, text_mask
+
 Image = npt.NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
 _WHITE, _BLACK = (255, 255, 255), (18, 18, 18)
 _PALETTE_SIZE = 64
 _PAPER, _INK = (250, 250, 250), (40, 40, 40)
@@ -61,7 +62,8 @@ def draw(
         masks: N of (H, W) bool.
         track_ids: of each instance; they set the colours.
         boxes: xyxy in whole pixels, or None for no boxes.
-        labels: 1..K; label k is written as `class_names[k - 1]`, or as its number when there is no such name.
+        labels: 1..K; label k is written as `class_names[k - 1]`, or as its number when there is no such name or none
+            that can be drawn.
         scores: written after the name.
         class_names: see `labels`.
         supplemented: instances carried over without a detection; they get a dashed box and a hollow label.
@@ -157,26 +159,32 @@ def _label_anchor(box: Sequence[int] | None, mask: npt.NDArray[np.bool_]) -> tup
 def _caption(track_id: int, label: int | None, score: float | None, class_names: Sequence[str]) -> str:
     parts = [f"#{track_id}"]
     if label is not None:
-        known = 1 <= label <= len(class_names)
-        parts.append(class_names[label - 1] if known else f"class {label}")
+        parts.append(class_label(label, class_names))
     if score is not None:
         parts.append(f"{100 * score:.0f}%")
     return " ".join(parts)
 
 
-def _text_scale(height: int, width: int) -> float:
-    """Font scale that grows with the frame, legible on small ones."""
-    return float(np.clip(min(height, width) / 900, 0.32, 2.0))
+def _text_height(height: int, width: int) -> int:
+    """Of text in pixels: it grows with the frame, and is legible on small ones."""
+    return round(float(np.clip(min(height, width) / 30, 10, 60)))
+
+
+def _write(image: Image, text: str, at: tuple[int, int], *, height: int, ink: Colour) -> None:
+    """Paints text with its top left corner (x, y) at a place; what is outside of the image is cut off."""
+    mask = text_mask(text, height)[: max(0, image.shape[0] - at[1]), : max(0, image.shape[1] - at[0])]
+    part = image[at[1] : at[1] + mask.shape[0], at[0] : at[0] + mask.shape[1]]
+    share = mask[..., None] / np.float32(255)
+    part[:] = np.rint(part * (1 - share) + np.array(ink, np.float32) * share).astype(np.uint8)
 
 
 def _draw_label(image: Image, text: str, anchor: tuple[int, int], colour: Colour, *, hollow: bool) -> None:
     """A plate with the text above the anchor, moved inside the frame where it would stick out."""
     height, width = image.shape[:2]
-    scale = _text_scale(height, width)
-    weight = max(1, round(scale * 1.6))
-    (text_w, text_h), below = cv2.getTextSize(text, _FONT, scale, weight)
-    pad = max(2, round(text_h * 0.35))
-    plate_w, plate_h = text_w + 2 * pad, text_h + below // 2 + 2 * pad
+    em = _text_height(height, width)
+    text_h, text_w = text_mask(text, em).shape
+    pad = max(2, round(em / 5))
+    plate_w, plate_h = text_w + 2 * pad, text_h + pad // 2
     x = int(np.clip(anchor[0], 0, max(0, width - plate_w)))
     y = int(np.clip(anchor[1] - plate_h, 0, max(0, height - plate_h)))
     ground = _BLACK if hollow else colour
@@ -185,7 +193,7 @@ def _draw_label(image: Image, text: str, anchor: tuple[int, int], colour: Colour
         cv2.rectangle(image, (x, y), (x + plate_w - 1, y + plate_h - 1), colour, 1)
     luminance = float(np.dot(ground, (0.299, 0.587, 0.114)))
     ink = _BLACK if luminance > 140 else _WHITE
-    cv2.putText(image, text, (x + pad, y + pad + text_h), _FONT, scale, ink, weight, cv2.LINE_AA)
+    _write(image, text, (x + pad, y + pad // 4), height=em, ink=ink)
 
 
 def sheet(frames: Sequence[Image], *, columns: int, titles: Sequence[str] | None = None, gap: int = 8) -> Image:
@@ -199,8 +207,8 @@ def sheet(frames: Sequence[Image], *, columns: int, titles: Sequence[str] | None
     if titles is not None and len(titles) != len(frames):
         raise ValueError(f"{len(frames)} frames need as many titles, got {len(titles)}")
     cell_h, cell_w = max(f.shape[0] for f in frames), max(f.shape[1] for f in frames)
-    scale = _text_scale(cell_h, cell_w)
-    title_h = 0 if titles is None else round(34 * scale) + gap // 2
+    em = _text_height(cell_h, cell_w)
+    title_h = 0 if titles is None else round(1.2 * em) + gap // 2
     columns = min(columns, len(frames))
     rows = -(-len(frames) // columns)
     paper = np.empty((rows * (cell_h + title_h + gap) + gap, columns * (cell_w + gap) + gap, 3), dtype=np.uint8)
@@ -210,7 +218,6 @@ def sheet(frames: Sequence[Image], *, columns: int, titles: Sequence[str] | None
         top = gap + (i // columns) * (cell_h + title_h + gap)
         left = gap + (i % columns) * (cell_w + gap)
         if titles is not None:
-            baseline = (left, top + title_h - gap // 2 - round(6 * scale))
-            cv2.putText(paper, titles[i], baseline, _FONT, scale, _INK, max(1, round(1.5 * scale)), cv2.LINE_AA)
+            _write(paper, legible(titles[i], f"{i + 1}", most=200), (left, top), height=em, ink=_INK)
         paper[top + title_h : top + title_h + h, left : left + w] = frame
     return paper

@@ -2,83 +2,28 @@
 
 from __future__ import annotations
 
-import math
+import os
 from array import array
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from stmask.data.images import describe_turn, swaps_sides
 from stmask.data.index import Index
 from stmask.data.jsonstream import stream_object
 from stmask.data.layouts import find_frames
+from stmask.data.plausibility import SharedMasks, check_categories, check_videos
 from stmask.data.reader import FAULTS_OF_VIDEOS, LISTS, AnnotationError, AnnotationReader
+from stmask.data.report import Report
 from stmask.data.segmentation import Encoding, measure
+from stmask.data.stated import BOX_TOLERANCE, area_is_off, box_error, convention_of, lists_of, stated_in
 from stmask.data.ytvis import VideoDataset
 from stmask.errors import DataError
 
-BOX_TOLERANCE = 2.0  # pixels by which an annotated box may differ from its mask on any side
-
-
-@dataclass(slots=True)
-class Problem:
-    """One kind of mistake: how often, and its first occurrence in full; `fatal` ones stop a training."""
-
-    kind: str
-    fatal: bool
-    first: str
-    count: int = 0
-
-
-@dataclass(slots=True)
-class Report:
-    """What a check found in one annotation file and its frames."""
-
-    annotations: Path
-    frames: Path | None
-    videos: int = 0
-    frame_count: int = 0
-    tracks: int = 0
-    masks: int = 0
-    annotated_frames: int = 0
-    labelled: bool = False
-    frames_read: bool = False
-    problems: dict[str, Problem] = field(default_factory=dict)
-
-    def add(self, kind: str, message: str, *, fatal: bool, count: int = 1) -> None:
-        self.problems.setdefault(kind, Problem(kind, fatal, message)).count += count
-
-    @property
-    def trainable(self) -> bool:
-        """Whether a training on this split would run through."""
-        return self.annotated_frames > 0 and not any(problem.fatal for problem in self.problems.values())
-
-    @property
-    def usable(self) -> bool:
-        """Whether it is trainable or, where there are no annotations, free of mistakes."""
-        return self.trainable or not (self.labelled or any(problem.fatal for problem in self.problems.values()))
-
-    def lines(self) -> Iterator[str]:
-        """The report as text."""
-        yield f"{self.annotations}"
-        yield f"  frames in {self.frames if self.frames is not None else '(not found)'}"
-        yield (
-            f"  {self.videos} videos, {self.frame_count} frames, {self.tracks} tracks, {self.masks} masks, "
-            f"{self.annotated_frames} frames with objects"
-        )
-        for problem in sorted(self.problems.values(), key=lambda p: not p.fatal):
-            weight = "error" if problem.fatal else "warning"
-            yield f"  {weight}: {problem.kind}: {problem.count}, first: {problem.first}"
-        read = "all frames were read" if self.frames_read else "the frames were not opened (--frames does)"
-        if self.trainable:
-            yield f"  can be trained on; {read}"
-        elif self.usable:
-            yield f"  unlabelled: can be predicted on, not trained on; {read}"
-        else:
-            yield "  cannot be trained on"
+_SAMPLE = 20  # videos whose first frame is read even if not all are: most faults of frames are those of all of them
+NOTHING_TO_LEARN = "nothing to learn from"
 
 
 def check_split(
@@ -87,6 +32,7 @@ def check_split(
     root: Path,
     split: str,
     frames: Path | None = None,
+    look_for_frames: bool = True,
     read_frames: bool = False,
     threads: int = 4,
 ) -> Report:
@@ -94,61 +40,59 @@ def check_split(
 
     Args:
         root, split: where the folder of frames is looked for unless `frames` gives it.
-        read_frames: decode every frame instead of only looking whether it is there.
+        look_for_frames: False checks the annotations alone.
+        read_frames: decode every frame, instead of a few and looking whether the others are there.
         threads: for reading frames.
     """
     report = Report(annotations, frames)
-    reader, boxes = _read(report)
+    reader, raw_categories, stated = _read(report)
     if reader is None:
         return report
     index = _resolve(report, reader)
-    _check_masks(report, index, boxes)
     report.annotated_frames = len(index.annotated_frames)
     report.labelled = reader.labelled
     dataset = VideoDataset(annotations, frames or root, contents=(reader.categories, index))
+    report.dataset = dataset
+    _check_masks(report, index, stated)
+    check_categories(report, dataset, raw_categories)
+    check_videos(report, dataset, of_images="images" in reader.seen)
+    if not report.videos:
+        report.add("nothing in it", f"{annotations} has no videos", fatal=True)
+        return report
     try:
-        report.frames = frames or find_frames(root, split, dataset.some_file_names())
-        dataset.frames_path = report.frames
-        _check_frames(report, dataset, read=read_frames, threads=threads)
+        if look_for_frames:
+            report.frames = frames or find_frames(root, split, dataset.some_file_names())
+            dataset.frames_path = report.frames
+            _check_frames(report, dataset, read=read_frames, threads=threads)
     except DataError as error:
         report.add("no folder of frames", str(error), fatal=True)
     if reader.labelled and not report.annotated_frames:
-        report.add("nothing to learn from", "no annotation has a mask in any frame", fatal=True)
+        report.add(NOTHING_TO_LEARN, "no annotation has a mask in any frame", fatal=True)
     return report
 
 
-def _read(report: Report) -> tuple[AnnotationReader | None, array[float]]:
-    """Reads all entries that can be read, and the boxes (x, y, w, h) of each segmentation, NaN where there is none."""
-    reader, boxes = AnnotationReader(report.annotations), array("d")
+def _read(report: Report) -> tuple[AnnotationReader | None, Any, array[float]]:
+    """Reads all entries that can be read, the categories as they are, and what is stated of each segmentation."""
+    reader, categories, stated = AnnotationReader(report.annotations), None, array("f")
     try:
         for key, position, value in stream_object(report.annotations, LISTS):
+            categories = value if key == "categories" else categories
             try:
                 reader.take(key, position, value)
             except AnnotationError as error:
                 report.add(error.kind, str(error), fatal=True)
                 continue
             if key == "annotations" and position is not None:
-                boxes.extend(_boxes_of(report, value))
+                masks = value[lists_of(value)[0]] if "segmentations" in value else [None]
+                values, wrong = stated_in(value, len(masks))
+                stated.extend(values)
+                for kind, message in wrong:
+                    where = f"{report.annotations}: annotation {value['id']}"
+                    report.add(kind, f"{where}: {message}", fatal=False)
     except DataError as error:
         report.add("the file cannot be read", str(error), fatal=True)
-        return None, boxes
-    return reader, boxes
-
-
-def _boxes_of(report: Report, annotation: dict[str, Any]) -> list[float]:
-    if "segmentations" not in annotation:  # of an image
-        annotation = {"id": annotation["id"], "segmentations": [None], "bboxes": [annotation.get("bbox")]}
-    count = len(annotation["segmentations"])
-    for key in ("bboxes", "areas"):
-        values = annotation.get(key)
-        if values is not None and (not isinstance(values, list) or len(values) != count):
-            message = f"annotation {annotation['id']}: {key!r} does not have {count} entries"
-            report.add("boxes or areas of the wrong length", message, fatal=False)
-            return [math.nan] * (4 * count)
-    flat: list[float] = []
-    for box in annotation.get("bboxes") or [None] * count:
-        flat += [float(n) for n in box] if isinstance(box, list) and len(box) == 4 else [math.nan] * 4
-    return flat
+        return None, None, stated
+    return reader, categories, stated
 
 
 def _resolve(report: Report, reader: AnnotationReader) -> Index:
@@ -171,63 +115,89 @@ def _resolve(report: Report, reader: AnnotationReader) -> Index:
     return index
 
 
-def _check_masks(report: Report, index: Index, boxes: array[float]) -> None:
-    """Reads every mask: do its run lengths fill the frame, does its box agree, has the track any pixel at all?"""
-    table = np.frombuffer(boxes, dtype=np.float64).reshape(-1, 4) if len(boxes) else np.zeros((0, 4))
-    for row, number in enumerate(index.annotation_ids):
-        video = int(np.searchsorted(index.annotation_starts, row, side="right")) - 1
-        height, width = (int(n) for n in index.video_sizes[video])
-        first, seen = int(index.segment_starts[row]), 0
-        for position in range(int(index.frame_starts[video + 1] - index.frame_starts[video])):
-            segment = first + position
-            if index.encodings[segment] == Encoding.ABSENT:
-                continue
-            report.masks += 1
-            where = f"{report.annotations}: annotation {number}: segmentations[{position}]"
-            data = index.data[index.data_starts[segment] : index.data_starts[segment + 1]].tobytes()
-            try:
-                area, box = measure(int(index.encodings[segment]), data, height, width)
-            except ValueError as error:
-                report.add("a mask that does not fit its frame", f"{where}: {error}", fatal=True)
-                continue
-            seen += area
-            if area == 0:
-                report.add("a mask without a pixel", where, fatal=False)
-            elif (error_px := _box_error(table[segment], box)) > BOX_TOLERANCE:
-                said = f"{table[segment].tolist()}, the mask says {list(box)}"
+def _check_masks(report: Report, index: Index, stated: array[float]) -> None:
+    """Reads every mask: do its run lengths fill the frame, do box and area agree, has the track any pixel at all?"""
+    table = np.frombuffer(stated, dtype=np.float32).reshape(-1, 5) if stated else np.zeros((0, 5), np.float32)
+    for video in range(len(index.video_ids)):
+        shared = SharedMasks(report, index)
+        for row in range(int(index.annotation_starts[video]), int(index.annotation_starts[video + 1])):
+            _check_track(report, index, video, row, table=table, shared=shared)
+        shared.finish(video)
+
+
+def _check_track(report: Report, index: Index, video: int, row: int, *, table: Any, shared: SharedMasks) -> None:
+    number = index.annotation_ids[row]
+    height, width = (int(n) for n in index.video_sizes[video])
+    first, seen = int(index.segment_starts[row]), 0
+    length = int(index.frame_starts[video + 1] - index.frame_starts[video])
+    has_boxes = not np.isnan(table[first : first + length, 0]).all()
+    for position in range(length):
+        segment = first + position
+        *box_px, area_px = (round(n, 3) for n in table[segment].tolist())
+        where = f"{report.annotations}: annotation {number}: segmentations[{position}]"
+        if index.encodings[segment] == Encoding.ABSENT:
+            if min(box_px[2:]) > 0:
+                report.add("a box without a mask", f"{where} is null, its box is {box_px}", fatal=False)
+            continue
+        report.masks += 1
+        data = index.data[index.data_starts[segment] : index.data_starts[segment + 1]].tobytes()
+        try:
+            area, box = measure(int(index.encodings[segment]), data, height, width)
+        except ValueError as error:
+            report.add("a mask that does not fit its frame", f"{where}: {error}", fatal=True)
+            continue
+        seen += area
+        if area == 0:
+            report.add("a mask without a pixel", where, fatal=False)
+            continue
+        shared.add(row, position, segment=segment, area=area, box=box)
+        if has_boxes and np.isnan(box_px[0]):
+            report.add("a mask without a box", where, fatal=False)
+        if (error_px := box_error(box_px, box)) > BOX_TOLERANCE:
+            said = f"{box_px}, the mask says {list(box)}"
+            if convention := convention_of(box_px, box, height=height, width=width):
+                message = f"{where} is {said}: the numbers are {convention} in place of x, y, width, height"
+                report.add("a box in another convention", message, fatal=False)
+            else:
                 message = f"{where} is off by {error_px:.0f} pixels: {said}"
                 report.add("a box that disagrees with its mask", message, fatal=False)
-        if seen == 0:
-            report.add("a track without a mask", f"{report.annotations}: annotation {number}", fatal=False)
-
-
-def _box_error(stated: Any, true: tuple[int, int, int, int]) -> float:
-    """The largest distance of a side of one box (x, y, w, h) from that of the other; 0 if no box is stated."""
-    if np.isnan(stated).any():
-        return 0.0
-    x, y, w, h = (float(n) for n in stated)
-    sides = (x, y, x + w, y + h)
-    expected = (true[0], true[1], true[0] + true[2], true[1] + true[3])
-    return max(abs(a - b) for a, b in zip(sides, expected, strict=True))
+        if area_is_off(area_px, area, box):
+            message = f"{where} is {area_px:g}, the mask has {area} pixels"
+            report.add("an area that disagrees with its mask", message, fatal=False)
+    if seen == 0:
+        report.add("a track without a mask", f"{report.annotations}: annotation {number}", fatal=False)
 
 
 def _check_frames(report: Report, dataset: VideoDataset, *, read: bool, threads: int) -> None:
-    """Looks for every frame, or reads it and compares its size with what the annotations say."""
+    """Looks for every frame, and reads all or a few of them to compare their size with what the annotations say."""
     report.frames_read = read
+    some = np.linspace(0, report.videos - 1, min(_SAMPLE, report.videos)).round().astype(np.int64)
+    sample = set(dataset.index.frame_starts[some].tolist())
+    report.sampled = len(sample)
 
-    def look(frame: int) -> tuple[str, str] | None:
+    def look(frame: int) -> tuple[str, str, bool] | None:
         video, position = dataset.locate(frame)
         path = dataset.frame_path(video, position)
-        if not path.is_file():
-            return "a missing frame", str(path)
+        if not os.path.isfile(path):
+            windows = " (it has Windows separators, write / for each)" if "\\" in dataset.file_name(frame) else ""
+            return "a missing frame", f"{path}{windows}", True
         try:
-            if read:
-                dataset.read_frame(video, position)
+            if not read and frame not in sample:
+                return None
+            image, orientation = dataset.read_oriented(video, position)
         except DataError as error:
-            return "a frame that cannot be used", str(error)
-        return None
+            return "a frame that cannot be used", str(error), True
+        if orientation == 1:
+            return None
+        turned = f"{path} is {describe_turn(orientation)}"
+        if swaps_sides(orientation) and image.shape[0] != image.shape[1]:
+            how = "it is read the way up that has the annotated size"
+            return "an EXIF orientation that the annotated size settles", f"{turned}; {how}", False
+        how = "it is read upright: see by `stmask data show` whether the masks lie on the objects, else take it out"
+        return "an EXIF orientation that nothing confirms", f"{turned}; {how}", False
 
     with ThreadPoolExecutor(threads) as pool:
         for found in pool.map(look, range(report.frame_count)):
             if found is not None:
-                report.add(*found, fatal=True)
+                kind, message, fatal = found
+                report.add(kind, message, fatal=fatal)

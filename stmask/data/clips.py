@@ -72,12 +72,19 @@ class SampleStream(Dataset[Clip]):
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """One frame of a clip as the files have it: its position in the video, RGB (h, w, 3), objects and crowd regions."""
+    """One frame of a clip as the files have it.
+
+    Attributes:
+        position: in its video.
+        image: RGB (h, w, 3).
+        instances: the objects to learn.
+        crowds: masks (h, w) of the regions in which nothing is to be learnt.
+    """
 
     position: int
     image: Image
     instances: FrameInstances
-    crowds: Sequence[Image] = ()
+    crowds: Sequence[Image]
 
 
 class ClipDataset(SampleStream):
@@ -124,12 +131,18 @@ class ClipDataset(SampleStream):
         self.augmenter = ClipAugmenter(augmentation or NO_AUGMENTATION, **size)
 
     def shots(self, video: int, reference: int, rng: np.random.Generator) -> Sequence[Shot]:
-        """The frames of a clip, the reference frame first.
+        """The frames of a clip, the reference frame first; each as `shot` reads it.
 
         Raises:
             DataError: a frame or mask that cannot be read.
         """
         raise NotImplementedError
+
+    def shot(self, video: int, position: int) -> Shot:
+        """One frame with all that its annotations say of it; raises as `shots`."""
+        dataset = self.dataset
+        image = dataset.read_frame(video, position)
+        return Shot(position, image, dataset.instances(video, position), dataset.crowds(video, position))
 
     @property
     def references(self) -> int:

@@ -1,4 +1,9 @@
-"""Reading single frames from disk, strictly: a file that is missing, unreadable or cut short is an error."""
+"""Reading single frames from disk, strictly: a file that is missing, unreadable or cut short is an error.
+
+Which way up: pixels are turned as the file's EXIF orientation says, as browsers, phones and most annotation tools show
+them. Only where annotations state a size that the stored pixels have and the turned ones have not, they are taken as
+stored. Training, evaluation, `stmask data show` and `stmask predict` all read by this rule.
+"""
 
 from __future__ import annotations
 
@@ -9,29 +14,100 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from stmask.data.headers import read_header
 from stmask.errors import DataError
 
-_JPEG_START, _JPEG_SCAN, _JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
+Image = npt.NDArray[np.uint8]
+
+_MAX_PIXELS = 1 << 27  # no camera takes more; a header may say so to fill the memory
+_AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+_TURNS = {
+    2: "mirrored",
+    3: "turned by 180 degrees",
+    4: "mirrored top to bottom",
+    5: "mirrored and turned by 90 degrees",
+    6: "turned by 90 degrees",
+    7: "mirrored and turned by 90 degrees",
+    8: "turned by 90 degrees",
+}
+# What is found in the place of pictures, by how it begins.
+_OTHER_FILES = {
+    b"<": "a web page or another text (it begins with '<')",
+    b"version https://git-lfs": "a pointer of Git LFS: `git lfs pull` fetches the picture",
+    b"%PDF": "a PDF",
+}
 
 
-def read_image(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
-    """An RGB image (h, w, 3) from a file.
+def read_image(path: str | os.PathLike[str], *, size: tuple[int, int] | None = None) -> Image:
+    """An RGB image (h, w, 3) from a file, whatever its depth and channels.
+
+    It is turned upright by its EXIF orientation, unless only the stored pixels are of the `size` (height, width) that
+    annotations state. An image that is of this size neither way comes upright: comparing is the caller's affair.
 
     Raises:
-        DataError: the file is missing, not an image, or a JPEG that ends before its end marker.
+        DataError: the file is missing, empty, not an image, cut short, or says that it is of an absurd size.
     """
+    return read_oriented(path, size=size)[0]
+
+
+def read_oriented(path: str | os.PathLike[str], *, size: tuple[int, int] | None = None) -> tuple[Image, int]:
+    """What `read_image` reads, and the EXIF orientation of the file, 1..8; 1 is upright and stands for none too."""
     source = Path(path)
+    data = _read(source)
+    header = read_header(data)
+    if not header.whole:
+        raise DataError(f"frame {source} is truncated")
+    if header.size is not None and header.size[0] * header.size[1] > _MAX_PIXELS:
+        raise DataError(
+            f"frame {source} says that it is {header.size[1]} x {header.size[0]} pixels, which is too large"
+        )
+    try:
+        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), _AS_STORED)
+    except cv2.error as error:
+        raise DataError(f"frame {source} is not a readable image: {str(error.err or error).strip()}") from error
+    if decoded is None:
+        raise DataError(f"frame {source} is not a readable image{_guess(data)}")
+    stored = np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    upright = _upright(stored, header.orientation)
+    return (stored if stored.shape[:2] == size != upright.shape[:2] else upright), header.orientation
+
+
+def describe_turn(orientation: int) -> str:
+    """What an EXIF orientation other than 1 does, in words."""
+    return f"{_TURNS[orientation]} by its EXIF orientation {orientation}"
+
+
+def swaps_sides(orientation: int) -> bool:
+    """Whether height and width of the stored pixels become width and height."""
+    return orientation >= 5
+
+
+def _read(source: Path) -> bytes:
     try:
         data = source.read_bytes()
     except FileNotFoundError as error:
-        raise DataError(f"no such frame: {source}") from error
-    except OSError as error:
-        raise DataError(f"cannot read frame {source}: {error.strerror or error}") from error
-    # The decoder fills the rest of a truncated JPEG with grey and reports nothing, so look for the end ourselves:
-    # the marker cannot occur inside a scan, and an embedded thumbnail ends before the last scan starts.
-    if data.startswith(_JPEG_START) and data.rfind(_JPEG_END) < data.rfind(_JPEG_SCAN):
-        raise DataError(f"frame {source} is truncated")
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-    if image is None:
-        raise DataError(f"frame {source} is not a readable image")
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+        windows = "; its name has Windows separators, write / for each" if "\\" in source.name else ""
+        raise DataError(f"no such frame: {source}{windows}") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read frame {source}: {getattr(error, 'strerror', None) or error}") from error
+    if not data:
+        raise DataError(f"frame {source} is not a readable image: it is empty (0 bytes)")
+    return data
+
+
+def _guess(data: bytes) -> str:
+    """What a file without a picture seems to be, for a message; "" where there is nothing to say."""
+    if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"msf1"):
+        return ": it is HEIC, save it as JPEG or PNG"
+    start = data[:64].removeprefix(b"\xef\xbb\xbf").lstrip()
+    return next((f": it is {what}" for first, what in _OTHER_FILES.items() if start.startswith(first)), "")
+
+
+def _upright(stored: Image, orientation: int) -> Image:
+    """The pixels turned as an EXIF orientation wants them."""
+    turned = stored.swapaxes(0, 1) if swaps_sides(orientation) else stored
+    if orientation in (3, 4, 7, 8):
+        turned = turned[::-1]
+    if orientation in (2, 3, 6, 7):
+        turned = turned[:, ::-1]
+    return np.ascontiguousarray(turned)

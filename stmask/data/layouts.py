@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,7 @@ FRAME_PATTERNS = (
     "{split}2017",
     "images/{split}2017",
 )
+_SHOWN = 200  # characters of a file name
 _SYNONYMS = {"valid": ("valid", "val"), "val": ("val", "valid")}
 
 
@@ -77,17 +79,19 @@ def find_frames(root: Path, split: str, first_frames: list[str]) -> Path:
         DataError: no folder of a known layout holds any of these frames.
     """
     for folder in _frame_folders(root, split):
-        if any((folder / name).is_file() for name in first_frames):
+        if any(os.path.isfile(folder / name) for name in first_frames):  # False too for a name that no file can have
             return folder
-    example = first_frames[0] if first_frames else "<video>/00000.jpg"
+    example = first_frames[0][:_SHOWN] if first_frames else "<video>/00000.jpg"
     known = ", ".join(pattern.format(split=split) for pattern in FRAME_PATTERNS)
-    raise DataError(f"no frames of split {split!r} in {root}: looked for {example} in {known} and their neighbours")
+    hint = "; 'file_names' have Windows separators, write / for each" if "\\" in example else ""
+    raise DataError(
+        f"no frames of split {split!r} in {root}: looked for {example} in {known} and their neighbours{hint}"
+    )
 
 
 def _frame_folders(root: Path, split: str) -> Iterator[Path]:
     for word in _SYNONYMS.get(split, (split,)):
         for pattern in FRAME_PATTERNS:
             yield root / pattern.format(split=word)
-    yield from sorted(root.glob("*/JPEGImages"))
-    yield from sorted(root.glob("JPEGImages/*/"))
-    yield from sorted(path for path in root.iterdir() if path.is_dir())
+    for pattern in ("*/JPEGImages", "JPEGImages/*/", "*/"):
+        yield from sorted(path for path in root.glob(pattern) if not path.name.startswith((".", "__MACOSX")))

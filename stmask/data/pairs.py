@@ -41,10 +41,7 @@ class FramePairDataset(ClipDataset):
 
     def shots(self, video: int, reference: int, rng: np.random.Generator) -> Sequence[Shot]:
         target = self._target_frame(video, reference, rng)
-        pair = [
-            Shot(position, self.dataset.read_frame(video, position), self.dataset.instances(video, position))
-            for position in (reference, target)
-        ]
+        pair = [self.shot(video, position) for position in (reference, target)]
         if self._mover is not None and reference == target:
             pair[1] = self._moved(pair[1], int(rng.integers(2**32)))
         return pair
@@ -59,5 +56,7 @@ class FramePairDataset(ClipDataset):
 
     def _moved(self, shot: Shot, seed: int) -> Shot:
         assert self._mover is not None
-        image, masks = self._mover(shot.image, shot.instances.masks, seed)
-        return replace(shot, image=image, instances=replace(shot.instances, masks=tuple(masks)))
+        objects = len(shot.instances)
+        image, masks = self._mover(shot.image, [*shot.instances.masks, *shot.crowds], seed)
+        instances = replace(shot.instances, masks=tuple(masks[:objects]))
+        return replace(shot, image=image, instances=instances, crowds=masks[objects:])

@@ -14,6 +14,7 @@ from stmask.data.index import Ints
 from stmask.data.segmentation import Encoding, measure
 from stmask.data.ytvis import VideoDataset
 from stmask.errors import DataError
+from stmask.lettering import for_plot
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -120,7 +121,8 @@ def figure(statistics: Statistics, *, title: str) -> Figure:
     from matplotlib.figure import Figure
 
     page = Figure(figsize=(11, 10), layout="constrained")
-    page.suptitle(f"{title}: {len(statistics.objects_per_frame)} frames, {len(statistics.track_lengths)} tracks")
+    counts = f"{len(statistics.objects_per_frame)} frames, {len(statistics.track_lengths)} tracks"
+    page.suptitle(f"{for_plot(title, 'dataset')}: {counts}")
     axes = page.subplot_mosaic([["lengths", "counts"], ["sizes", "occlusion"], ["classes", "classes"]])
     _histogram(axes["lengths"], statistics.track_lengths, "frames per track", "tracks", whole=True)
     _histogram(axes["counts"], statistics.objects_per_frame, "objects per frame", "frames", whole=True)
@@ -136,13 +138,13 @@ def _histogram(axes: Any, values: npt.NDArray[Any], label: str, unit: str, *, wh
         axes.hist(values, bins=np.arange(-0.5, top + 1, max(1, top // 40)) if whole else 40, color="#4477aa")
         axes.xaxis.get_major_locator().set_params(integer=whole)
         axes.axvline(np.median(values), color="#cc6677", label=f"median {np.median(values):.3g}")
-        axes.legend(frameon=False)
+        axes.legend(frameon=False, loc="upper right")  # looking for the best place can take long
     axes.set(xlabel=label, ylabel=unit)
 
 
 def _classes(axes: Any, statistics: Statistics) -> None:
     order = np.argsort(-statistics.tracks_per_class, kind="stable")
-    names = [statistics.class_names[i] for i in order]
+    names = [for_plot(statistics.class_names[i], f"class {i + 1}") for i in order]
     axes.bar(range(len(names)), statistics.tracks_per_class[order], color="#4477aa")
     axes.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=8)
     axes.set(ylabel="tracks", xmargin=0.01)

@@ -10,9 +10,7 @@ from stmask.data.clips import ClipDataset, Shot
 
 
 class ImageDataset(ClipDataset):
-    """Annotated frames as clips of one frame each, (1, 1, 3, H, W); crowd regions are told to the criterion."""
+    """Annotated frames as clips of one frame each, (1, 1, 3, H, W)."""
 
     def shots(self, video: int, reference: int, rng: np.random.Generator) -> Sequence[Shot]:
-        image = self.dataset.read_frame(video, reference)
-        instances, crowds = (self.dataset.instances(video, reference), self.dataset.crowds(video, reference))
-        return (Shot(reference, image, instances, crowds),)
+        return (self.shot(video, reference),)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from stmask.data.cache import open_index
-from stmask.data.images import read_image
+from stmask.data.images import describe_turn, read_oriented, swaps_sides
 from stmask.data.index import Categories, Index, Ints
 from stmask.data.layouts import find_annotations, find_frames
 from stmask.data.segmentation import Encoding, decode
 from stmask.errors import DataError
+
+_log = logging.getLogger(__name__)
 
 _PROBED_VIDEOS = 20  # how many videos' first frames are looked for when the frame folder is to be found
 
@@ -74,6 +77,7 @@ class VideoDataset:
         self.annotations_path = Path(annotations)
         self.frames_path = Path(frames)
         self._cache = Path(cache) if cache is not None and contents is None else None
+        self._told_of_turns = False
         self._categories, self.index = contents or open_index(self.annotations_path, self._cache)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -114,7 +118,7 @@ class VideoDataset:
 
     def some_file_names(self) -> list[str]:
         """The names of the first frames of a few videos, by which their folder can be found."""
-        return [self._file_name(int(f)) for f in self.index.frame_starts[:-1][:_PROBED_VIDEOS]]
+        return [self.file_name(int(f)) for f in self.index.frame_starts[:-1][:_PROBED_VIDEOS]]
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -147,7 +151,8 @@ class VideoDataset:
     def __len__(self) -> int:
         return len(self.index.video_ids)
 
-    def _file_name(self, frame: int) -> str:
+    def file_name(self, frame: int) -> str:
+        """Of a frame that is counted over the whole dataset, as in the annotations."""
         start, end = self.index.name_starts[frame : frame + 2]
         return self.index.names[start:end].tobytes().decode()
 
@@ -157,7 +162,7 @@ class VideoDataset:
             raise IndexError(f"video {index} of {len(self)}")
         start, end = self.index.frame_starts[index : index + 2]
         height, width = self.index.video_sizes[index]
-        names = tuple(self._file_name(frame) for frame in range(start, end))
+        names = tuple(self.file_name(frame) for frame in range(start, end))
         return VideoInfo(index, int(self.index.video_ids[index]), (int(height), int(width)), names)
 
     def video_id(self, index: int) -> int:
@@ -180,21 +185,32 @@ class VideoDataset:
         return np.asarray(self.index.annotated_frames[low:high] - start, dtype=np.int64)
 
     def frame_path(self, video: int, position: int) -> Path:
-        return self.frames_path / self._file_name(int(self.index.frame_starts[video]) + position)
+        return self.frames_path / self.file_name(int(self.index.frame_starts[video]) + position)
 
     def read_frame(self, video: int, position: int) -> npt.NDArray[np.uint8]:
-        """The RGB frame (h, w, 3).
+        """The RGB frame (h, w, 3), the way up that `read_image` finds for the size that the annotations state.
 
         Raises:
-            DataError: it is missing, unreadable, truncated, or not of the size that the annotations state.
+            DataError: it is missing, unreadable, truncated, or not of that size.
         """
+        image, orientation = self.read_oriented(video, position)
+        settled = orientation == 1 or (swaps_sides(orientation) and image.shape[0] != image.shape[1])
+        if not settled and not self._told_of_turns:
+            self._told_of_turns = True
+            said = f"frame {self.frame_path(video, position)} is {describe_turn(orientation)} and read upright"
+            _log.warning("%s; `stmask data check --frames` counts such frames", said)
+        return image
+
+    def read_oriented(self, video: int, position: int) -> tuple[npt.NDArray[np.uint8], int]:
+        """What `read_frame` reads, and the EXIF orientation of its file."""
         path = self.frame_path(video, position)
-        image = read_image(path)
-        height, width = self.index.video_sizes[video]
+        height, width = (int(n) for n in self.index.video_sizes[video])
+        image, orientation = read_oriented(path, size=(height, width))
         if image.shape[:2] != (height, width):
             found = f"{image.shape[1]} x {image.shape[0]}"
-            raise DataError(f"frame {path} is {found}, {self.annotations_path} says {width} x {height}")
-        return image
+            turned = f" ({describe_turn(orientation)})" if orientation > 1 else ""
+            raise DataError(f"frame {path} is {found}{turned}, {self.annotations_path} says {width} x {height}")
+        return image, orientation
 
     def instances(self, video: int, position: int) -> FrameInstances:
         """The instances of a frame, in the order of the file; none is normal.

@@ -17,6 +17,7 @@ from stmask.data import VideoClip, VideoDataset
 from stmask.files import atomic_path
 from stmask.formats.runs import decode_mask
 from stmask.inference.video import VideoWriter
+from stmask.lettering import legible
 
 Image = npt.NDArray[np.uint8]
 Entry = Mapping[str, Any]  # of a results.json
@@ -93,7 +94,7 @@ class _Clip:
         self._tracks = sorted(tracks, key=lambda entry: -entry["score"])  # the best on top
         self._labels = [dataset.category_ids.index(entry["category_id"]) + 1 for entry in self._tracks]
         self._size = _display_size(self._video.size)
-        self.name = Path(self._video.file_names[0]).parent.name
+        self.name = legible(Path(self._video.file_names[0]).parent.name, f"video {self._video.video_id}")
         length = min(len(self._video), _MOST_FRAMES)
         self.length = length
         self.shown = [round(column * (length - 1) / (_COLUMNS - 1)) for column in range(_COLUMNS)]

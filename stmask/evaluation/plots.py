@@ -17,6 +17,7 @@ from stmask.evaluation.explain import Explanation
 from stmask.evaluation.matching import IOU_THRESHOLDS
 from stmask.evaluation.video_ap import VideoAPReport
 from stmask.files import atomic_path
+from stmask.lettering import for_plot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,7 +62,7 @@ def precision_recall(report: VideoAPReport) -> Figure:
             label = f"IoU {IOU_THRESHOLDS[threshold]:.2f}"
             axis.plot(RECALL_POINTS, precision, color=(shade * 0.8, 0.3 + shade * 0.6, 0.7 + shade * 0.3), label=label)
         ap = report.precision[:, :, k, 0, -1].mean()
-        axis.set_title(f"{report.categories[k].name}  AP {100 * ap:.1f}", fontsize=9)
+        axis.set_title(f"{for_plot(report.categories[k].name, f'class {k + 1}')}  AP {100 * ap:.1f}", fontsize=9)
     for axis in list(axes.flat)[len(shown) :]:
         axis.set_axis_off()
     axes[0, 0].set(xlim=(0, 1), ylim=(0, 1.02))

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from stmask import viz
 from stmask.data import Augmentation, ClipAugmenter, FrameInstances, FramePairDataset, VideoDataset
+from stmask.lettering import for_plot
 from stmask.ops.boxes import from_masks
 from stmask.plots import style
 from stmask.plots.style import Image
@@ -47,7 +48,7 @@ def show_objects(
 
 def show_targets(axis: Axes, image: Image, targets: FrameTargets, class_names: Sequence[str]) -> None:
     """A network input with what is to be learned from it."""
-    names = [class_names[label - 1] for label in targets.labels.tolist()]
+    names = [for_plot(class_names[label - 1], f"class {label}") for label in targets.labels.tolist()]
     show_objects(axis, image, targets.masks, boxes=targets.boxes, track_ids=targets.track_ids.tolist(), names=names)
 
 
@@ -57,7 +58,7 @@ def show_instances(axis: Axes, image: Image, found: FrameInstances, class_names:
     masks = torch.zeros(0, *image.shape[:2], dtype=torch.bool)
     if kept:
         masks = torch.from_numpy(np.stack([found.masks[i] for i in kept])).bool()
-    names = [class_names[label - 1] for label in found.labels[kept]]
+    names = [for_plot(class_names[label - 1], f"class {label}") for label in found.labels[kept]]
     show_objects(axis, image, masks, boxes=from_masks(masks), track_ids=found.track_ids[kept].tolist(), names=names)
 
 

@@ -15,6 +15,7 @@ from stmask.engine.run_folder import METRICS
 from stmask.engine.run_history import Floats, RunHistory, Series, Validation
 from stmask.errors import DataError
 from stmask.evaluation.causes import Cause
+from stmask.lettering import for_plot
 from stmask.plots import places, style
 
 if TYPE_CHECKING:
@@ -123,7 +124,8 @@ def classes(validation: Validation) -> Figure:
     figure, axis = style.chart(8.0, 0.26 * len(rows) + 1.0)
     for name, colour, height in (("AP50", style.SKY, 0.7), ("AP", style.BLUE, 0.36)):
         axis.barh(places_, [100 * row.figures.get(name, 0.0) for row in rows], height, color=colour, label=name)
-    axis.set_yticks(places_, [f"{row.name}  ({row.tracks})" for row in rows], fontsize=8)
+    names = {row.name: for_plot(row.name, f"class {label}") for label, row in enumerate(validation.classes, start=1)}
+    axis.set_yticks(places_, [f"{names[row.name]}  ({row.tracks})" for row in rows], fontsize=8)
     axis.tick_params(axis="y", length=0)
     axis.set(xlabel="percent", xlim=(0, 100), title=f"classes (and annotated objects) at step {validation.step}")
     axis.title.set_fontsize(10)

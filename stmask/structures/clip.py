@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from stmask.structures._checks import require_shape
+
+_Record = TypeVar("_Record", "FrameTargets", "Clip")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +45,10 @@ class FrameTargets:
 
     def to(self, *args: Any, **kwargs: Any) -> FrameTargets:
         """The same record on another device."""
-        return FrameTargets(*(getattr(self, f.name).to(*args, **kwargs) for f in fields(self)))
+        return _each(self, lambda value: value.to(*args, **kwargs))
 
     def pin_memory(self) -> FrameTargets:
-        return FrameTargets(*(getattr(self, f.name).pin_memory() for f in fields(self)))
+        return _each(self, lambda value: value.pin_memory())
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,18 +88,19 @@ class Clip:
 
     def to(self, *args: Any, **kwargs: Any) -> Clip:
         """The same clip on another device."""
-        return replace(
-            self,
-            frames=self.frames.to(*args, **kwargs),
-            targets=tuple(tuple(t.to(*args, **kwargs) for t in row) for row in self.targets),
-        )
+        return _each(self, lambda value: value.to(*args, **kwargs))
 
     def pin_memory(self) -> Clip:
-        return replace(
-            self,
-            frames=self.frames.pin_memory(),
-            targets=tuple(tuple(t.pin_memory() for t in row) for row in self.targets),
-        )
+        return _each(self, lambda value: value.pin_memory())
+
+
+def _each(record: _Record, change: Callable[[Any], Any]) -> _Record:
+    """A record with `change` done to every field, and to everything inside of tuples."""
+
+    def changed(value: Any) -> Any:
+        return tuple(map(changed, value)) if isinstance(value, tuple) else change(value)
+
+    return replace(record, **{f.name: changed(getattr(record, f.name)) for f in fields(record)})
 
 
 def empty_targets(height: int, width: int) -> FrameTargets:
