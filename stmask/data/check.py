@@ -20,6 +20,7 @@ from stmask.data.segmentation import Encoding, measure
 from stmask.data.ytvis import VideoDataset
 from stmask.errors import DataError
 
+NOTHING_TO_LEARN = "nothing to learn from"
 BOX_TOLERANCE = 2.0  # pixels by which an annotated box may differ from its mask on any side
 
 
@@ -87,6 +88,7 @@ def check_split(
     root: Path,
     split: str,
     frames: Path | None = None,
+    look_for_frames: bool = True,
     read_frames: bool = False,
     threads: int = 4,
 ) -> Report:
@@ -94,6 +96,7 @@ def check_split(
 
     Args:
         root, split: where the folder of frames is looked for unless `frames` gives it.
+        look_for_frames: False checks the annotations alone.
         read_frames: decode every frame instead of only looking whether it is there.
         threads: for reading frames.
     """
@@ -107,13 +110,14 @@ def check_split(
     report.labelled = reader.labelled
     dataset = VideoDataset(annotations, frames or root, contents=(reader.categories, index))
     try:
-        report.frames = frames or find_frames(root, split, dataset.some_file_names())
-        dataset.frames_path = report.frames
-        _check_frames(report, dataset, read=read_frames, threads=threads)
+        if look_for_frames:
+            report.frames = frames or find_frames(root, split, dataset.some_file_names())
+            dataset.frames_path = report.frames
+            _check_frames(report, dataset, read=read_frames, threads=threads)
     except DataError as error:
         report.add("no folder of frames", str(error), fatal=True)
     if reader.labelled and not report.annotated_frames:
-        report.add("nothing to learn from", "no annotation has a mask in any frame", fatal=True)
+        report.add(NOTHING_TO_LEARN, "no annotation has a mask in any frame", fatal=True)
     return report
 
 

@@ -24,6 +24,7 @@ FRAME_PATTERNS = (
     "{split}2017",
     "images/{split}2017",
 )
+WINDOWS_SEPARATORS = "file names with Windows separators are found nowhere, write / for each \\ in the annotations"
 _SYNONYMS = {"valid": ("valid", "val"), "val": ("val", "valid")}
 
 
@@ -81,7 +82,10 @@ def find_frames(root: Path, split: str, first_frames: list[str]) -> Path:
             return folder
     example = first_frames[0] if first_frames else "<video>/00000.jpg"
     known = ", ".join(pattern.format(split=split) for pattern in FRAME_PATTERNS)
-    raise DataError(f"no frames of split {split!r} in {root}: looked for {example} in {known} and their neighbours")
+    hint = f"; {WINDOWS_SEPARATORS}" if "\\" in example else ""
+    raise DataError(
+        f"no frames of split {split!r} in {root}: looked for {example} in {known} and their neighbours{hint}"
+    )
 
 
 def _frame_folders(root: Path, split: str) -> Iterator[Path]:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from stmask.data.layouts import same_layout
+from stmask.data.publish import publish
 from stmask.data.reader import read_index
 from stmask.errors import ConfigError, DataError
-from stmask.files import read_json, write_json
+from stmask.files import read_json
 
 Document = dict[str, Any]
+_MAX_DIGITS = 18  # of a number in a ratio
 
 
 def split_document(document: Document, ratio: tuple[int, int], *, seed: int | None = None) -> tuple[Document, Document]:
     """Two annotation documents, the videos shared out by `ratio`; everything else is in both.
+
+    Images (COCO) are shared out one by one, those of one 'video_id' together if all have one.
 
     Args:
         ratio: (9, 1) puts nine tenths into the first, rounded to whole videos; if it adds up to the number of videos,
@@ -25,23 +29,40 @@ def split_document(document: Document, ratio: tuple[int, int], *, seed: int | No
             file's order.
 
     Raises:
-        DataError: one of the parts would be empty.
+        DataError: one of the parts would be empty, or without an annotation.
     """
-    videos = document["videos"]
-    order = list(range(len(videos)))
+    of_images = "images" in document
+    members = document["images" if of_images else "videos"]
+    with_video = sum(member.get("video_id") is not None for member in members) if of_images else 0
+    if 0 < with_video < len(members):
+        raise DataError(f"{len(members) - with_video} of {len(members)} images have no 'video_id', the others have")
+    in_videos = with_video > 0
+    unit = "video_id" if in_videos else "id"
+    units = list(dict.fromkeys(member[unit] for member in members))
+    order = list(range(len(units)))
     if seed is not None:
         random.Random(seed).shuffle(order)
-    count = round(len(videos) * ratio[0] / sum(ratio))
-    if not 0 < count < len(videos):
-        raise DataError(f"{len(videos)} videos cannot be divided {ratio[0]}:{ratio[1]}, one part would be empty")
-    first = {videos[i]["id"] for i in order[:count]}
-    return _select(document, first, inside=True), _select(document, first, inside=False)
+    count = round(len(units) * ratio[0] / sum(ratio))
+    if not 0 < count < len(units):
+        kind = "images" if of_images and not in_videos else "videos"
+        raise DataError(f"{len(units)} {kind} cannot be divided {ratio[0]}:{ratio[1]}, one part would be empty")
+    first = {units[i] for i in order[:count]}
+    chosen = {member["id"] for member in members if member[unit] in first}
 
+    def part(*, inside: bool) -> Document:
+        def select(key: str, of: Callable[[Document], bool]) -> list[Document]:
+            return [entry for entry in document.get(key) or [] if of(entry) is inside]
 
-def _select(document: Document, chosen: set[int], *, inside: bool) -> Document:
-    videos = [video for video in document["videos"] if (video["id"] in chosen) is inside]
-    annotations = [entry for entry in document["annotations"] if (entry["video_id"] in chosen) is inside]
-    return document | {"videos": videos, "annotations": annotations}
+        annotations = select("annotations", lambda entry: entry["image_id" if of_images else "video_id"] in chosen)
+        if not annotations:
+            which = "first" if inside else "second"
+            raise DataError(f"the {which} part would have no annotation; choose another --seed or --ratio")
+        if not of_images:
+            return document | {"videos": select("videos", lambda v: v["id"] in chosen), "annotations": annotations}
+        own = {"images": select("images", lambda image: image["id"] in chosen), "annotations": annotations}
+        return document | own | ({"videos": select("videos", lambda v: v.get("id") in first)} if in_videos else {})
+
+    return part(inside=True), part(inside=False)
 
 
 def split_file(
@@ -52,15 +73,22 @@ def split_file(
     names: tuple[str, str],
     ratio: tuple[int, int],
     seed: int | None = None,
-) -> tuple[Path, Path]:
+) -> dict[Path, list[str]]:
     """Divides an annotation file and writes the parts beside it, named as its layout wants them.
 
     Returns:
-        The two files. Frames stay where they are: a split without a folder of its own uses those of the others.
+        The two files, and for each what is in it, line by line. Frames stay where they are: a split without a folder
+        of its own uses those of the others.
 
     Raises:
-        DataError: the file is not valid or unlabelled. ConfigError: a part would overwrite a file that is there.
+        DataError: the file is not valid or unlabelled, or a part would be empty. ConfigError: a name is none, or a part
+            would overwrite a file that is there. Nothing is left then.
     """
+    for name in names:
+        if not name or name.startswith(".") or "/" in name or "\\" in name:
+            raise ConfigError(f"--names takes two names of splits such as train-sub, got {name!r}")
+    if names[0] == names[1]:
+        raise ConfigError(f"--names takes two different names, got {names[0]!r} twice")
     paths = (same_layout(root, split, annotations, names[0]), same_layout(root, split, annotations, names[1]))
     for path in paths:
         if path.exists():
@@ -69,9 +97,15 @@ def split_file(
     document = read_json(annotations)
     if document.get("annotations") is None:
         raise DataError(f"{annotations} is unlabelled, there is nothing to split")
-    for path, part in zip(paths, split_document(document, ratio, seed=seed), strict=True):
-        write_json(path, part)
-    return paths
+    written: dict[Path, list[str]] = {}
+    try:
+        for path, part in zip(paths, split_document(document, ratio, seed=seed), strict=True):
+            written[path] = publish(path, part, source=annotations)
+    except BaseException:
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise
+    return written
 
 
 def parse_ratio(text: str) -> tuple[int, int]:
@@ -81,6 +115,6 @@ def parse_ratio(text: str) -> tuple[int, int]:
         ConfigError: it is not two positive whole numbers.
     """
     parts: Sequence[str] = text.split(":")
-    if len(parts) != 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
+    if len(parts) != 2 or not all(part.isdecimal() and len(part) <= _MAX_DIGITS and int(part) > 0 for part in parts):
         raise ConfigError(f"a ratio is two numbers such as 9:1, got {text!r}")
     return int(parts[0]), int(parts[1])
