@@ -4,63 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from stmask.errors import DataError, OutputError
 
 _UMASK_FREE_MODE = 0o644  # mkstemp makes private files; results are meant to be shared
-_FOLDER_MODE = 0o755  # and so are the folders of mkdtemp
-_DIGITS = re.compile(r"([0-9]+)")
-_NEGATIVE = re.compile(r"-[0-9]{1,18}(?![0-9])")
-_NAME_KEPT = 40  # letters of a name in that of its temporary file, which must not be too long either
-_LEFT_OUT = "__MACOSX"  # what macOS adds to zip files
-
-
-def natural_key(name: str) -> list[tuple[int, int, str]]:
-    """Sorts runs of digits by their value, so that 10 comes after 9; a minus in front of a whole name counts."""
-    negative = _NEGATIVE.match(name)
-    parts = _DIGITS.split(name[negative.end() :] if negative else name)
-    numbers = (part.lstrip("0") for part in parts[1::2])  # longer ones are greater, however long they are
-    key = [(1, 0, part) for part in parts]
-    key[1::2] = [(0, len(number), number) for number in numbers]
-    return [(0, int(negative.group()), ""), *key] if negative else key
-
-
-def list_folder(folder: str | os.PathLike[str]) -> list[Path]:
-    """What is in a folder, in natural order, without hidden files and what macOS adds to zip files.
-
-    Raises:
-        DataError: it cannot be read.
-    """
-    try:
-        found = [path for path in Path(folder).iterdir() if path.name[0] != "." and path.name != _LEFT_OUT]
-    except OSError as error:
-        raise DataError(f"cannot read {folder}: {error.strerror or error}") from error
-    return sorted(found, key=lambda path: (natural_key(path.name), path.name))
-
-
-@contextmanager
-def _folder_for(target: Path) -> Iterator[None]:
-    """Makes the folders above `target`; those that are new and still empty do not outlive a failure."""
-    made = [folder for folder in target.parents if not folder.exists()]
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        yield
-    except BaseException as error:
-        with suppress(OSError):
-            for folder in made:
-                folder.rmdir()
-        if isinstance(error, FileExistsError) and not target.parent.is_dir():
-            raise OutputError(f"cannot write {target}: {target.parent} is not a folder") from error
-        if isinstance(error, OSError):
-            raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
-        raise
 
 
 @contextmanager
@@ -73,42 +25,25 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         OutputError: the folder cannot be made or written to, or the disk is full.
     """
     target = Path(path)
-    with _folder_for(target):
-        prefix = f".{target.stem[:_NAME_KEPT]}."
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=prefix, suffix=f".tmp{target.suffix}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}.", suffix=f".tmp{target.suffix}")
         os.close(handle)
-        temporary = Path(name)
-        try:
-            yield temporary
-            with temporary.open("rb") as written:
-                os.fsync(written.fileno())
-            temporary.chmod(_UMASK_FREE_MODE)
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yields a new folder beside `path` that takes its place on success and is removed on any failure.
-
-    Raises:
-        OutputError: it cannot be made or written to.
-    """
-    target = Path(path)
-    with _folder_for(target):
-        temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name[:_NAME_KEPT]}.", suffix=".tmp"))
-        new, old = temporary / "new", temporary / "old"
-        try:
-            new.mkdir(mode=_FOLDER_MODE)
-            yield new
-            if target.exists():
-                target.rename(old)
-            new.rename(target)
-        finally:
-            if old.exists() and not target.exists():
-                old.rename(target)
-            shutil.rmtree(temporary, ignore_errors=True)
+    except FileExistsError as error:  # what `mkdir` says of a file in the way
+        raise OutputError(f"cannot write {target}: {target.parent} is not a folder") from error
+    except OSError as error:
+        raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.chmod(_UMASK_FREE_MODE)
+        temporary.replace(target)
+    except OSError as error:
+        raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 @contextmanager

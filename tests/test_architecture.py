@@ -19,7 +19,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 LAYERS = [
     {"errors"},
     {"files", "structures", "config_check", "config_globs"},
-    {"ops", "config"},
+    {"ops", "config", "folders"},
     {"models", "losses", "tracking", "data", "evaluation", "viz"},
     {"inference"},
     {"engine"},

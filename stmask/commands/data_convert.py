@@ -122,7 +122,7 @@ def _masks_to_ytvis(options: argparse.Namespace, notes: Notes) -> tuple[Path, li
 def _ytvis_to_masks(options: argparse.Namespace, notes: Notes) -> tuple[Path, list[str]]:
     from stmask.data.convert import to_masks
     from stmask.data.publish import require_free
-    from stmask.files import atomic_folder
+    from stmask.folders import atomic_folder
 
     path: Path = getattr(options, "in")
     require_free(options.out, [path])
@@ -138,7 +138,7 @@ def _sav_to_ytvis(options: argparse.Namespace, notes: Notes) -> tuple[Path, list
     from stmask.data.convert import from_masklets
     from stmask.data.publish import publish, require_free
     from stmask.errors import OutputError
-    from stmask.files import atomic_folder
+    from stmask.folders import atomic_folder
 
     source: Path = getattr(options, "in")
     annotations, frames = options.out / "train.json", options.out / "train"
@@ -184,7 +184,7 @@ def _read(path: Path, key: str, kind: str) -> dict[str, Any]:
 
 def _sav_videos(folder: Path, which: str, notes: Notes) -> Iterator[tuple[list[Path], Any]]:
     from stmask.errors import DataError
-    from stmask.files import list_folder
+    from stmask.folders import list_folder
     from stmask.inference.video import VideoReader
 
     kinds = ("manual", "auto") if which == "both" else (which,)

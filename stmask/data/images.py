@@ -9,10 +9,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from stmask.data.layouts import WINDOWS_SEPARATORS
 from stmask.errors import DataError
 
-FRAME_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 _JPEG_START, _JPEG_SCAN, _JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 
 
@@ -26,8 +24,7 @@ def read_image(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
     try:
         data = source.read_bytes()
     except FileNotFoundError as error:
-        hint = f"; {WINDOWS_SEPARATORS}" if "\\" in source.name else ""
-        raise DataError(f"no such frame: {source}{hint}") from error
+        raise DataError(f"no such frame: {source}") from error
     except OSError as error:
         raise DataError(f"cannot read frame {source}: {error.strerror or error}") from error
     # The decoder fills the rest of a truncated JPEG with grey and reports nothing, so look for the end ourselves:

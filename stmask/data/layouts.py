@@ -24,7 +24,7 @@ FRAME_PATTERNS = (
     "{split}2017",
     "images/{split}2017",
 )
-WINDOWS_SEPARATORS = "file names with Windows separators are found nowhere, write / for each \\ in the annotations"
+FRAME_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 _SYNONYMS = {"valid": ("valid", "val"), "val": ("val", "valid")}
 
 
@@ -82,7 +82,7 @@ def find_frames(root: Path, split: str, first_frames: list[str]) -> Path:
             return folder
     example = first_frames[0] if first_frames else "<video>/00000.jpg"
     known = ", ".join(pattern.format(split=split) for pattern in FRAME_PATTERNS)
-    hint = f"; {WINDOWS_SEPARATORS}" if "\\" in example else ""
+    hint = "; 'file_names' have Windows separators, write / for each" if "\\" in example else ""
     raise DataError(
         f"no frames of split {split!r} in {root}: looked for {example} in {known} and their neighbours{hint}"
     )

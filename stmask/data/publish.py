@@ -48,7 +48,7 @@ def publish(out: Path, document: Document, *, frames: Path | None = None, source
         if fatal := _fatal(report):
             earlier = _fatal(_check(source, None)) if source is not None else []
             more = f" ({len(earlier or fatal)} kinds of errors)" if len(earlier or fatal) > 1 else ""
-            said = earlier[0] if earlier else f"{out} would be wrong: {_without_path(fatal[0], report)}"
+            said = earlier[0] if earlier else fatal[0].replace(str(temporary), str(out))
             raise DataError(f"{said}{more}; nothing was written")
         if not report.videos or (report.labelled and not report.tracks):
             raise DataError(f"{source or out}: there is no {'annotation' if report.videos else 'frame'} in it")
@@ -57,7 +57,8 @@ def publish(out: Path, document: Document, *, frames: Path | None = None, source
         things = f"{len(document['videos'])} videos, {report.videos} images, {report.tracks} annotations"
     masks = f"{report.masks} masks" if report.labelled else "unlabelled (there are no annotations)"
     warnings = [
-        f"warning: {p.kind}: {p.count}, first: {_without_path(p.first, report)}" for p in report.problems.values()
+        f"warning: {p.kind}: {p.count}, first: {p.first.replace(str(temporary), str(out))}"
+        for p in report.problems.values()
     ]
     return [f"{things}, {masks}", *warnings]
 
@@ -70,7 +71,3 @@ def _check(annotations: Path, frames: Path | None) -> Report:
 def _fatal(report: Report) -> list[str]:
     """The first of each kind of error; boxes without any mask are worth a warning only."""
     return [p.first for p in report.problems.values() if p.fatal and p.kind != NOTHING_TO_LEARN]
-
-
-def _without_path(message: str, report: Report) -> str:
-    return message.removeprefix(f"{report.annotations}: ")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,6 @@ _MAX_DIGITS = 18  # of a number in a ratio
 def split_document(document: Document, ratio: tuple[int, int], *, seed: int | None = None) -> tuple[Document, Document]:
     """Two annotation documents, the videos shared out by `ratio`; everything else is in both.
 
-    Images (COCO) are shared out one by one, those of one 'video_id' together if all have one.
-
     Args:
         ratio: (9, 1) puts nine tenths into the first, rounded to whole videos; if it adds up to the number of videos,
             these are the numbers.
@@ -31,38 +29,24 @@ def split_document(document: Document, ratio: tuple[int, int], *, seed: int | No
     Raises:
         DataError: one of the parts would be empty, or without an annotation.
     """
-    of_images = "images" in document
-    members = document["images" if of_images else "videos"]
-    with_video = sum(member.get("video_id") is not None for member in members) if of_images else 0
-    if 0 < with_video < len(members):
-        raise DataError(f"{len(members) - with_video} of {len(members)} images have no 'video_id', the others have")
-    in_videos = with_video > 0
-    unit = "video_id" if in_videos else "id"
-    units = list(dict.fromkeys(member[unit] for member in members))
-    order = list(range(len(units)))
+    videos = document["videos"]
+    order = list(range(len(videos)))
     if seed is not None:
         random.Random(seed).shuffle(order)
-    count = round(len(units) * ratio[0] / sum(ratio))
-    if not 0 < count < len(units):
-        kind = "images" if of_images and not in_videos else "videos"
-        raise DataError(f"{len(units)} {kind} cannot be divided {ratio[0]}:{ratio[1]}, one part would be empty")
-    first = {units[i] for i in order[:count]}
-    chosen = {member["id"] for member in members if member[unit] in first}
+    count = round(len(videos) * ratio[0] / sum(ratio))
+    if not 0 < count < len(videos):
+        raise DataError(f"{len(videos)} videos cannot be divided {ratio[0]}:{ratio[1]}, one part would be empty")
+    first = {videos[i]["id"] for i in order[:count]}
+    return _select(document, first, inside=True), _select(document, first, inside=False)
 
-    def part(*, inside: bool) -> Document:
-        def select(key: str, of: Callable[[Document], bool]) -> list[Document]:
-            return [entry for entry in document.get(key) or [] if of(entry) is inside]
 
-        annotations = select("annotations", lambda entry: entry["image_id" if of_images else "video_id"] in chosen)
-        if not annotations:
-            which = "first" if inside else "second"
-            raise DataError(f"the {which} part would have no annotation; choose another --seed or --ratio")
-        if not of_images:
-            return document | {"videos": select("videos", lambda v: v["id"] in chosen), "annotations": annotations}
-        own = {"images": select("images", lambda image: image["id"] in chosen), "annotations": annotations}
-        return document | own | ({"videos": select("videos", lambda v: v.get("id") in first)} if in_videos else {})
-
-    return part(inside=True), part(inside=False)
+def _select(document: Document, chosen: set[int], *, inside: bool) -> Document:
+    videos = [video for video in document["videos"] if (video["id"] in chosen) is inside]
+    annotations = [entry for entry in document["annotations"] if (entry["video_id"] in chosen) is inside]
+    if not annotations:
+        part = "first" if inside else "second"
+        raise DataError(f"the {part} part would have no annotation; choose another --seed or --ratio")
+    return document | {"videos": videos, "annotations": annotations}
 
 
 def split_file(
@@ -95,6 +79,8 @@ def split_file(
             raise ConfigError(f"{path} is there already; choose other --names or remove it")
     read_index(annotations)
     document = read_json(annotations)
+    if "images" in document:
+        raise DataError(f"{annotations} is of images (COCO), only files of videos can be divided")
     if document.get("annotations") is None:
         raise DataError(f"{annotations} is unlabelled, there is nothing to split")
     written: dict[Path, list[str]] = {}

@@ -13,9 +13,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from stmask.data.images import FRAME_SUFFIXES, read_image
+from stmask.data.images import read_image
+from stmask.data.layouts import FRAME_SUFFIXES
 from stmask.errors import DataError, OutputError
-from stmask.files import atomic_path, natural_key
+from stmask.files import atomic_path
+from stmask.folders import natural_key
 
 if TYPE_CHECKING:
     from av.container import OutputContainer

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from stmask.errors import DataError, OutputError
-from stmask.files import natural_key
-from stmask.inference.video import FOLDER_FPS, VideoReader, VideoWriter
+from stmask.inference.video import FOLDER_FPS, VideoReader, VideoWriter, natural_key
 
 COLOURS = np.array([(200, 40, 40), (40, 200, 40), (40, 40, 200), (128, 128, 128)], dtype=np.uint8)
 

@@ -63,7 +63,7 @@ def _shapes_of(
         where = f"annotation {track['id']}: segmentations[{index}]"
         box, area = boxes[index], areas[index]
         measured = _measured(segmentation, size, where)
-        if measured is None and not (_is_box(box) and box[2] * box[3] > 0):
+        if measured is None and not (box and box[2] * box[3] > 0):
             continue
         entry = {"id": numbered + len(found) + 1, "image_id": image_ids[index], **shared}
         if measured is None:
@@ -76,11 +76,16 @@ def _shapes_of(
 
 
 def _per_frame(track: Document, key: str, count: int, notes: Notes) -> list[Any]:
+    """The boxes or areas that a track states; None where it states none that can be used."""
     values = track.get(key) or [None] * count
-    if isinstance(values, list) and len(values) == count:
-        return values
-    notes.add(f"lists of {key} of the wrong length, measured anew", f"annotation {track['id']}")
-    return [None] * count
+    if not isinstance(values, list) or len(values) != count:
+        notes.add(f"lists of {key} of the wrong length, measured anew", f"annotation {track['id']}")
+        return [None] * count
+    usable = _is_box if key == "bboxes" else _is_number
+    for index, value in enumerate(values):
+        if value is not None and not usable(value):
+            notes.add(f"{key} that are none, measured anew", f"annotation {track['id']}: {key}[{index}]")
+    return [value if usable(value) else None for value in values]
 
 
 def from_images(document: Document, *, videos: Videos = Videos.BY_ID, notes: Notes | None = None) -> Document:
@@ -221,7 +226,7 @@ def _put(track: Document, position: int, annotation: Document, size: tuple[int, 
     segmentation, box, area = (annotation.get(key) for key in ("segmentation", "bbox", "area"))
     if box is not None and not _is_box(box):
         raise DataError(f"{where}: 'bbox' must be four finite numbers (x, y, width, height), got {str(box)[:60]!r}")
-    if area is not None and (isinstance(area, bool) or not isinstance(area, (int, float)) or not math.isfinite(area)):
+    if area is not None and not _is_number(area):
         raise DataError(f"{where}: 'area' must be a finite number, got {str(area)[:60]!r}")
     if not segmentation:
         notes.add("annotations with a box and no mask" if box else "annotations with neither mask nor box", where)
@@ -231,9 +236,13 @@ def _put(track: Document, position: int, annotation: Document, size: tuple[int, 
     track["segmentations"][position], track["bboxes"][position], track["areas"][position] = segmentation, box, area
 
 
+def _is_number(value: Any) -> bool:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and abs(value) < math.inf  # not so of NaN
+
+
 def _is_box(box: Any) -> bool:
-    numbers = isinstance(box, list) and len(box) == 4 and not any(isinstance(n, bool) for n in box)
-    return numbers and all(isinstance(n, (int, float)) and math.isfinite(n) for n in box)
+    return isinstance(box, list) and len(box) == 4 and all(map(_is_number, box))
 
 
 def _measured(segmentation: Any, size: tuple[int, int], where: str) -> tuple[float, list[float]] | None:

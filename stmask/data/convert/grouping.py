@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 from stmask.data.convert.tracks import Document, KeyMissing, Notes, whole, with_slashes
 from stmask.errors import DataError
-from stmask.files import natural_key
+from stmask.folders import natural_key
 
 _NUMBERS = ("frame_index", "frame_id")  # keys that number the frames of a video; the first one counts
 

@@ -14,13 +14,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from stmask.data.images import read_image
 from stmask.errors import DataError
 from stmask.files import atomic_path
 
 _GREY, _PALETTE, _GREY_ALPHA = 0, 3, 4  # PNG's colour types that hold one number per pixel
 _SCALE = {1: 1, 2: 85, 4: 17}  # by which a decoder spreads grey of so many bits over 0..255 (1: it gives booleans)
-_UPRIGHT, _ORIENTATION = 1, 0x0112  # of EXIF
+_UPRIGHT, _QUARTER_TURNS, _ORIENTATION = 1, (5, 6, 7, 8), 0x0112  # of EXIF
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +69,8 @@ def _without_alpha(file: Path, data: bytes, pixels: npt.NDArray[Any]) -> npt.NDA
     return np.asarray(numbers)
 
 
-def frame_size(frame: Path) -> tuple[int, int, bool]:
-    """(height, width) of a frame as it is read, and whether its EXIF data turns or mirrors it.
+def frame_sizes(frame: Path) -> list[tuple[int, int]]:
+    """(height, width) of a frame as it is stored and, if EXIF data turn or mirror it, also as they do.
 
     Raises:
         DataError: it is not an image.
@@ -79,12 +78,11 @@ def frame_size(frame: Path) -> tuple[int, int, bool]:
     try:
         with Image.open(frame) as image:
             width, height = image.size
-            turned = image.getexif().get(_ORIENTATION, _UPRIGHT) != _UPRIGHT
+            orientation = image.getexif().get(_ORIENTATION, _UPRIGHT)
     except (OSError, SyntaxError, ValueError, struct.error, zlib.error, Image.DecompressionBombError) as error:
         raise DataError(f"frame {frame} is not a readable image") from error
-    if turned:
-        height, width = read_image(frame).shape[:2]
-    return height, width, turned
+    turned = [(width, height)] if orientation in _QUARTER_TURNS else [(height, width)]
+    return [(height, width), *(turned if orientation != _UPRIGHT else [])]
 
 
 def write_mask(path: Path, numbers: npt.NDArray[np.uint8]) -> None:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stmask.data.convert.tracks import Notes
-from stmask.data.images import FRAME_SUFFIXES
+from stmask.data.layouts import FRAME_SUFFIXES
 from stmask.errors import DataError
-from stmask.files import list_folder, natural_key
+from stmask.folders import list_folder, natural_key
 
 _SUFFIX = ".png"
 _DEPTH = 3  # how many folders deeper masks are looked for, to name the right one

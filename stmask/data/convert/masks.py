@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stmask.data.convert.mask_files import MaskImage, frame_size, read_mask
+from stmask.data.convert.mask_files import MaskImage, frame_sizes, read_mask
 from stmask.data.convert.mask_folders import MaskedVideo, find_videos, normal
 from stmask.data.convert.tracks import Document, Notes, encode, track, video
 from stmask.errors import DataError
@@ -83,14 +83,12 @@ def _common_size(source: MaskedVideo, images: list[MaskImage], notes: Notes) -> 
         if image.numbers.shape != (height, width):
             found = f"{image.numbers.shape[1]} x {image.numbers.shape[0]}"
             raise DataError(f"mask {file} is not {width} x {height} as the first of its video but {found}")
-        *size, turned = frame_size(frame)
-        if size != [height, width]:
-            exif = (
-                " when turned as its EXIF orientation says: remove that orientation, or turn the mask" if turned else ""
-            )
-            raise DataError(f"mask {file} is {width} x {height}, its frame {frame} is {size[1]} x {size[0]}{exif}")
-        if turned:
-            kind = "frames that are read turned or mirrored, as their EXIF orientation says: are their masks, too?"
+        sizes = frame_sizes(frame)
+        if (height, width) not in sizes:
+            found = " and, turned as its EXIF orientation says, ".join(f"{w} x {h}" for h, w in sizes)
+            raise DataError(f"mask {file} is {width} x {height}, its frame {frame} is {found}")
+        if len(sizes) > 1:
+            kind = "frames that are turned or mirrored by their EXIF orientation: do the masks lie on the objects?"
             notes.add(kind, str(frame))
     return height, width
 

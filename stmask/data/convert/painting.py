@@ -12,7 +12,8 @@ from stmask.data.convert.masks import CLASS_FILE, VOID
 from stmask.data.convert.tracks import Document, Notes, with_slashes
 from stmask.data.segmentation import decode, pack
 from stmask.errors import DataError
-from stmask.files import natural_key, write_json
+from stmask.files import write_json
+from stmask.folders import natural_key
 
 
 def to_masks(document: Document, folder: Path, notes: Notes | None = None) -> int:

@@ -14,6 +14,7 @@ from stmask.data.segmentation import measure, pack
 from stmask.errors import DataError
 
 Document = dict[str, Any]
+_LARGEST = 2**63 - 1  # what an id can be
 
 
 @dataclass(slots=True)
@@ -46,7 +47,8 @@ def whole(entry: Document, key: str, where: str) -> int:
     if key not in entry:
         raise KeyMissing(f"{where} needs {key!r}")
     value = entry[key]
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value % 1:  # of NaN and infinity too
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and value % 1 == 0  # not so of NaN
+    if not number or abs(value) > _LARGEST:
         raise DataError(f"{where}: {key!r} must be an integer, got {str(value)[:60]!r}")
     return int(value)
 

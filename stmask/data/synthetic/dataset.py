@@ -16,7 +16,8 @@ from pycocotools import mask as coco_mask
 from stmask.data.synthetic.config import SyntheticConfig
 from stmask.data.synthetic.render import SyntheticVideo, render_video
 from stmask.errors import OutputError, StmaskError
-from stmask.files import atomic_folder, read_json, write_json
+from stmask.files import read_json, write_json
+from stmask.folders import atomic_folder
 
 _CONTRIBUTOR = "stmask data synthesize"  # marks the folders that may be overwritten
 
