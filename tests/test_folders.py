@@ -16,7 +16,8 @@ from stmask.folders import atomic_folder, list_folder, natural_key
     ],
 )
 def test_natural_order(ordered):
-    assert sorted(ordered[::-1], key=natural_key) == ordered
+    backwards = ordered[::-1]
+    assert sorted(backwards, key=natural_key) == ordered
 
 
 def test_a_folder_is_listed_in_natural_order_without_what_is_hidden(tmp_path):

@@ -191,7 +191,8 @@ def _sav_videos(folder: Path, which: str, notes: Notes) -> Iterator[tuple[list[P
     files = [file for file in list_folder(folder) if file.is_file()]
     videos = [file for file in files if file.suffix.lower() == ".mp4"]
     if not videos:
-        raise DataError(f"no videos (*.mp4) in {folder}")
+        inside = (inner for inner in list_folder(folder) if inner.is_dir() and any(inner.glob("*.[mM][pP]4")))
+        raise DataError(f"no videos (*.mp4) in {folder}" + "".join(f", but in {inner}" for inner in list(inside)[:1]))
     stems = {video.stem for video in videos}
     for file in files:
         stem, _, kind = file.stem.rpartition("_")

@@ -83,6 +83,8 @@ def split_file(
         raise DataError(f"{annotations} is of images (COCO), only files of videos can be divided")
     if document.get("annotations") is None:
         raise DataError(f"{annotations} is unlabelled, there is nothing to split")
+    if not document["annotations"]:
+        raise DataError(f"{annotations} has no annotation, there is nothing to split")
     written: dict[Path, list[str]] = {}
     try:
         for path, part in zip(paths, split_document(document, ratio, seed=seed), strict=True):

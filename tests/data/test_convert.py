@@ -239,6 +239,10 @@ def test_what_is_left_out_of_a_folder_of_masklets_is_counted(tmp_path, capsys):
     ]
     with pytest.raises(OutputError, match="exists already"):
         main(command)
+    (tmp_path / "above/sav_000").mkdir(parents=True)
+    (tmp_path / "above/sav_000/x.mp4").touch()
+    with pytest.raises(DataError, match=r"no videos .* in .*above, but in .*above/sav_000$"):
+        main(["sav-to-ytvis", str(tmp_path / "above"), str(tmp_path / "new")])
     with pytest.raises(OutputError, match="is the folder of the videos"):
         main([*command[:2], str(tmp_path)])
     (tmp_path / "sav_1_manual.json").write_text("{}")

@@ -7,6 +7,7 @@ from data.makers import contents
 
 from stmask.commands.data_convert import main
 from stmask.data.convert import Notes, Videos, from_images, to_images, to_masks
+from stmask.data.layouts import find_frames
 from stmask.errors import DataError, OutputError
 from stmask.files import read_json
 
@@ -298,6 +299,13 @@ def test_boxes_without_masks_survive_the_way_to_coco_and_back():
     assert to_images(document | {"annotations": None})["annotations"] is None
 
 
+def test_frames_with_windows_separators_are_looked_for_in_vain(tmp_path):
+    with pytest.raises(
+        DataError, match=r"looked for v\\0\.jpg in .*; 'file_names' have Windows separators, write / for"
+    ):
+        find_frames(tmp_path, "train", ["v\\0.jpg"])
+
+
 def files_of(video, *file_names):
     return one("videos", video, file_names=list(file_names))
 
@@ -321,6 +329,7 @@ def test_no_mask_image_is_written_over_another(tmp_path, change, message):
 def test_what_mask_images_cannot_say(tmp_path, capsys):
     document = contents(videos=2, frames=2)
     files_of(0, "v1\\1.jpg", "v1\\0.jpg")(document)
+    files_of(1, "0.jpg", "1.jpg")(document)
     document["annotations"][2]["iscrowd"] = 1
     document["annotations"].append(document["annotations"][3] | {"id": 99})
     out = run(tmp_path, "ytvis-to-masks", document, out="masks")
@@ -330,9 +339,10 @@ def test_what_mask_images_cannot_say(tmp_path, capsys):
         "crowd regions, left out: 1",
         "not in the order of their names",
         "wholly covered and lost: 1",
+        "called by their id: 1",
         "separators",
     ):
         assert line in said
-    assert sorted(read_json(out / "meta.json")["videos"]) == ["v1", "v2"]
+    assert sorted(read_json(out / "meta.json")["videos"]) == ["2", "v1"]
     with pytest.raises(OutputError, match="is a folder with something in it"):
         run(tmp_path, "ytvis-to-masks", document, out="masks")

@@ -68,7 +68,10 @@ def _places(document: Document, notes: Notes) -> list[tuple[str, list[str]]]:
         if len(folders) > 1:
             one, other = sorted(map(str, folders))[:2]
             raise DataError(f"{where}: its frames are in several folders ({one}, {other}), mask images have one each")
-        name = files[0].parent.name or str(entry["id"])
+        name = files[0].parent.name
+        if not name:
+            name = str(entry["id"])
+            notes.add("videos whose frames are in no folder, called by their id", where)
         if name == "..":
             raise DataError(f"{where}: {entry['file_names'][0]!r} does not name the folder of its frames")
         if name in taken:
