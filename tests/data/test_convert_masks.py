@@ -300,6 +300,20 @@ def test_classes_of_a_white_object_and_of_none(tmp_path):
     document = convert(tmp_path, notes, classes=classes)
     assert document["categories"][document["annotations"][0]["category_id"] - 1]["name"] == "cup"
     assert "objects of the class file that are in no mask: 1, first: 2 of v" in notes
+    classes.write_text('{"videos": {"v": {"objects": {"1": {"category": null}}}}}')
+    with pytest.raises(DataError, match="the category of object 1 of 'v' must be text, got None"):
+        convert(tmp_path, classes=classes)
+
+
+def test_shades_are_no_objects(tmp_path, monkeypatch):
+    frames_and_masks(tmp_path, [np.arange(48, dtype=np.uint16).reshape(SHAPE)])
+    monkeypatch.setattr("stmask.data.convert.masks._MANY_OBJECTS", 40)
+    notes = Notes()
+    convert(tmp_path, notes)
+    assert "videos with more than 40 values" in next(iter(notes))
+    monkeypatch.setattr("stmask.data.convert.masks._MOST_OBJECTS", 40)
+    with pytest.raises(DataError, match="the masks of v have 47 different values"):
+        convert(tmp_path)
 
 
 def test_the_command_says_what_it_wrote_and_overwrites_nothing(tmp_path, capsys):

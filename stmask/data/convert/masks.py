@@ -128,13 +128,18 @@ def _objects(name: str, images: list[MaskImage], notes: Notes) -> list[int]:
 def _read_classes(path: Path) -> Classes:
     document = read_json(path)
     try:
-        return {
-            normal(video): {number: str(entry["category"]) for number, entry in content["objects"].items()}
+        named = {
+            normal(video): {number: entry["category"] for number, entry in content["objects"].items()}
             for video, content in document["videos"].items()
         }
     except (AttributeError, KeyError, TypeError):
         wanted = '{"videos": {VIDEO: {"objects": {"1": {"category": NAME}}}}}'
         raise DataError(f"{path} does not name classes, expected {wanted}") from None
+    for video, objects in named.items():
+        for number, name in objects.items():
+            if not isinstance(name, str) or not name:
+                raise DataError(f"{path}: the category of object {number} of {video!r} must be text, got {name!r}")
+    return named
 
 
 def _class_of(names: Classes | None, video: str, value: int, *, alone: bool) -> tuple[str, str]:
