@@ -19,7 +19,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 LAYERS = [
     {"errors"},
     {"config_check", "config_globs", "files", "formats", "lettering", "structures"},
-    {"ops", "config"},
+    {"ops", "config", "folders"},
     {"models", "losses", "tracking", "data", "evaluation", "viz"},
     {"inference"},
     {"engine"},

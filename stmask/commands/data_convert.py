@@ -3,27 +3,45 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stmask.commands.parsing import Parser
+
+if TYPE_CHECKING:
+    from stmask.data.convert import Notes
 
 SUMMARY = "convert from and to COCO, mask images (DAVIS, YouTube-VOS) and SA-V"
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="stmask data convert", description=SUMMARY, allow_abbrev=False)
+    parser = Parser(
+        prog="stmask data convert",
+        description=f"{SUMMARY}. What is written was checked before; what was left out is counted.",
+        allow_abbrev=False,
+    )
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND")
 
     def kind(name: str, summary: str, *paths: tuple[str, str]) -> Parser:
         one = kinds.add_parser(name, help=summary, description=summary, allow_abbrev=False)
         for argument, explanation in paths:
             one.add_argument(argument.lower(), metavar=argument, type=Path, help=explanation)
+        if paths[-1] is written:
+            one.add_argument("--overwrite", action="store_true", help="replace OUT if it is there already")
         return one
 
     written = ("OUT", "annotation file to write")
-    kind("coco-to-ytvis", "COCO images to videos (of one frame unless they name theirs)", ("IN", "COCO file"), written)
+    coco = kind(
+        "coco-to-ytvis", "COCO images to videos (of one frame unless they name theirs)", ("IN", "COCO file"), written
+    )
+    grouping = coco.add_mutually_exclusive_group()
+    grouping.add_argument(
+        "--videos-by-folder", action="store_true", help="each folder of images is a video, whatever 'video_id' says"
+    )
+    grouping.add_argument("--single-frames", action="store_true", help="each image is a video")
     kind("ytvis-to-coco", "videos to COCO images with instance ids", ("IN", "YouTube-VIS file"), written)
     masks = kind(
         "masks-to-ytvis",
@@ -35,7 +53,8 @@ def _parser() -> Parser:
     masks.add_argument(
         "--classes", type=Path, metavar="FILE", help="classes of the objects, as YouTube-VOS's meta.json names them"
     )
-    kind("ytvis-to-masks", "videos to mask images", ("IN", "YouTube-VIS file"), ("OUT", "folder to write"))
+    folder = "folder to write; must not exist or be empty"
+    kind("ytvis-to-masks", "videos to mask images", ("IN", "YouTube-VIS file"), ("OUT", folder))
     sav = kind(
         "sav-to-ytvis",
         "SA-V masklets to YouTube-VIS; the annotated frames are written too",
@@ -47,69 +66,141 @@ def _parser() -> Parser:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Converts, writes, and prints what was written."""
+    """Converts, checks, writes, and prints what was written; counts and what was left out go to stderr."""
     options = _parser().parse_args(argv)
-    from stmask.data import convert
-    from stmask.files import write_json
+    from stmask.data.convert import Notes
 
-    out: Path = options.out
-    if options.kind == "coco-to-ytvis":
-        write_json(out, _from_coco(options))
-    elif options.kind == "ytvis-to-coco":
-        write_json(out, convert.to_images(_read(options, "videos")))
-    elif options.kind == "masks-to-ytvis":
-        write_json(out, convert.from_masks(options.frames, options.masks, options.classes))
-    elif options.kind == "ytvis-to-masks":
-        convert.to_masks(_read(options, "videos"), out)
-    else:
-        document = convert.from_masklets(
-            _sav_videos(getattr(options, "in"), options.masklets), out / "train/JPEGImages"
-        )
-        out = out / "train.json"
-        write_json(out, document)
+    convert = {
+        "coco-to-ytvis": _coco_to_ytvis,
+        "ytvis-to-coco": _ytvis_to_coco,
+        "masks-to-ytvis": _masks_to_ytvis,
+        "ytvis-to-masks": _ytvis_to_masks,
+        "sav-to-ytvis": _sav_to_ytvis,
+    }
+    notes = Notes()
+    out, (counts, *warnings) = convert[options.kind](options, notes)
     print(out)
+    print(f"  {counts}", *(f"  {line}" for line in [*notes, *warnings]), sep="\n", file=sys.stderr)
     return 0
 
 
-def _read(options: argparse.Namespace, key: str) -> dict[str, Any]:
-    """The input document, validated by the reader."""
+def _coco_to_ytvis(options: argparse.Namespace, notes: Notes) -> tuple[Path, list[str]]:
+    from stmask.data.convert import Videos, from_images
+    from stmask.data.publish import publish, require_free
+
+    path: Path = getattr(options, "in")
+    document = _read(path, "images", options.kind)
+    videos = Videos.BY_FOLDER if options.videos_by_folder else Videos.BY_ID
+    with _naming(path):
+        document = from_images(document, videos=Videos.SINGLE_FRAMES if options.single_frames else videos, notes=notes)
+    require_free(options.out, [path], overwrite=options.overwrite)
+    return options.out, publish(options.out, document, source=path)
+
+
+def _ytvis_to_coco(options: argparse.Namespace, notes: Notes) -> tuple[Path, list[str]]:
+    from stmask.data.convert import to_images
+    from stmask.data.publish import publish, require_free
+
+    path: Path = getattr(options, "in")
+    document = _read(path, "videos", options.kind)
+    require_free(options.out, [path], overwrite=options.overwrite)
+    with _naming(path):
+        document = to_images(document, notes)
+    return options.out, publish(options.out, document, source=path)
+
+
+def _masks_to_ytvis(options: argparse.Namespace, notes: Notes) -> tuple[Path, list[str]]:
+    from stmask.data.convert import from_masks
+    from stmask.data.publish import publish, require_free
+
+    inputs = [options.frames, options.masks, *([options.classes] if options.classes else [])]
+    require_free(options.out, inputs, overwrite=options.overwrite)
+    document = from_masks(options.frames, options.masks, options.classes, notes=notes)
+    return options.out, publish(options.out, document, frames=options.frames)
+
+
+def _ytvis_to_masks(options: argparse.Namespace, notes: Notes) -> tuple[Path, list[str]]:
+    from stmask.data.convert import to_masks
+    from stmask.data.publish import require_free
+    from stmask.folders import atomic_folder
+
+    path: Path = getattr(options, "in")
+    require_free(options.out, [path])
+    document = _read(path, "videos", options.kind)
+    with atomic_folder(options.out) as folder, _naming(path):
+        masks = to_masks(document, folder, notes)
+    images = sum(len(video["file_names"]) for video in document["videos"])
+    tracks = sum(not track.get("iscrowd") for track in document["annotations"])
+    return options.out, [f"{len(document['videos'])} videos, {images} mask images, {tracks} tracks, {masks} masks"]
+
+
+def _sav_to_ytvis(options: argparse.Namespace, notes: Notes) -> tuple[Path, list[str]]:
+    from stmask.data.convert import from_masklets
+    from stmask.data.publish import publish, require_free
+    from stmask.errors import OutputError
+    from stmask.folders import atomic_folder
+
+    source: Path = getattr(options, "in")
+    annotations, frames = options.out / "train.json", options.out / "train"
+    if options.out.exists() and source.exists() and options.out.samefile(source):
+        raise OutputError(f"{options.out} is the folder of the videos; choose another one to write")
+    for path in (annotations, frames):
+        require_free(path, [])
+    with atomic_folder(frames) as folder:
+        videos = _sav_videos(source, options.masklets, notes)
+        document = from_masklets(videos, folder / "JPEGImages", notes=notes)
+        return annotations, publish(annotations, document, frames=folder / "JPEGImages")
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Errors in a document name the file that it is from."""
+    from stmask.data.convert.tracks import KeyMissing
+    from stmask.errors import DataError
+
+    try:
+        yield
+    except KeyMissing as error:
+        raise DataError(f"{path} is not a COCO file: {error}") from error
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def _read(path: Path, key: str, kind: str) -> dict[str, Any]:
+    """The input document; one of videos validated by the reader."""
     from stmask.data.reader import read_index
     from stmask.errors import DataError
     from stmask.files import read_json
 
-    path: Path = getattr(options, "in")
     document = read_json(path)
     if not isinstance(document, dict) or key not in document:
-        raise DataError(f"{path} has no {key!r}, it cannot be converted by {options.kind}")
+        raise DataError(f"{path} has no {key!r}, it cannot be converted by {kind}")
     if key == "videos":
         if "images" in document:
-            raise DataError(f"{path} is of images (COCO), {options.kind} takes a file of videos")
+            raise DataError(f"{path} is of images (COCO), {kind} takes a file of videos")
         read_index(path)
     return document
 
 
-def _from_coco(options: argparse.Namespace) -> dict[str, Any]:
-    from stmask.data.convert import from_images
+def _sav_videos(folder: Path, which: str, notes: Notes) -> Iterator[tuple[list[Path], Any]]:
     from stmask.errors import DataError
-
-    try:
-        return from_images(_read(options, "images"))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise DataError(
-            f"{getattr(options, 'in')} is not a COCO file, something in it is missing: {error!r}"
-        ) from error
-
-
-def _sav_videos(folder: Path, which: str) -> Iterator[tuple[list[Path], Any]]:
-    from stmask.errors import DataError
+    from stmask.folders import list_folder
     from stmask.inference.video import VideoReader
 
     kinds = ("manual", "auto") if which == "both" else (which,)
-    videos = sorted(folder.glob("*.mp4"))
+    files = [file for file in list_folder(folder) if file.is_file()]
+    videos = [file for file in files if file.suffix.lower() == ".mp4"]
     if not videos:
-        raise DataError(f"no videos (*.mp4) in {folder}")
+        inside = (inner for inner in list_folder(folder) if inner.is_dir() and any(inner.glob("*.[mM][pP]4")))
+        raise DataError(f"no videos (*.mp4) in {folder}" + "".join(f", but in {inner}" for inner in list(inside)[:1]))
+    stems = {video.stem for video in videos}
+    for file in files:
+        stem, _, kind = file.stem.rpartition("_")
+        if file.suffix == ".json" and kind in ("manual", "auto") and (stem not in stems or kind not in kinds):
+            notes.add("masklets of another kind or without a video, left out", file.name)
     for video in videos:
-        files = [video.with_name(f"{video.stem}_{kind}.json") for kind in kinds]
-        files = [file for file in files if file.is_file()]
-        if files:
-            yield files, VideoReader(video)
+        own = [file for kind in kinds if (file := video.with_name(f"{video.stem}_{kind}.json")).is_file()]
+        if own:
+            yield own, VideoReader(video)
+        else:
+            notes.add("videos without masklets, left out", video.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def _parser() -> Parser:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Writes two annotation files and prints their paths."""
+    """Writes two annotation files and prints their paths; what is in them goes to stderr."""
     options = _parser().parse_args(argv)
     from stmask.data.layouts import find_annotations
     from stmask.data.split import parse_ratio, split_file
@@ -46,5 +47,7 @@ def main(argv: Sequence[str]) -> int:
         ratio=parse_ratio(options.ratio),
         seed=options.seed,
     )
-    print(*written, sep="\n")
+    for part, lines in written.items():
+        print(part)
+        print(*(f"  {line}" for line in lines), sep="\n", file=sys.stderr)
     return 0

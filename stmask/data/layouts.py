@@ -26,6 +26,7 @@ FRAME_PATTERNS = (
     "images/{split}2017",
 )
 _SHOWN = 200  # characters of a file name
+FRAME_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 _SYNONYMS = {"valid": ("valid", "val"), "val": ("val", "valid")}
 
 

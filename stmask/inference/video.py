@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from fractions import Fraction
@@ -15,8 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from stmask.data.images import read_image
+from stmask.data.layouts import FRAME_SUFFIXES
 from stmask.errors import DataError, OutputError
 from stmask.files import atomic_path
+from stmask.folders import natural_key
 
 if TYPE_CHECKING:
     from av.container import OutputContainer
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 Image = npt.NDArray[np.uint8]
 
-FRAME_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".m4v", ".avi")  # written by VideoWriter; anything is read
 FOLDER_FPS = 10.0
 _STRICT = {"err_detect": "explode"}  # else the decoder guesses damaged frames or leaves them out, silently
@@ -84,11 +84,6 @@ class VideoReader:
 
 def _hxw(shape: tuple[int, ...]) -> str:
     return f"{shape[0]} x {shape[1]}"
-
-
-def natural_key(name: str) -> list[tuple[int, int, str]]:
-    """Sorts runs of digits by their value."""
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name)]
 
 
 def _frame_files(folder: Path) -> tuple[Path, ...]:

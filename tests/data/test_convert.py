@@ -9,7 +9,8 @@ from stmask.commands.data_convert import main
 from stmask.data import VideoDataset
 from stmask.data.convert import from_images, from_masklets, from_masks, to_images, to_masks
 from stmask.data.convert.tracks import encode, track
-from stmask.errors import DataError
+from stmask.errors import DataError, OutputError
+from stmask.files import read_json, write_json
 from stmask.inference.video import VideoWriter
 
 
@@ -190,6 +191,64 @@ def test_masklets_that_do_not_fit(tmp_path):
         from_masklets([([tmp_path / "other.json"], frames)], tmp_path / "f")
     with pytest.raises(DataError, match="no masklets found"):
         from_masklets([], tmp_path / "f")
+
+
+def test_masklets_of_files_that_do_not_go_together(tmp_path):
+    for name in ("a", "b"):
+        masklets(tmp_path / f"{name}_manual.json")
+    frames = [np.zeros((HEIGHT, WIDTH, 3), np.uint8)] * 9
+    own = [([tmp_path / f"{name}_manual.json"], frames) for name in ("a", "b")]
+    with pytest.raises(DataError, match=r"a_manual\.json and .*b_manual\.json are both of the video 'sav_1'"):
+        from_masklets(own, tmp_path / "f")
+    with pytest.raises(DataError, match="the video of sav_1 is 48 x 64, its masklets are 64 x 48"):
+        from_masklets([(own[0][0], [frame.transpose(1, 0, 2) for frame in frames])], tmp_path / "f")
+    content = read_json(tmp_path / "a_manual.json")
+    for change, message in [
+        ({"video_id": "../x"}, "'video_id' must be the name of a video, got '../x'"),
+        ({"video_id": None}, "'video_id' must be"),
+        ({"video_width": "64"}, "'video_width' must be an integer"),
+        ({"masklet": [None]}, "'masklet' must be a list of frames"),
+        ({"masklet": [[encode(rectangle(0, 0, 4, 4).T)]]}, "object 0: 'size' is"),
+        ({"masklet": [[None]]}, "no masks in the masklets"),
+        ({"masklet": [[]]}, "no masks in the masklets"),
+    ]:
+        write_json(tmp_path / "a_manual.json", content | change)
+        with pytest.raises(DataError, match=message):
+            from_masklets(own[:1], tmp_path / "f")
+    write_json(tmp_path / "a_manual.json", content | {"masklet": content["masklet"][:2]})
+    with pytest.raises(DataError, match=r"a_manual\.json and b_manual\.json do not go together: .*in 2 frames"):
+        from_masklets([(own[0][0] + own[1][0], frames)], tmp_path / "f")
+
+
+def test_what_is_left_out_of_a_folder_of_masklets_is_counted(tmp_path, capsys):
+    for name in ("sav_1_manual", "sav_2_manual", "._sav_1_manual"):
+        masklets(tmp_path / f"{name}.json", frames=1)
+    for name in ("sav_1.MP4", "sav_3.mp4", "._sav_1.mp4"):
+        with VideoWriter(tmp_path / "sav.mp4", fps=24, size=(HEIGHT, WIDTH)) as writer:
+            for _ in range(6):
+                writer.write(np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+        (tmp_path / "sav.mp4").rename(tmp_path / name)
+    command = ["sav-to-ytvis", str(tmp_path), str(tmp_path / "out")]
+    assert main(command) == 0
+    assert [line.split(", first")[0] for line in capsys.readouterr().err.splitlines()] == [
+        "  1 videos, 1 frames, 1 tracks, 1 masks",
+        "  masklets of another kind or without a video, left out: 1",
+        "  videos that are longer than their masklets, the rest left out: 1",
+        "  masklets without a pixel, left out: 1",
+        "  videos without masklets, left out: 1",
+    ]
+    with pytest.raises(OutputError, match="exists already"):
+        main(command)
+    (tmp_path / "above/sav_000").mkdir(parents=True)
+    (tmp_path / "above/sav_000/x.mp4").touch()
+    with pytest.raises(DataError, match=r"no videos .* in .*above, but in .*above/sav_000$"):
+        main(["sav-to-ytvis", str(tmp_path / "above"), str(tmp_path / "new")])
+    with pytest.raises(OutputError, match="is the folder of the videos"):
+        main([*command[:2], str(tmp_path)])
+    (tmp_path / "sav_1_manual.json").write_text("{}")
+    with pytest.raises(DataError, match="does not hold masklets"):
+        main([*command[:2], str(tmp_path / "new")])
+    assert not (tmp_path / "new").exists()
 
 
 def test_commands(tmp_path, capsys):

@@ -52,7 +52,9 @@ def test_the_parts_are_splits_of_the_same_layout(tmp_path, capsys, annotations, 
     (tmp_path / annotations).write_text(json.dumps(document))
     write_frames(tmp_path / frames, document)
     assert main([str(tmp_path), "--ratio", "3:1"]) == 0
-    assert capsys.readouterr().out.split() == [str(tmp_path / name) for name in written]
+    printed = capsys.readouterr()
+    assert printed.out.split() == [str(tmp_path / name) for name in written]
+    assert printed.err.splitlines() == [f"  {n} videos, {6 * n} frames, {2 * n} tracks, {11 * n} masks" for n in (3, 1)]
     parts = [VideoDataset.from_root(tmp_path, name) for name in ("train-sub", "valid-sub")]
     assert [len(part) for part in parts] == [3, 1]
     parts[1].read_frame(0, 0)
@@ -72,3 +74,31 @@ def test_a_file_of_images_is_named(tmp_path):
     (tmp_path / "train.json").write_text('{"images": [], "categories": [], "annotations": []}')
     with pytest.raises(DataError, match="is of images"):
         main([str(tmp_path / "train.json")])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--names", "a", "a"], "two different names, got 'a' twice"),
+        (["--names", "../a", "b"], r"names of splits such as train-sub, got '\.\./a'"),
+        (["--names", "a", ""], "names of splits"),
+        (["--ratio", "²:1"], "a ratio is two numbers"),
+        (["--ratio", f"{'9' * 5000}:1"], "a ratio is two numbers"),
+        (["--ratio", "1:1", "--names", "a", "b"], "the second part would have no annotation; choose another --seed"),
+    ],
+)
+def test_no_part_is_lost_or_empty(tmp_path, arguments, message):
+    document = contents(videos=2)
+    write_dataset(tmp_path, document | {"annotations": document["annotations"][:2]})
+    with pytest.raises((ConfigError, DataError), match=message):
+        main([str(tmp_path), *arguments])
+    assert [path.name for path in tmp_path.glob("**/*.json")] == ["train.json"]
+
+
+def test_parts_are_checked_before_they_have_their_names(tmp_path):
+    document = contents(videos=2)
+    document["annotations"][2]["segmentations"][1] = {"size": [48, 64], "counts": "abc"}
+    write_dataset(tmp_path, document)
+    with pytest.raises(DataError, match=r"train\.json: annotation 20: segmentations\[1\]"):
+        main([str(tmp_path), "--ratio", "1:1"])
+    assert [path.name for path in tmp_path.glob("*.json")] == ["train.json"]

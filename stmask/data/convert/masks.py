@@ -1,38 +1,42 @@
-"""Folders of mask images (DAVIS, YouTube-VOS): masks/<video>/<frame>.png, pixel value k for object k, 0 for none."""
+"""From folders of mask images (DAVIS, YouTube-VOS) to tracks: masks/<video>/<frame>.png, pixel value k for object k."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from PIL import Image
 
-from stmask.data.convert.tracks import Document, encode, track, video
-from stmask.data.segmentation import decode, pack
+from stmask.data.convert.mask_files import MaskImage, frame_sizes, read_mask
+from stmask.data.convert.mask_folders import MaskedVideo, find_videos, normal
+from stmask.data.convert.tracks import Document, Notes, encode, track, video
 from stmask.errors import DataError
-from stmask.files import atomic_path, read_json, write_json
+from stmask.files import read_json
 
-_FRAME_SUFFIXES = (".jpg", ".jpeg", ".png")
-_VOID = 255  # pixels that belong to no object and not to the background either
+VOID = 255  # pixels that belong to no object and not to the background either
+_DEEP_VOID = 65535  # the same in images of 16 bits with values above 255
+_MOTS_IGNORE, _MOTS_CLASS = 10_000, 1000  # MOTS and KITTI MOTS: class * 1000 + instance
+_MANY_OBJECTS, _MOST_OBJECTS = 64, 2000  # from here on values may be, and are, shades and not numbers
+_SPECK = 10  # pixels; objects that are never larger may be the soft edges of others
 CLASS_FILE = "meta.json"
+Classes = dict[str, dict[str, str]]  # by video, then by object
 
 
-def from_masks(frames: Path, masks: Path, classes: Path | None = None) -> Document:
+def from_masks(frames: Path, masks: Path, classes: Path | None = None, *, notes: Notes | None = None) -> Document:
     """A YouTube-VIS document of the videos in `masks`, with the frames for which there is a mask image.
+
+    A video with the values 0 and 255 alone shows one object; beside other values 255 belongs to no object.
 
     Args:
         frames: frames/<video>/<frame>.jpg.
         classes: names of the objects' classes as in YouTube-VOS, {"videos": {<video>: {"objects": {"1": {"category":
             "dog"}}}}}; without it every object is an "object".
+        notes: receives what was left out or decided.
 
     Raises:
-        DataError: a folder without videos, a frame that is missing, a mask of another size, an object without a class.
+        DataError: folders without masks or frames, a mask of another size than its video or frame, an object without
+            a class, or no object at all.
     """
-    folders = sorted(path for path in masks.iterdir() if path.is_dir()) if masks.is_dir() else []
-    if not folders:
-        raise DataError(f"no videos in {masks}: expected {masks}/<video>/<frame>.png")
+    notes = Notes() if notes is None else notes
     names = _read_classes(classes) if classes is not None else None
     found = (
         sorted({name for objects in names.values() for name in objects.values()}) if names is not None else ["object"]
@@ -40,31 +44,31 @@ def from_masks(frames: Path, masks: Path, classes: Path | None = None) -> Docume
     category = {name: number for number, name in enumerate(found, start=1)}
     videos: list[Document] = []
     annotations: list[Document] = []
-    for folder in folders:
-        files = sorted(folder.glob("*.png"))
-        if not files:
-            continue
-        images = [_read_mask(file) for file in files]
-        height, width = images[0].shape
-        for file, image in zip(files, images, strict=True):
-            if image.shape != (height, width):
-                raise DataError(f"mask {file} is not {width} x {height} as the first of its video")
+    used: set[tuple[str, str]] = set()
+    for source in find_videos(frames, masks, beside=(CLASS_FILE,), notes=notes):
+        images = [read_mask(file) for file in source.masks]
+        height, width = _common_size(source, images, notes)
         number = len(videos) + 1
-        file_names = [f"{folder.name}/{_frame_of(frames / folder.name, file.stem)}" for file in files]
-        videos.append(video(number, file_names, height=height, width=width))
-        for value in np.unique(np.concatenate([np.unique(image) for image in images])).tolist():
-            if value in (0, _VOID):
-                continue
-            annotations.append(
-                track(
-                    len(annotations) + 1,
-                    [encode(image == value) for image in images],
-                    video=number,
-                    category=category[_class_of(names, folder.name, value)],
-                    height=height,
-                    width=width,
-                )
-            )
+        videos.append(video(number, source.file_names, height=height, width=width))
+        _compare_palettes(source, images, notes)
+        values = _objects(source.name, images, notes)
+        if not values:
+            notes.add("videos without an object", source.name)
+        for value in values:
+            key, label = _class_of(names, source.name, value, alone=values == [VOID] or values == [_DEEP_VOID])
+            used.add((normal(source.name), key))
+            shapes = [encode(image.numbers == value) for image in images]
+            where = {"video": number, "category": category[label], "height": height, "width": width}
+            annotations.append(track(len(annotations) + 1, shapes, **where))
+            if max(area or 0 for area in annotations[-1]["areas"]) < _SPECK:
+                kind = f"objects that never have {_SPECK} pixels: are they objects, not the soft edges of others?"
+                notes.add(kind, f"{value} in {source.name}")
+    for name, objects in (names or {}).items():
+        for key in objects:
+            if (name, key) not in used:
+                notes.add("objects of the class file that are in no mask", f"{key} of {name}")
+    if not annotations:
+        raise DataError(f"no object in any mask of {masks}: all their pixels are 0 or void")
     return {
         "categories": [{"id": number, "name": name} for name, number in category.items()],
         "videos": videos,
@@ -72,79 +76,80 @@ def from_masks(frames: Path, masks: Path, classes: Path | None = None) -> Docume
     }
 
 
-def to_masks(document: Document, folder: Path) -> None:
-    """Writes folder/<video>/<frame>.png and the classes to folder/meta.json; object k is the k-th track of its video.
-
-    Where tracks overlap, which these files cannot say, the first one has the pixel. A video is named after the
-    folder of its frames.
-    """
-    names = {category["id"]: category["name"] for category in document["categories"]}
-    tracks: dict[int, list[Document]] = {}
-    for entry in document.get("annotations") or []:
-        tracks.setdefault(entry["video_id"], []).append(entry)
-    meta: dict[str, Any] = {}
-    for entry in document["videos"]:
-        name = Path(entry["file_names"][0]).parent.name or str(entry["id"])
-        own = tracks.get(entry["id"], [])
-        if len(own) >= _VOID:
-            raise DataError(f"video {entry['id']} has {len(own)} tracks, a mask image can hold {_VOID - 1}")
-        for position, file_name in enumerate(entry["file_names"]):
-            canvas = np.zeros((entry["height"], entry["width"]), np.uint8)
-            for value, one in reversed(list(enumerate(own, start=1))):
-                encoding, data, _ = pack(one["segmentations"][position])
-                canvas[decode(encoding, data, *canvas.shape) > 0] = value
-            with atomic_path(folder / name / f"{Path(file_name).stem}.png") as path:
-                picture = Image.fromarray(canvas)
-                picture.putpalette(_palette())
-                picture.save(path)
-        objects = {str(value): {"category": names[one["category_id"]]} for value, one in enumerate(own, start=1)}
-        meta[name] = {"objects": objects}
-    write_json(folder / CLASS_FILE, {"videos": meta})
+def _common_size(source: MaskedVideo, images: list[MaskImage], notes: Notes) -> tuple[int, int]:
+    """(height, width) of all masks and frames of a video."""
+    height, width = images[0].numbers.shape
+    for file, image, frame in zip(source.masks, images, source.frames, strict=True):
+        if image.numbers.shape != (height, width):
+            found = f"{image.numbers.shape[1]} x {image.numbers.shape[0]}"
+            raise DataError(f"mask {file} is not {width} x {height} as the first of its video but {found}")
+        sizes = frame_sizes(frame)
+        if (height, width) not in sizes:
+            found = " and, turned as its EXIF orientation says, ".join(f"{w} x {h}" for h, w in sizes)
+            raise DataError(f"mask {file} is {width} x {height}, its frame {frame} is {found}")
+        if len(sizes) > 1:
+            kind = "frames that are turned or mirrored by their EXIF orientation: do the masks lie on the objects?"
+            notes.add(kind, str(frame))
+    return height, width
 
 
-def _read_mask(file: Path) -> npt.NDArray[np.uint8]:
-    try:
-        with Image.open(file) as image:
-            if image.mode not in ("P", "L"):
-                raise DataError(f"mask {file} has colours ({image.mode}), expected one number per pixel")
-            return np.array(image, dtype=np.uint8)
-    except OSError as error:
-        raise DataError(f"mask {file} cannot be read: {error}") from error
+def _compare_palettes(source: MaskedVideo, images: list[MaskImage], notes: Notes) -> None:
+    seen: dict[int, tuple[int, ...]] = {}
+    for file, image in zip(source.masks, images, strict=True):
+        for number, colour in image.colours.items():
+            if seen.setdefault(number, colour) != colour:
+                kind = "masks in which a number has another colour than before: is it the same object?"
+                return notes.add(kind, f"{number} in {file}")
+    return None
 
 
-def _frame_of(folder: Path, stem: str) -> str:
-    for suffix in _FRAME_SUFFIXES:
-        if (folder / f"{stem}{suffix}").is_file():
-            return f"{stem}{suffix}"
-    raise DataError(f"no frame {folder / stem}.jpg for the mask of that name")
+def _objects(name: str, images: list[MaskImage], notes: Notes) -> list[int]:
+    """The values of a video's pixels that are objects."""
+    values = sorted(set(np.concatenate([np.unique(image.numbers) for image in images]).tolist()) - {0})
+    white = VOID if not values or values[-1] <= VOID else _DEEP_VOID
+    if values == [white]:
+        notes.add(f"videos of the values 0 and {white} alone, taken for one object", name)
+        return values
+    if white in values:
+        notes.add(f"videos with pixels of {white} beside other values, taken for void", name)
+        values.remove(white)
+    if values and values[0] >= _MOTS_CLASS and values[-1] <= _MOTS_IGNORE:
+        notes.add("videos that look coded as in MOTS (class * 1000 + instance): each value is an object", name)
+        if _MOTS_IGNORE in values:
+            notes.add(f"videos with pixels of {_MOTS_IGNORE}, left out as MOTS ignores them", name)
+            values.remove(_MOTS_IGNORE)
+    if len(values) > _MOST_OBJECTS:
+        raise DataError(f"the masks of {name} have {len(values)} different values: these are no numbers of objects")
+    if len(values) > _MANY_OBJECTS:
+        notes.add(f"videos with more than {_MANY_OBJECTS} values: are they numbers of objects, not shades?", name)
+    return values
 
 
-def _read_classes(path: Path) -> dict[str, dict[str, str]]:
+def _read_classes(path: Path) -> Classes:
     document = read_json(path)
     try:
-        return {
-            video: {number: str(entry["category"]) for number, entry in content["objects"].items()}
+        named = {
+            normal(video): {number: entry["category"] for number, entry in content["objects"].items()}
             for video, content in document["videos"].items()
         }
     except (AttributeError, KeyError, TypeError):
         wanted = '{"videos": {VIDEO: {"objects": {"1": {"category": NAME}}}}}'
         raise DataError(f"{path} does not name classes, expected {wanted}") from None
+    for video, objects in named.items():
+        for number, name in objects.items():
+            if not isinstance(name, str) or not name:
+                raise DataError(f"{path}: the category of object {number} of {video!r} must be text, got {name!r}")
+    return named
 
 
-def _class_of(names: dict[str, dict[str, str]] | None, video: str, value: int) -> str:
+def _class_of(names: Classes | None, video: str, value: int, *, alone: bool) -> tuple[str, str]:
+    """The object's key in the class file and its class; a white object that is alone may be called 1 there."""
+    key = str(value)
     if names is None:
-        return "object"
-    try:
-        return names[video][str(value)]
-    except KeyError:
-        raise DataError(f"object {value} of video {video!r} has no class in the class file") from None
-
-
-def _palette() -> list[int]:
-    """The usual colours of such files: the bits of the number, dealt out to red, green and blue from the top."""
-    colours: list[int] = []
-    for number in range(256):
-        for channel in range(3):
-            bits = ((number >> (3 * place + channel)) & 1 for place in range(3))
-            colours.append(sum(bit << (7 - place) for place, bit in enumerate(bits)))
-    return colours
+        return key, "object"
+    objects = names.get(normal(video), {})
+    if alone and key not in objects:
+        key = "1"
+    if key not in objects:
+        raise DataError(f"object {value} of video {video!r} has no class in the class file")
+    return key, objects[key]

@@ -1,8 +1,9 @@
-"""The pieces of a YouTube-VIS document."""
+"""The pieces of a YouTube-VIS document, and what a conversion has to say about it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,54 @@ import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
 from stmask.data.segmentation import measure, pack
+from stmask.errors import DataError
 
 Document = dict[str, Any]
+_LARGEST = 2**63 - 1  # what an id can be
+
+
+@dataclass(slots=True)
+class Notes:
+    """What a conversion left out or had to decide: each kind with its count and its first case."""
+
+    _found: dict[str, tuple[int, str]] = field(default_factory=dict)
+
+    def add(self, kind: str, first: str, *, count: int = 1) -> None:
+        """Counts `count` more cases of a kind."""
+        before, example = self._found.get(kind, (0, first))
+        if count:
+            self._found[kind] = (before + count, example)
+
+    def __iter__(self) -> Iterator[str]:
+        """One line per kind."""
+        return (f"{kind}: {count}, first: {first}" for kind, (count, first) in self._found.items())
+
+
+class KeyMissing(DataError):
+    """An entry of a document lacks a key without which it says nothing."""
+
+
+def whole(entry: Document, key: str, where: str) -> int:
+    """The integer entry[key]; 3.0 is one too.
+
+    Raises:
+        DataError: it is missing or something else; the message begins with `where`.
+    """
+    if key not in entry:
+        raise KeyMissing(f"{where} needs {key!r}")
+    value = entry[key]
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and value % 1 == 0  # not so of NaN
+    if not number or abs(value) > _LARGEST:
+        raise DataError(f"{where}: {key!r} must be an integer, got {str(value)[:60]!r}")
+    return int(value)
+
+
+def with_slashes(name: str, notes: Notes) -> str:
+    """A file name of an annotation file, with / where Windows wrote its own separator."""
+    if "\\" not in name:
+        return name
+    notes.add("file names with Windows separators, written with /", name)
+    return name.replace("\\", "/")
 
 
 def encode(mask: npt.NDArray[np.bool_]) -> dict[str, Any]:
@@ -31,11 +78,13 @@ def track(
     """An entry of 'annotations', its boxes and areas measured; segmentations without a pixel become null.
 
     Raises:
-        ValueError: a segmentation that cannot be read.
+        ValueError: a segmentation that cannot be read or is of another size.
     """
     shapes, boxes, areas = [], [], []
     for segmentation in segmentations:
-        encoding, data, _ = pack(segmentation)
+        encoding, data, size = pack(segmentation)
+        if size not in (None, (height, width)):
+            raise ValueError(f"'size' is {list(size or ())}, its video is {[height, width]} (height, width)")
         area, box = measure(encoding, data, height, width)
         shapes.append(segmentation if area else None)
         boxes.append([float(n) for n in box] if area else None)

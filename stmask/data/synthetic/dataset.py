@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,9 +17,9 @@ from stmask.data.synthetic.config import SyntheticConfig
 from stmask.data.synthetic.render import SyntheticVideo, render_video
 from stmask.errors import OutputError, StmaskError
 from stmask.files import read_json, write_json
+from stmask.folders import atomic_folder
 
 _CONTRIBUTOR = "stmask data synthesize"  # marks the folders that may be overwritten
-_FOLDER_MODE = 0o755  # mkdtemp makes private folders; datasets are meant to be shared
 
 
 def write_dataset(
@@ -49,7 +46,7 @@ def write_dataset(
             raise ValueError(f"{name} must not be negative, got {count}")
     target = Path(out).resolve()
     _require_free(target, overwrite=overwrite)
-    with _atomic_folder(target) as folder:
+    with atomic_folder(target) as folder:
         for split, count in (("train", videos), ("valid", valid_videos)):
             _write_split(folder, config, split=split, count=count, seed=seed, on_video=on_video)
     return target
@@ -74,26 +71,6 @@ def _is_ours(folder: Path) -> bool:
         return False
     info = content.get("info") if isinstance(content, dict) else None
     return isinstance(info, dict) and info.get("contributor") == _CONTRIBUTOR
-
-
-@contextmanager
-def _atomic_folder(target: Path) -> Iterator[Path]:
-    """Yields a new folder beside `target` that takes its place on success and is removed on any failure."""
-    temporary: Path | None = None
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp"))
-        new, old = temporary / "new", temporary / "old"
-        new.mkdir(mode=_FOLDER_MODE)
-        yield new
-        if target.exists():
-            target.rename(old)
-        new.rename(target)
-    except OSError as error:
-        raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _write_split(
