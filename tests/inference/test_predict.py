@@ -4,6 +4,7 @@ import gc
 import json
 import weakref
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +175,7 @@ def test_frames_are_not_kept(tmp_path: Path) -> None:
     most = 0
 
     class Endless:
-        path, fps = tmp_path / "source", 10.0
+        path, fps, pixel_aspect = tmp_path / "source", 10.0, Fraction(1)
 
         def __iter__(self) -> Iterator[np.ndarray]:
             nonlocal most
