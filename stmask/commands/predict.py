@@ -114,7 +114,7 @@ def _compose(source: str | None, overrides: Sequence[str]) -> PredictSchema:
 
     composed = compose("predict", overrides)
     if source is not None:
-        composed.source = os.path.expanduser(source)
+        composed.source = source if os.path.lexists(source) else os.path.expanduser(source)
     if composed.source is None:
         raise ConfigError("no video to segment; usage: stmask predict VIDEO_OR_FOLDER checkpoint=FILE output=out.mp4")
     try:
@@ -137,8 +137,9 @@ def _predict(cfg: PredictSchema) -> None:
 
     from stmask.engine.evaluate import without_nulls
     from stmask.errors import ConfigError
+    from stmask.inference.film import FPS_RANGE
     from stmask.inference.predict import DrawStyle, check_places, predict_video
-    from stmask.inference.video import FPS_RANGE, VideoReader
+    from stmask.inference.video import VideoReader
     from stmask.loading import load_segmenter, pick_device
 
     try:

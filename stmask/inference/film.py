@@ -164,7 +164,7 @@ class _Times:
         except av.error.FFmpegError:  # as far as the file goes
             return
 
-    def _add(self, packet: Packet) -> None:
+    def _add(self, packet: Packet[Any]) -> None:
         if not packet.size or packet.time_base is None:  # after the last, or "as before" in AVI
             return
         of_film = packet.stream_index == self._stream.index
@@ -222,7 +222,7 @@ class _Times:
         return (container.duration or 0) * _MICROSECOND, self._end_of_all
 
 
-def _shows_a_frame(packet: Packet, stream: VideoStream) -> bool:
+def _shows_a_frame(packet: Packet[Any], stream: VideoStream) -> bool:
     """VP8 keeps pictures that are only referred to in packets of their own."""
     codec = stream.codec_context
     return codec is None or codec.name != "vp8" or bool(memoryview(packet)[0] & _VP8_SHOWN)
@@ -233,10 +233,11 @@ def _shows_a_frame(packet: Packet, stream: VideoStream) -> bool:
 
 def _display_matrix(frame: VideoFrame) -> npt.NDArray[np.int32]:
     """(2, 2): the columns are where a step to the right and a step down of the stored picture lead on the screen."""
-    data = frame.side_data.get("DISPLAYMATRIX")
+    data: Any = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return np.eye(2, dtype=np.int32)
-    return np.frombuffer(bytes(data), dtype=np.int32, count=9).reshape(3, 3)[:2, :2].T
+    rows: npt.NDArray[np.int32] = np.frombuffer(bytes(data), dtype=np.int32, count=9).reshape(3, 3)
+    return rows[:2, :2].T
 
 
 def _quarter_turned(matrix: npt.NDArray[np.int32]) -> bool:

@@ -247,6 +247,6 @@ def is_ours(path: str | os.PathLike[str]) -> bool:
     """Whether a file is a video that VideoWriter wrote."""
     try:
         with open_container(Path(path)) as container:
-            return container.metadata.get(_OURS[0]) == _OURS[1]
+            return _OURS in {(key.lower(), value) for key, value in container.metadata.items()}
     except DataError:
         return False
