@@ -5,9 +5,13 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 from stmask.errors import Interrupted, StmaskError
 
@@ -33,7 +37,8 @@ def exit_status(call: Callable[[], int | None]) -> int:
     """
     _speak_plainly()
     try:
-        return int(call() or 0)
+        with _terminable():
+            return int(call() or 0)
     except KeyboardInterrupt:
         return _interrupted()
     except Interrupted as exit_:
@@ -53,6 +58,25 @@ def exit_status(call: Callable[[], int | None]) -> int:
             raise
         print(f"stmask: error: {'; '.join(message.splitlines())}", file=sys.stderr)
         return _USER_ERROR
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends a command as Ctrl-C does: what it had begun is tidied up. A second one ends it at once."""
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+
+    def stop(number: int, _: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise Interrupted(128 + number)
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _interrupted(status: int = _INTERRUPTED) -> int:

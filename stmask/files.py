@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import json
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 from stmask.errors import DataError, OutputError
 
 _UMASK_FREE_MODE = 0o644  # mkstemp makes private files; results are meant to be shared
+_STEM_LENGTH = 50  # of a temporary name, so that it fits wherever the name itself does
 
 
 @contextmanager
@@ -26,25 +28,41 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         OutputError: the folder cannot be made or written to, or the disk is full.
     """
     target = Path(path)
+    made: list[Path] = []
+    temporary: Path | None = None
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}.", suffix=f".tmp{target.suffix}")
+        if target.exists() and not target.is_file():  # the rename would fail after the work, or put a file for a device
+            raise OutputError(f"cannot write {target}: it is not a file but a folder or a device")
+        made = _make_folders(target.parent)
+        handle, name = tempfile.mkstemp(
+            dir=target.parent, prefix=f".{target.stem[:_STEM_LENGTH]}.", suffix=f".tmp{target.suffix}"
+        )
+        temporary = Path(name)
         os.close(handle)
-    except FileExistsError as error:  # what `mkdir` says of a file in the way
-        raise OutputError(f"cannot write {target}: {target.parent} is not a folder") from error
-    except OSError as error:
-        raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
-    temporary = Path(name)
-    try:
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         temporary.chmod(_UMASK_FREE_MODE)
         temporary.replace(target)
+        made = []
     except OSError as error:
         raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        for folder in made:
+            with suppress(OSError):  # others may have begun to use it
+                folder.rmdir()
+
+
+def _make_folders(folder: Path) -> list[Path]:
+    """Makes a folder and those above it; returns the new ones, the innermost first."""
+    new = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(errno.ENOTDIR, f"{folder} is not a folder") from error
+    return new
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -76,21 +77,22 @@ def load_segmenter(
     )
 
 
-def pick_device(name: str) -> torch.device:
+def pick_device(name: Any) -> torch.device:
     """`auto` is the first GPU where there is one, else the CPU.
 
     Raises:
-        ConfigError: a device that does not exist here.
+        ConfigError: not one of auto, cpu, cuda and cuda:N, or a GPU that does not exist here.
     """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"device must be auto, cpu, cuda or cuda:N, got {name!r}") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"device={name}: this machine has {torch.cuda.device_count()} GPUs that PyTorch can use")
-    return device
+    match = re.fullmatch(r"(auto|cpu|cuda)|cuda:([0-9]{1,9})", name) if isinstance(name, str) else None
+    if match is None:
+        shown = "null" if name is None else repr(name)
+        raise ConfigError(f"device must be auto, cpu, cuda or cuda:N, got {shown}")
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if match[1] == "auto":
+        return torch.device("cuda" if gpus else "cpu")
+    if match[1] != "cpu" and int(match[2] or 0) >= gpus:
+        raise ConfigError(f"device={name}: this machine has {gpus} GPUs that PyTorch can use")
+    return torch.device(name)
 
 
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -57,6 +57,28 @@ def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
         write_json(tmp_path / "taken" / "out.json", {})
 
 
+def test_what_is_not_a_file_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "out.json").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("out.json", "pipe"):
+        with pytest.raises(OutputError, match=f"{name}: it is not a file but a folder or a device"):
+            write_json(tmp_path / name, {})
+    assert names(tmp_path) == ["out.json", "pipe"]
+
+
+def test_a_failure_leaves_no_new_folders(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    with pytest.raises(RuntimeError), atomic_open(tmp_path / "old" / "a" / "b" / "out.json"):
+        raise RuntimeError
+    assert names(tmp_path / "old") == []
+
+
+def test_long_names(tmp_path: Path) -> None:
+    for stem in (200 * "x", 80 * "é"):
+        write_json(tmp_path / f"{stem}.json", {})
+        assert (tmp_path / f"{stem}.json").is_file()
+
+
 def test_only_writing_modes(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="'a'"), atomic_open(tmp_path / "x", "a"):
         pass

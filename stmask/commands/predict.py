@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +26,7 @@ _ANSWERS = {
     "-i",
     "--info",
 }  # options that Hydra answers without a run
+_KEY = re.compile(r"[~+]{0,2}(((inference|hydra)/[\w/@.]*)|[A-Za-z_][\w.@]*)")
 
 
 @dataclass
@@ -45,7 +48,7 @@ class PredictSchema:
     checkpoint: str = ""
     output: str | None = None
     results: str | None = None
-    device: str = ""
+    device: Any = ""
     fps: float | None = None
     draw: DrawSchema = field(default_factory=DrawSchema)
     inference: Any = None
@@ -56,10 +59,13 @@ def main(argv: Sequence[str]) -> int:
     from stmask.config import run_hydra_app
     from stmask.errors import ConfigError
 
-    flags = {argument.partition("=")[0] for argument in argv if argument.startswith("-")}
-    if refused := sorted(flags - _ANSWERS):
-        raise ConfigError(f"stmask predict has no option {refused[0]}; it takes KEY=VALUE, see stmask predict --help")
-    if flags:
+    options = [argument for argument in argv if argument.startswith("-") and not Path(argument).exists()]
+    if refused := sorted(option for option in options if option.partition("=")[0] not in _ANSWERS):
+        raise ConfigError(
+            f"stmask predict has no option {refused[0]}; it takes KEY=VALUE, see stmask predict --help "
+            f"(a file of that name is ./{refused[0]})"
+        )
+    if options:
         return run_hydra_app("predict", None, argv)
     source, overrides = _split(argv)
     _predict(_compose(source, overrides))
@@ -70,10 +76,33 @@ def _split(argv: Sequence[str]) -> tuple[str | None, list[str]]:
     """The source, an argument that is no override (or the name of something that exists), and the overrides."""
     from stmask.errors import ConfigError
 
-    sources = [argument for argument in argv if "=" not in argument or Path(argument).exists()]
+    sources: list[str] = []
+    overrides: list[str] = []
+    for argument in argv:
+        named = argument.removeprefix("source=")
+        if _is_source(named):
+            sources.append(named)
+        else:
+            overrides.append(argument)
     if len(sources) > 1:
-        raise ConfigError(f"one video or folder at a time, got {', '.join(sources)}; overrides have the form KEY=VALUE")
-    return next(iter(sources), None), [argument for argument in argv if argument not in sources]
+        shown = ", ".join("an address" if "://" in source else source for source in sources)
+        raise ConfigError(f"one video or folder at a time, got {shown}; overrides have the form KEY=VALUE")
+    return next(iter(sources), None), overrides
+
+
+def _is_source(argument: str) -> bool:
+    """A place or an address; a key has neither a path nor a blank in it, but for those of config groups."""
+    key, equals, _ = argument.partition("=")
+    if not equals or "://" in key or _exists(argument):
+        return True
+    return not _KEY.fullmatch(key)
+
+
+def _exists(name: str) -> bool:
+    try:
+        return Path(name).expanduser().exists()
+    except (OSError, RuntimeError, ValueError):
+        return False
 
 
 def _compose(source: str | None, overrides: Sequence[str]) -> PredictSchema:
@@ -85,7 +114,7 @@ def _compose(source: str | None, overrides: Sequence[str]) -> PredictSchema:
 
     composed = compose("predict", overrides)
     if source is not None:
-        composed.source = source
+        composed.source = source if os.path.lexists(source) else os.path.expanduser(source)
     if composed.source is None:
         raise ConfigError("no video to segment; usage: stmask predict VIDEO_OR_FOLDER checkpoint=FILE output=out.mp4")
     try:
@@ -108,21 +137,22 @@ def _predict(cfg: PredictSchema) -> None:
 
     from stmask.engine.evaluate import without_nulls
     from stmask.errors import ConfigError
-    from stmask.inference.predict import DrawStyle, predict_video
-    from stmask.inference.video import VideoReader, require_video_suffix
+    from stmask.inference.film import FPS_RANGE
+    from stmask.inference.predict import DrawStyle, check_places, predict_video
+    from stmask.inference.video import VideoReader
     from stmask.loading import load_segmenter, pick_device
 
     try:
         style = DrawStyle(**asdict(cfg.draw))
     except ValueError as error:
         raise ConfigError(f"draw: {error}") from error
-    if cfg.fps is not None and cfg.fps <= 0:
-        raise ConfigError(f"fps must be positive, got {cfg.fps}")
-    if cfg.output is not None:
-        require_video_suffix(cfg.output)
+    if cfg.fps is not None and not FPS_RANGE[0] <= cfg.fps <= FPS_RANGE[1]:
+        raise ConfigError(f"fps must be {FPS_RANGE[0]:g} to {FPS_RANGE[1]:g}, got {cfg.fps}")
+    device = pick_device(cfg.device)
     assert cfg.source is not None
+    check_places(cfg.source, cfg.output, cfg.results)
     source = VideoReader(cfg.source)
-    segmenter = load_segmenter(cfg.checkpoint, inference=without_nulls(cfg.inference), device=pick_device(cfg.device))
+    segmenter = load_segmenter(cfg.checkpoint, inference=without_nulls(cfg.inference), device=device)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("frames"))
     console = Console(stderr=True)
     with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as progress:
@@ -137,6 +167,9 @@ def _predict(cfg: PredictSchema) -> None:
             on_frame=lambda: progress.advance(bar),
         )
     _report(summary)
+    if cfg.results is not None and segmenter.class_names:
+        classes = ", ".join(f"{number} {name}" for number, name in enumerate(segmenter.class_names, start=1))
+        print(f"category_id in the results: {classes}")
     print("written:", ", ".join(str(Path(path).resolve()) for path in (cfg.output, cfg.results) if path is not None))
 
 

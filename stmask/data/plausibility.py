@@ -105,7 +105,7 @@ def check_videos(report: Report, dataset: VideoDataset, *, of_images: bool) -> N
 
 def _out_of_order(names: Sequence[str]) -> tuple[str, str] | None:
     """The first frame whose number falls and the one before it, if the names differ in their last number only."""
-    before: tuple[str, str, str] | None = None
+    before: tuple[str | Any, ...] | None = None
     for name in names:
         found = _LAST_NUMBER.fullmatch(name)
         if found is None or (before is not None and (found[1], found[3]) != (before[0], before[2])):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from stmask.data.check import NOTHING_TO_LEARN, Report, check_split
+from stmask.data.check import NOTHING_TO_LEARN, check_split
 from stmask.data.convert.tracks import Document
+from stmask.data.report import Report
 from stmask.errors import DataError, OutputError
 from stmask.files import atomic_path
 

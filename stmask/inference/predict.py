@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -20,11 +21,13 @@ from stmask.evaluation import write_results
 from stmask.files import atomic_path
 from stmask.inference.results import VideoResultBuilder
 from stmask.inference.segmenter import VideoSegmenter
-from stmask.inference.video import VideoReader, VideoWriter, require_video_suffix
+from stmask.inference.video import VideoReader, VideoWriter, is_ours, require_video_suffix
 from stmask.structures import TrackedFrame
 
 Image = npt.NDArray[np.uint8]
 _VIDEO_ID = 1
+_HEAD_BYTES = 4096
+_RESULTS = re.compile(rb'\[\]\s*\Z|\[\{"video_id": \d+, "category_id": \d+, "score": [^"]*, "segmentations": \[')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,14 +95,18 @@ def predict_video(
         results: JSON file for the list of tracks, or None for none.
         fps: of the output; default the source's.
         style: default `DrawStyle()`.
-        category_ids: the dataset's ids of labels 1..K in the results; default 1..K.
+        category_ids: the dataset's ids of labels 1..K in the results; default the labels themselves.
         on_frame: called after each frame, to show progress.
 
     Raises:
         DataError: a frame that cannot be read. Neither file is written then.
-        OutputError: a file that cannot be written, or one name for two files.
+        OutputError: as `check_places`, or a file that cannot be written.
+        ValueError: not as many `category_ids` as the segmenter knows classes.
     """
-    _require_distinct(source.path, output, results)
+    check_places(source.path, output, results)
+    names = segmenter.class_names
+    if category_ids is not None and names and len(category_ids) != len(names):
+        raise ValueError(f"{len(names)} classes need as many category_ids, got {len(category_ids)}")
     style = style or DrawStyle()
     watch = _Stopwatch(segmenter, drawing=output is not None)
     segmenter.reset()
@@ -113,7 +120,8 @@ def predict_video(
             size = (frame.shape[0], frame.shape[1])
             if output is not None and writer is None:
                 shape = (size[0] * style.zoom, size[1] * style.zoom)
-                writer = files.enter_context(VideoWriter(output, fps=fps or source.fps, size=shape))
+                new = VideoWriter(output, fps=fps or source.fps, size=shape, pixel_aspect=source.pixel_aspect)
+                writer = files.enter_context(new)
             tracked = segmenter.step(frame)
             with watch("masks"):
                 masks = segmenter.frame_masks(tracked, size).cpu()
@@ -128,7 +136,8 @@ def predict_video(
             on_frame()
         result = builder.build(frames)
         if results_file is not None:
-            write_results(results_file, [result], category_ids or range(1, len(segmenter.class_names) + 1))
+            classes = max((track.label for track in result.tracks), default=0)  # a model need not know their names
+            write_results(results_file, [result], category_ids or range(1, classes + 1))
         with watch("encoding"):
             files.close()
     return PredictSummary(frames, len(result.tracks), watch.seconds(), watch.wall_seconds())
@@ -175,14 +184,50 @@ def draw_tracked(
     )
 
 
-def _require_distinct(
-    source: Path, output: str | os.PathLike[str] | None, results: str | os.PathLike[str] | None
+def check_places(
+    source: str | os.PathLike[str], output: str | os.PathLike[str] | None, results: str | os.PathLike[str] | None
 ) -> None:
+    """Looks at where a prediction would be written, before any work: only its own files are written again.
+
+    Raises:
+        OutputError: an output that is not named as a video, one place for two files, or one that holds a file which no
+            prediction wrote.
+    """
     if output is not None:
         require_video_suffix(output)
-    places = [Path(path).resolve() for path in (source, output, results) if path is not None]
-    if len(set(places)) < len(places):
-        raise OutputError(f"{places[-1]} is named twice: source, output and results must be different files")
+    places = [Path(path) for path in (source, output, results) if path is not None]
+    for i, place in enumerate(places):
+        if any(_same(place, other) for other in places[:i]):
+            raise OutputError(f"{place} is named twice: source, output and results must be different files")
+    if output is not None and _is_filled(Path(output)) and not is_ours(output):
+        raise OutputError(f"{output} is there already and not a video of stmask's: give another output, or remove it")
+    if results is not None and _is_filled(Path(results)) and not _holds_results(Path(results)):
+        raise OutputError(
+            f"{results} is there already and not a list of predicted tracks: give results=FILE, "
+            "results=null for none, or remove it"
+        )
+
+
+def _same(a: Path, b: Path) -> bool:
+    """Also where links or a file system that ignores case give a file several names."""
+    try:
+        return a.resolve() == b.resolve() or a.samefile(b)
+    except (OSError, RuntimeError):  # not there, or links in a circle
+        return False
+
+
+def _is_filled(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
+
+
+def _holds_results(path: Path) -> bool:
+    """Whether a file begins as `write_results` begins one."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+    return _RESULTS.match(head) is not None
 
 
 class _Stopwatch:

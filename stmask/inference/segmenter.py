@@ -62,7 +62,7 @@ class VideoSegmenter:
         self.tracker = tracker or settings.tracker(model)
         self.preprocessor = preprocessor or (FramePreprocessor() if card is None else card.preprocessor)
         self.class_names = tuple(class_names) or (() if card is None else card.class_names)
-        self.timings = {"preprocessing": 0.0, "network": 0.0, "tracking": 0.0}
+        self.timings = {"preprocessing": 0.0, "network": 0.0, "detection": 0.0, "tracking": 0.0}
         self._autocast = autocast
 
     def reset(self) -> None:
@@ -73,23 +73,25 @@ class VideoSegmenter:
     def step(self, frame: npt.NDArray[np.uint8] | Tensor) -> TrackedFrame:
         """The next frame of the video, (h, w, 3) uint8 RGB of any size."""
         predictions = self._run(frame)
+        found = self._detect(predictions)
         with self._timed("tracking"):
-            return self.tracker.step(self.detector(predictions), FrameMaps.of(predictions))
+            return self.tracker.step(found, FrameMaps.of(predictions))
 
     @torch.inference_mode()
     def detect(self, image: npt.NDArray[np.uint8] | Tensor) -> Detections:
         """What is seen in one image, (h, w, 3) uint8 RGB of any size; the video, if any, does not go on."""
-        predictions = self._run(image)
-        with self._timed("tracking"):
-            return self.detector(predictions)
+        return self._detect(self._run(image))
 
     def frame_masks(self, tracked: TrackedFrame, size: tuple[int, int]) -> Tensor:
         """The masks (N, h, w) bool of a frame at `size`, the video's own (height, width)."""
         return self.masks_at(tracked.detections, size)
 
     def frame_boxes(self, tracked: TrackedFrame, size: tuple[int, int]) -> Tensor:
-        """The boxes (N, 4) xyxy of a frame in whole pixels of `size`, the video's own (height, width)."""
-        return self.boxes_at(tracked.detections, size).long()
+        """The smallest boxes (N, 4) xyxy in whole pixels of `size`, the video's own (height, width), that enclose a
+        frame's boxes: row y1 is the first, row y2 - 1 the last that they touch.
+        """
+        boxes = self.boxes_at(tracked.detections, size)
+        return torch.cat([boxes[:, :2].floor(), boxes[:, 2:].ceil()], dim=1).long()
 
     def masks_at(self, detections: Detections, size: tuple[int, int]) -> Tensor:
         """The masks (N, h, w) bool of instances at `size`, their image's own (height, width)."""
@@ -117,6 +119,10 @@ class VideoSegmenter:
         with torch.autocast(self.device.type, dtype=self._autocast, enabled=self._autocast is not None):
             predictions: DensePredictions = self.model(inputs)
         return predictions.float()
+
+    def _detect(self, predictions: DensePredictions) -> Detections:
+        with self._timed("detection"):
+            return self.detector(predictions)
 
     def _without_padding(self, masks: Tensor) -> Tensor:
         (padded_h, padded_w), (h, w) = self.preprocessor.padded_size, masks.shape[1:]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import stat
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from fractions import Fraction
@@ -18,51 +21,63 @@ from stmask.data.layouts import FRAME_SUFFIXES
 from stmask.errors import DataError, OutputError
 from stmask.files import atomic_path
 from stmask.folders import natural_key
+from stmask.inference import film
+from stmask.inference.containers import open_container, reason, require_local
+from stmask.inference.film import FPS_RANGE
 
 if TYPE_CHECKING:
     from av.container import OutputContainer
-    from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
 Image = npt.NDArray[np.uint8]
 
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".m4v", ".avi")  # written by VideoWriter; anything is read
+VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".m4v", ".avi")  # written by VideoWriter; more is read
 FOLDER_FPS = 10.0
-_STRICT = {"err_detect": "explode"}  # else the decoder guesses damaged frames or leaves them out, silently
-_FALLBACK_FPS = 25.0  # for a file that does not say
+_log = logging.getLogger(__name__)
 _MAX_FPS_DENOMINATOR = 1001
 _QUALITY = {"crf": "20", "preset": "superfast"}  # looks clean, and costs half the time of "veryfast"
 _PIXEL_FORMAT = "yuv420p"  # the one that every player shows
 _BT709, _BT601 = 1, 5  # FFmpeg's numbers of the ways from RGB to YUV
 _HD_HEIGHT = 720  # from here on players expect the first, below it the second
+_OURS = ("comment", "written by stmask")  # in the metadata of a video
+_SQUARE = Fraction(1)
 
 
 class VideoReader:
     """The frames of a video file, or of a folder of images in natural order ("2.jpg" before "10.jpg").
 
-    Iterating decodes one frame at a time and may be repeated. All frames have the size of the first.
+    A file is read through once when it is opened, for the times of its frames. Iterating decodes one frame at a time
+    and may be repeated. All frames have the size of the first.
 
     Attributes:
         path: of the file or folder.
-        fps: frames per second; `FOLDER_FPS` for a folder.
-        length: number of frames; None when the file does not say. A file may say more than can be decoded.
+        fps: frames per second, at which all frames take as long as the video does; `FOLDER_FPS` for a folder.
+        length: number of frames. A file may say more than can be decoded.
+        pixel_aspect: width to height of a pixel as it is to be shown; 1 for a folder.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Opens the file or folder, so that errors show before any work is done.
+        """Opens the file or folder, so that errors show before any work is done. A single image is a folder of one.
 
         Raises:
-            DataError: nothing there, a folder without images, or a file without a video that FFmpeg can read.
+            DataError: nothing there, an address, a folder without images, a file without a video that FFmpeg can
+                read, or one that was cut off.
         """
         self.path = Path(path)
         self.fps: float
-        self.length: int | None
+        self.length: int
+        self.pixel_aspect = _SQUARE
         self._files: tuple[Path, ...] | None = None
-        if self.path.is_dir():
+        self._film: film.Film | None = None
+        if stat.S_ISDIR(require_local(self.path).st_mode):
             self._files = _frame_files(self.path)
+        elif _is_image(self.path):
+            self._files = (self.path,)
+        if self._files is not None:
             self.fps, self.length = FOLDER_FPS, len(self._files)
         else:
-            self.fps, self.length = _describe(self.path)
+            self._film = film.describe(self.path)
+            self.fps, self.length, self.pixel_aspect = self._film.fps, self._film.frames, self._film.pixel_aspect
 
     def __iter__(self) -> Iterator[Image]:
         """Decodes the frames.
@@ -70,12 +85,13 @@ class VideoReader:
         Raises:
             DataError: a frame that is broken or differs in size from the first; the message says which.
         """
-        frames = _decode(self.path) if self._files is None else map(read_image, self._files)
+        files = self._files or ()
+        frames = map(read_image, files) if self._film is None else film.decode(self.path, self._film)
         shape: tuple[int, ...] | None = None
         for i, frame in enumerate(frames):
             shape = shape or frame.shape
             if frame.shape != shape:
-                where = f"frame {i} of {self.path}" if self._files is None else str(self._files[i])
+                where = f"frame {i} of {self.path}" if self._files is None else str(files[i])
                 raise DataError(f"{where} is {_hxw(frame.shape)}, the frames before are {_hxw(shape)}")
             yield frame
         if shape is None:
@@ -86,98 +102,73 @@ def _hxw(shape: tuple[int, ...]) -> str:
     return f"{shape[0]} x {shape[1]}"
 
 
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in FRAME_SUFFIXES
+
+
 def _frame_files(folder: Path) -> tuple[Path, ...]:
+    """The images of a folder, in order; hidden files are not looked at."""
     try:
-        files = [path for path in folder.iterdir() if path.suffix.lower() in FRAME_SUFFIXES and path.is_file()]
+        entries = [path for path in folder.iterdir() if not path.name.startswith(".")]
+        others = [path for path in entries if path.is_file() and not _is_image(path)]
+        files = [path for path in entries if path.is_file() and _is_image(path)]
     except OSError as error:
         raise DataError(f"cannot read {folder}: {error.strerror or error}") from error
     if not files:
-        raise DataError(f"no frames in {folder}, expected images ({', '.join(FRAME_SUFFIXES)})")
-    return tuple(sorted(files, key=lambda path: natural_key(path.name)))
+        raise DataError(f"no frames in {folder}, {_instead(entries)}")
+    stems = Counter(path.stem for path in files)
+    stem, count = stems.most_common(1)[0]
+    if count > 1:
+        same = sorted(path.name for path in files if path.stem == stem)
+        raise DataError(f"{folder} holds {' and '.join(same)}: which are the frames? Leave one kind there")
+    if others:
+        _log.info("%s: files that are not images are left out: %d (%s, ..)", folder, len(others), others[0].name)
+    return tuple(sorted(files, key=lambda path: (natural_key(path.name), path.name)))
 
 
-def _open_video(path: Path) -> tuple[Any, VideoStream]:
-    import av
-
-    if not path.exists():
-        raise DataError(f"no such video or folder of frames: {path}")
-    try:
-        container = av.open(str(path))
-    except (av.error.FFmpegError, OSError) as error:
-        raise DataError(f"cannot read {path} as a video: {_reason(error)}") from error
-    if not container.streams.video:
-        container.close()
-        raise DataError(f"{path} holds no video stream")
-    stream = container.streams.video[0]
-    stream.thread_type = "SLICE"  # threads over frames would lose the errors of the last frames
-    stream.codec_context.options = _STRICT
-    return container, stream
-
-
-def _reason(error: BaseException) -> str:
-    return str(getattr(error, "strerror", None) or error)
-
-
-def _describe(path: Path) -> tuple[float, int | None]:
-    container, stream = _open_video(path)
-    with container:
-        rate = stream.average_rate or stream.guessed_rate or stream.base_rate
-        return float(rate) if rate else _FALLBACK_FPS, stream.frames or None
-
-
-def _decode(path: Path) -> Iterator[Image]:
-    import av
-
-    container, stream = _open_video(path)
-    with container:
-        count = 0
-        try:
-            for frame in container.decode(stream):
-                if frame.is_corrupt:
-                    raise _broken(path, count, "it is damaged")
-                yield _upright(frame)
-                count += 1
-        except av.error.FFmpegError as error:
-            raise _broken(path, count, _reason(error)) from error
-
-
-def _broken(path: Path, frame: int, reason: str) -> DataError:
-    repaired = path.with_stem(f"{path.stem}_repaired").name
-    return DataError(
-        f"cannot decode {path} near frame {frame}: {reason}; to go on without what is damaged, "
-        f"repair it first: ffmpeg -i {path.name} {repaired}"
-    )
-
-
-def _upright(frame: VideoFrame) -> Image:
-    """As RGB, turned the way up that the file asks for (videos of phones are often stored lying)."""
-    image = frame.to_ndarray(format="rgb24")
-    quarter_turns = round(frame.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(image, quarter_turns), dtype=np.uint8)
+def _instead(entries: list[Path]) -> str:
+    """What a folder holds that was to hold frames."""
+    names = sorted((path for path in entries), key=lambda path: natural_key(path.name))
+    if videos := [path.name for path in names if path.suffix.lower() in VIDEO_SUFFIXES]:
+        return f"but videos: give one at a time, as {videos[0]}"
+    for inner in (path for path in names if path.is_dir()):
+        if any(_is_image(path) and not path.name.startswith(".") for path in inner.iterdir()):
+            return f"but in the folder {inner.name} in it: give that one"
+    return f"expected images ({', '.join(FRAME_SUFFIXES)})"
 
 
 class VideoWriter:
     """Writes an H.264 video; use it in a `with` block. The file appears under its name only when the block succeeds.
 
-    Frames with an odd height or width, which the format cannot hold, get one more row or column.
+    Frames with an odd height or width, which the format cannot hold, get one more row or column. The file's metadata
+    say that it is ours, see `is_ours`.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, fps: float, size: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        fps: float,
+        size: tuple[int, int],
+        pixel_aspect: Fraction = _SQUARE,
+    ) -> None:
         """
         Args:
             path: ends in one of `VIDEO_SUFFIXES`.
-            fps: frames per second.
+            fps: frames per second, within `FPS_RANGE`.
             size: (height, width) of the frames.
+            pixel_aspect: width to height of a pixel, for players.
 
         Raises:
             OutputError: the suffix is not one of a video.
         """
         require_video_suffix(path)
-        if fps <= 0 or min(size) < 1:
-            raise ValueError(f"fps and size must be positive, got {fps} and {size}")
+        if not FPS_RANGE[0] <= fps <= FPS_RANGE[1] or min(size) < 1:
+            raise ValueError(f"fps must be {FPS_RANGE[0]:g} to {FPS_RANGE[1]:g}, size positive, got {fps} and {size}")
         self.path = Path(path)
         self.fps = fps
         self.size = size
+        self.pixel_aspect = pixel_aspect
         self._session: AbstractContextManager[tuple[OutputContainer, VideoStream]] | None = None
 
     def __enter__(self) -> VideoWriter:
@@ -186,7 +177,7 @@ class VideoWriter:
         Raises:
             OutputError: it cannot be written.
         """
-        self._session = _encoding(self.path, fps=self.fps, size=self.size)
+        self._session = _encoding(self.path, fps=self.fps, size=self.size, pixel_aspect=self.pixel_aspect)
         self._container, self._stream = self._session.__enter__()
         return self
 
@@ -216,28 +207,41 @@ class VideoWriter:
             planes = picture.reformat(format=_PIXEL_FORMAT, dst_colorspace=self._stream.codec_context.colorspace)
             self._container.mux(self._stream.encode(planes))
         except av.error.FFmpegError as error:
-            raise OutputError(f"cannot write {self.path}: {_reason(error)}") from error
+            raise OutputError(f"cannot write {self.path}: {reason(error)}") from error
 
 
 @contextmanager
-def _encoding(path: Path, *, fps: float, size: tuple[int, int]) -> Iterator[tuple[OutputContainer, VideoStream]]:
+def _encoding(
+    path: Path, *, fps: float, size: tuple[int, int], pixel_aspect: Fraction
+) -> Iterator[tuple[OutputContainer, VideoStream]]:
     import av
 
     height, width = size
     try:
-        with atomic_path(path) as temporary, av.open(str(temporary), "w") as container:
+        with atomic_path(path) as temporary, av.open(f"file:{temporary}", "w") as container:
+            container.metadata[_OURS[0]] = _OURS[1]
             rate = Fraction(fps).limit_denominator(_MAX_FPS_DENOMINATOR)
             stream = container.add_stream("libx264", rate=rate, options=_QUALITY)
             stream.height, stream.width = height + height % 2, width + width % 2
             stream.pix_fmt = _PIXEL_FORMAT
+            stream.codec_context.sample_aspect_ratio = pixel_aspect
             stream.codec_context.colorspace = _BT709 if height >= _HD_HEIGHT else _BT601
             yield container, stream
             container.mux(stream.encode(None))
     except av.error.FFmpegError as error:
-        raise OutputError(f"cannot write {path}: {_reason(error)}") from error
+        raise OutputError(f"cannot write {path}: {reason(error)}") from error
 
 
 def require_video_suffix(path: str | os.PathLike[str]) -> None:
     """Raises OutputError unless `path` is a name that VideoWriter can write."""
     if Path(path).suffix.lower() not in VIDEO_SUFFIXES:
         raise OutputError(f"cannot write {path}: a video's name ends in {', '.join(VIDEO_SUFFIXES)}")
+
+
+def is_ours(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a video that VideoWriter wrote."""
+    try:
+        with open_container(Path(path)) as container:
+            return _OURS in {(key.lower(), value) for key, value in container.metadata.items()}
+    except DataError:
+        return False

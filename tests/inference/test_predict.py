@@ -2,11 +2,15 @@ from __future__ import annotations
 
 import gc
 import json
+import os
+import signal
 import weakref
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -14,11 +18,11 @@ import torch
 from pycocotools import mask as coco_mask
 from torch import Tensor
 
-from stmask import viz
+from stmask import cli, viz
 from stmask.commands import predict as command
 from stmask.errors import CheckpointError, ConfigError, DataError, OutputError
 from stmask.inference.predict import DrawStyle, draw_tracked, predict_video
-from stmask.inference.video import VideoReader
+from stmask.inference.video import VideoReader, VideoWriter
 from stmask.structures import Detections, TrackedFrame
 
 HEIGHT, WIDTH = 48, 64
@@ -174,7 +178,7 @@ def test_frames_are_not_kept(tmp_path: Path) -> None:
     most = 0
 
     class Endless:
-        path, fps = tmp_path / "source", 10.0
+        path, fps, pixel_aspect = tmp_path / "source", 10.0, Fraction(1)
 
         def __iter__(self) -> Iterator[np.ndarray]:
             nonlocal most
@@ -230,6 +234,72 @@ def test_places_that_cannot_work_are_refused_before_the_work(folder: Path, tmp_p
         run(video, output=video, results=None)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"videos": [], "annotations": []}',
+        b'[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1], "score": 1.0}]',
+        b'[{"video_id": 1, "category_id": 1, "iscrowd": 0, "segmentations": []}]',
+        b"[1, 2]",
+        b"\0\1",
+        b"\xff\xfe[\0]\0",
+    ],
+)
+def test_only_lists_of_tracks_are_written_over(folder: Path, content: bytes) -> None:
+    (folder.parent / "out.json").write_bytes(content)
+    with pytest.raises(OutputError, match=r"out\.json is there already and not a list of predicted tracks"):
+        run(folder)
+    assert (folder.parent / "out.json").read_bytes() == content
+    assert sorted(p.name for p in folder.parent.iterdir()) == ["frames", "out.json"]
+
+
+def test_only_videos_of_ours_are_written_over(folder: Path) -> None:
+    out = folder.parent / "out.mp4"
+    for suffix in (".mp4", ".mkv", ".mov", ".avi"):  # again and again: its own, and empty ones
+        (folder.parent / f"own{suffix}").touch()
+        for _ in range(2):
+            run(folder, output=folder.parent / f"own{suffix}")
+    with av.open(str(out), "w") as container:
+        stream = container.add_stream("libx264", rate=5)
+        stream.height, stream.width, stream.pix_fmt = HEIGHT, WIDTH, "yuv420p"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(SCENES[0], format="rgb24")))
+        container.mux(stream.encode(None))
+    for content in (out.read_bytes(), b"a letter"):
+        out.write_bytes(content)
+        with pytest.raises(OutputError, match=r"out\.mp4 is there already and not a video of stmask's"):
+            run(folder)
+        assert out.read_bytes() == content
+
+
+def test_the_source_is_not_written_over_under_another_name(folder: Path) -> None:
+    source = folder.parent / "film.mp4"
+    run(folder, output=source, results=None)
+    before = source.read_bytes()
+    (folder.parent / "soft.mp4").symlink_to(source)
+    (folder.parent / "hard.mp4").hardlink_to(source)
+    for name in ("soft.mp4", "hard.mp4"):
+        with pytest.raises(OutputError, match=rf"{name} is named twice"):
+            run(source, output=folder.parent / name, results=None)
+    assert source.read_bytes() == before
+
+
+def test_a_model_need_not_know_the_names_of_its_classes(folder: Path) -> None:
+    segmenter = WhiteThings()
+    segmenter.class_names = ()  # type: ignore[assignment]
+    run(folder, segmenter=segmenter)
+    assert [track["category_id"] for track in json.loads((folder.parent / "out.json").read_text())] == [1, 2]
+    with pytest.raises(ValueError, match="2 classes need as many category_ids, got 1"):
+        run(folder, category_ids=[7])
+
+
+def test_pixels_keep_their_shape(folder: Path) -> None:
+    source = folder.parent / "wide.mp4"
+    with VideoWriter(source, fps=5, size=(HEIGHT, WIDTH), pixel_aspect=Fraction(4, 3)) as writer:
+        writer.write(SCENES[0])
+    run(source)
+    assert VideoReader(folder.parent / "out.mp4").pixel_aspect == Fraction(4, 3)
+
+
 @pytest.mark.parametrize("values", [{"zoom": 0}, {"opacity": 1.5}])
 def test_bad_styles_are_refused(values: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="zoom"):
@@ -274,9 +344,56 @@ def test_command_takes_a_source_with_an_equals_sign(folder: Path, checkpoint: di
     assert (folder.parent / "r.json").is_file()
 
 
+def test_command_takes_any_name_of_a_source(
+    folder: Path, checkpoint: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder.parent)
+    for name in ("~", "fps=2", "a b", "tasse à café", "c:d", "-clip"):
+        folder = folder.rename(folder.parent / name)
+        for source in (name, f"source={name}", f"./{name}"):
+            assert command._split(["fps=3", source]) == (source.removeprefix("source="), ["fps=3"])
+    assert command.main(["-clip", "checkpoint=a.ckpt", "output=null", "results=r.json"]) == 0
+
+
+def test_command_knows_the_home_folder(
+    folder: Path, checkpoint: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(folder.parent))
+    out = f"results={folder.parent}/r.json"
+    assert command.main(["~/frames", "checkpoint=a.ckpt", "output=null", out]) == 0
+
+
+@pytest.mark.parametrize("source", ["{}", "source={}"])
+def test_command_shows_no_password(source: str, checkpoint: dict[str, Any]) -> None:
+    address = source.format("rtsp://me:secret@camera/live?x=secret")
+    for more in ([], ["http://me:secret@host/x"]):
+        with pytest.raises((ConfigError, DataError)) as refused:
+            command.main([address, *more, "checkpoint=a.ckpt", "output=o.mp4"])
+        assert "secret" not in str(refused.value)
+        assert "address" in str(refused.value)
+
+
+def test_sigterm_ends_it_as_ctrl_c_does(
+    folder: Path, checkpoint: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(WhiteThings, "frame_boxes", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    out = folder.parent / "new" / "folder" / "out.mp4"
+    assert cli.main(["predict", str(folder), "checkpoint=a.ckpt", f"output={out}"]) == 143
+    assert capsys.readouterr().err == "stmask: interrupted\n"
+    assert [p.name for p in folder.parent.iterdir()] == ["frames"]
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
+        ("{folder} checkpoint=a.ckpt output={out} fps=nan", ConfigError, "fps must be 0.01 to 1000, got nan"),
+        ("{folder} checkpoint=a.txt output={out} device=mps", ConfigError, "device must be auto, cpu.*'mps'"),
+        ("{folder} checkpoint=a.txt output={out} device=null", ConfigError, "device must be auto, cpu.*null"),
+        ("my/clip=2.mp4 checkpoint=a.ckpt output={out}", DataError, "no such video or folder of frames: my/clip=2.mp4"),
+        ("-clip.mp4 checkpoint=a.ckpt output={out}", ConfigError, "no option -clip.mp4.*./-clip.mp4"),
+        ("{folder}/.. checkpoint=a.ckpt output={out}", DataError, "in the folder frames in it: give that one"),
         ("{folder} output={out}", ConfigError, "checkpoint"),
         ("{folder} checkpoint=a.ckpt", ConfigError, "output"),
         ("checkpoint=a.ckpt output={out}", ConfigError, "no video to segment"),

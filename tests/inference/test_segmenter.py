@@ -107,7 +107,7 @@ class TestSegmenter:
         found = segmenter.step(frame("left"))
         assert not model.training
         assert not found.detections.scores.requires_grad
-        assert set(segmenter.timings) == {"preprocessing", "network", "tracking"}
+        assert set(segmenter.timings) == {"preprocessing", "network", "detection", "tracking"}
         assert all(seconds > 0 for seconds in segmenter.timings.values())
 
     def test_half_precision_gives_float32_results(self) -> None:
@@ -125,11 +125,11 @@ class TestSegmenter:
         assert got[1, :, :40].all()
         assert not got[1, :, 40:].any()
 
-    def test_boxes_in_pixels_are_cut_to_the_image(self) -> None:
+    def test_boxes_in_whole_pixels_enclose_and_are_cut_to_the_image(self) -> None:
         segmenter = VideoSegmenter(BrightSide(), preprocessor=SMALL)
         boxes = torch.tensor([[-0.1, 0.0, 0.5, 0.46875], [0.25, 0.5, 1.2, 1.0], [1.1, 0.1, 1.3, 0.2]])
         got = segmenter.frame_boxes(tracked(3, boxes=boxes), (180, 320))
-        assert got.tolist() == [[0, 0, 160, 90], [80, 96, 320, 180], [320, 19, 320, 38]]
+        assert got.tolist() == [[0, 0, 160, 90], [80, 96, 320, 180], [320, 19, 320, 39]]
 
     def test_no_instances(self) -> None:
         segmenter = VideoSegmenter(BrightSide(), preprocessor=SMALL)

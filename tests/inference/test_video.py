@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import av
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 
+from stmask.data.images import read_image
 from stmask.errors import DataError, OutputError
 from stmask.inference.video import FOLDER_FPS, VideoReader, VideoWriter, natural_key
 
@@ -101,26 +104,34 @@ def test_a_folder_is_read_in_natural_order(tmp_path: Path) -> None:
 
 
 def test_natural_order() -> None:
-    names = ["b", "a10", "a9", "a", "10", "9", "a9b2", "a9b10"]
-    assert sorted(names, key=natural_key) == ["9", "10", "a", "a9", "a9b2", "a9b10", "a10", "b"]
+    names = ["b", "a10", "a9", "a", "10", "9", "a9b2", "²", "a9b10"]
+    assert sorted(names, key=natural_key) == ["9", "10", "a", "a9", "a9b2", "a9b10", "a10", "b", "²"]
 
 
-def test_the_turn_of_a_phone_is_undone(tmp_path: Path) -> None:
-    """A file that asks to be shown a quarter turn away gives frames of the other shape."""
-    frames = clip(2)
-    frames[:, :10, :10] = 255
-    path = write(tmp_path / "v.mp4", frames)
-    data = bytearray(path.read_bytes())
-    unit = np.array([0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000], dtype=">i4").tobytes()
-    turn = np.array([0, 0x10000, 0, -0x10000, 0, 0, 0, 0, 0x40000000], dtype=">i4").tobytes()  # clockwise
-    track = data.index(b"tkhd")
-    at = data.index(unit, track)
-    data[at : at + len(unit)] = turn
-    path.write_bytes(data)
-    read = next(iter(VideoReader(path)))
-    assert read.shape == (64, 48, 3)
-    assert read[5, 43].min() > 200  # top left goes to top right
-    assert read[5, 5].min() < 100
+def test_hidden_and_other_files_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = write_images(tmp_path / "frames", clip(2), ["0.png", "1.png"])
+    (folder / "._0.png").write_bytes(b"\0\5\26\7")
+    (folder / ".DS_Store").write_bytes(b"x")
+    (folder / "film.mp4").write_bytes(b"x")
+    (folder / "notes.txt").write_bytes(b"x")
+    with caplog.at_level(logging.INFO):
+        assert len(list(VideoReader(folder))) == 2
+    assert "files that are not images are left out: 2" in caplog.text
+
+
+def test_a_photo_with_a_film_behind_it_is_a_photo(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "frames", clip(1), ["0.jpg"])
+    film = write(tmp_path / "v.mp4", clip()).read_bytes()
+    (folder / "0.jpg").write_bytes((folder / "0.jpg").read_bytes() + film)
+    assert len(list(VideoReader(folder))) == len(list(VideoReader(folder / "0.jpg"))) == 1
+
+
+def test_a_photo_lies_as_training_reads_it(tmp_path: Path) -> None:
+    image = PIL.Image.fromarray(clip(1)[0])
+    exif = image.getexif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "0.jpg", exif=exif)
+    np.testing.assert_array_equal(next(iter(VideoReader(tmp_path))), read_image(tmp_path / "0.jpg"))
 
 
 # ---------------------------------------------------------------- bad input
@@ -134,8 +145,14 @@ def test_missing_and_unreadable_sources_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"text\.mp4 as a video"):
         VideoReader(text)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"no frames in .*empty"):
+    with pytest.raises(DataError, match=r"no frames in .*empty, expected images"):
         VideoReader(tmp_path / "empty")
+    (tmp_path / "above").mkdir()
+    write_images(tmp_path / "above" / "video", clip(1), ["0.png"])
+    with pytest.raises(DataError, match=r"no frames in .*above, but in the folder video in it: give that one"):
+        VideoReader(tmp_path / "above")
+    with pytest.raises(DataError, match=r"no frames in .*, but videos: give one at a time, as text\.mp4"):
+        VideoReader(tmp_path)
 
 
 def test_a_file_without_a_video_stream_is_named(tmp_path: Path) -> None:
@@ -180,3 +197,9 @@ def test_a_frame_of_another_size_is_named(tmp_path: Path) -> None:
     write_images(folder, clip(1, height=50), ["2.png"])
     with pytest.raises(DataError, match=r"2\.png is 50 x 64.*48 x 64"):
         list(VideoReader(folder))
+
+
+def test_two_files_for_one_frame_are_named(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "frames", clip(), ["0.jpg", "1.jpg", "0.png", "1.png"])
+    with pytest.raises(DataError, match=r"holds 0\.jpg and 0\.png: which are the frames"):
+        VideoReader(folder)
