@@ -188,7 +188,7 @@ class VISDataModule(pl.LightningDataModule):
             pin_memory=torch.cuda.is_available(),
         )
 
-    def val_dataloader(self) -> DataLoader[VideoClip] | list[Any]:
+    def val_dataloader(self) -> DataLoader[VideoClip | None] | list[Any]:
         if self.valid_split is None:
             return []
         clips = VideoClips(self.valid_dataset, prefetch=self.prefetch)

@@ -133,17 +133,20 @@ class PairLoader(DataLoader[Clip]):
 
 
 class VideoSampler(DistributedSampler[Any]):
-    """Every `world_size`-th video from `rank` on: each video on exactly one rank, none repeated to fill up."""
+    """Every `world_size`-th video from `rank` on: each video on exactly one rank, none repeated to fill up.
+
+    A rank that no video is left for gets None once, so that it takes part in what all ranks do together.
+    """
 
     def __init__(self, dataset: Dataset[Any], *, rank: int = 0, world_size: int = 1) -> None:
         super().__init__(dataset, num_replicas=world_size, rank=rank, shuffle=False)
         self.shard = range(rank, len(dataset), world_size)  # type: ignore[arg-type]
 
     def __len__(self) -> int:
-        return len(self.shard)
+        return max(1, len(self.shard))
 
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.shard)
+    def __iter__(self) -> Iterator[int | None]:
+        return iter(self.shard or (None,))
 
 
 def _own_words(error: StmaskError) -> str:

@@ -105,7 +105,9 @@ class _Epochs(_FitLoop):
         steps = self.epoch_loop
         if self.trainer.should_stop and self.trainer.enable_validation and steps.validated != steps.global_step:
             self.trainer.validating = True
+            steps._batches_that_stepped -= 1  # to be logged with the last step, as all that ends an epoch
             steps.val_loop.run()
+            steps._batches_that_stepped += 1
             self.trainer.training = True
             steps.validated = steps.global_step
             steps.listener.between_steps(self.trainer)

@@ -35,6 +35,7 @@ from stmask.errors import ConfigError, StmaskError
 _STARTERS: tuple[type[ClusterEnvironment], ...] = (
     TorchElasticEnvironment, SLURMEnvironment, LSFEnvironment, MPIEnvironment
 )  # fmt: skip
+_GO_ON = "; to go on from the last checkpoint: resume=auto"
 _USER_ERROR = 2
 _POLL = 0.2  # seconds
 _PATIENCE = 10.0  # seconds; so long a process has to end by itself when another one is lost
@@ -194,7 +195,7 @@ class Launcher(_SubprocessScriptLauncher):
         while not self._over.wait(_POLL * 5):
             if (lost := self.ended()) is not None:
                 if not self._over.wait(_PATIENCE):
-                    self._last_resort.fail(f"{lost}; to go on: resume=auto")
+                    self._last_resort.fail(lost + _GO_ON)
                 return
             if all(process.returncode == 0 for process in self.procs):
                 return
@@ -211,8 +212,7 @@ def in_words(error: BaseException, trainer: pl.Trainer) -> StmaskError | None:
         launcher = trainer.strategy.launcher
         lost = launcher.ended(within=5.0) if isinstance(launcher, Launcher) else None
         this = f"process {trainer.global_rank + 1} of {trainer.world_size}"
-        lost = lost or f"another process of the training ended, and {this} with it"
-        return OtherProcessEnded(f"{lost}; what it said itself, if anything, stands above; to go on: resume=auto")
+        return OtherProcessEnded(f"{lost or f'another process of the training ended, and {this} with it'}{_GO_ON}")
     return None
 
 
@@ -223,13 +223,13 @@ def _loader_ended(name: str | None) -> StmaskError:
     how = f"was killed by a signal ({name})" if name else "ended"
     return OtherProcessEnded(
         f"a process that loads data {how}{why}; data.num_workers=0 loads in the training's own process, and shows "
-        "what goes wrong; to go on: resume=auto"
+        f"what goes wrong{_GO_ON}"
     )
 
 
 def _how(status: int) -> str:
     if status > 0:
-        return f"ended with exit status {status}"
+        return f"ended with exit status {status} (its own words stand above)"
     with suppress(ValueError):
         return f"was killed by {signal.Signals(-status).name}"
     return f"was killed by signal {-status}"
