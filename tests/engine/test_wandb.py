@@ -309,7 +309,9 @@ def test_a_run_fails_with_its_training(folder: Path, server: Any, error: BaseExc
 
 
 def test_other_modes_are_refused_with_the_choices() -> None:
-    with pytest.raises(ConfigError, match="logger.mode must be 'offline' or 'online' or 'disabled' or null, got 'WRONG'"):
+    with pytest.raises(
+        ConfigError, match="logger.mode must be 'offline' or 'online' or 'disabled' or null, got 'WRONG'"
+    ):
         compose("train", ["logger=wandb", "logger.mode=WRONG"])
 
 
