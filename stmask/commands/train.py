@@ -32,9 +32,10 @@ def _train(cfg: DictConfig) -> float | None:
 
         return train_as_process(cfg)
 
-    from stmask.engine.train import train_and_tell
+    from stmask.engine.train import train
     from stmask.experiments.jobs import origin_of
 
     experiment = hydra.runtime.choices.get("experiment")
     command = ("stmask", *sys.argv[1:])
-    return train_and_tell(cfg, origin=origin_of(command=command, overrides=hydra.overrides.task, experiment=experiment))
+    origin = origin_of(command=command, overrides=hydra.overrides.task, experiment=experiment)
+    return train(cfg, origin=origin).get(cfg.monitor)

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from stmask.data.augment import Augmentation, Motion
 from stmask.data.clips import Balance, OnError, SampleStream
 from stmask.data.collate import collate_pairs
-from stmask.data.loading import EpochSampler, PairLoader, VideoSampler, start_worker
+from stmask.data.loading import LOOK_AFTER, EpochSampler, PairLoader, VideoSampler, start_worker
 from stmask.data.mixing import MixedPairs, Source
 from stmask.data.pairs import FramePairDataset
 from stmask.data.videos import VideoClip, VideoClips, single_video
@@ -184,10 +184,11 @@ class VISDataModule(pl.LightningDataModule):
             collate_fn=collate_pairs,
             worker_init_fn=start_worker,
             persistent_workers=self.num_workers > 0,
+            timeout=LOOK_AFTER if self.num_workers else 0,
             pin_memory=torch.cuda.is_available(),
         )
 
-    def val_dataloader(self) -> DataLoader[VideoClip] | list[Any]:
+    def val_dataloader(self) -> DataLoader[VideoClip | None] | list[Any]:
         if self.valid_split is None:
             return []
         clips = VideoClips(self.valid_dataset, prefetch=self.prefetch)

@@ -6,18 +6,28 @@ under DDP, leaves them alone.
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Iterator
+from multiprocessing.queues import Queue
 from time import perf_counter
 from typing import Any
 
 import cv2
+from torch._utils import ExceptionWrapper
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from stmask.errors import DataError
+from stmask.errors import ConfigError, DataError, StmaskError
 from stmask.structures import Clip
+
+LOOK_AFTER = 20.0  # seconds without a batch until the workers are looked at
+_SAID_AFTER, _GIVEN_UP_AFTER = 3, 30  # such looks
+_SHARED_MEMORY = "/dev/shm"
+_log = logging.getLogger(__name__)
 
 
 class EpochSampler(DistributedSampler[Any]):
@@ -53,7 +63,8 @@ class EpochSampler(DistributedSampler[Any]):
 class PairLoader(DataLoader[Clip]):
     """A DataLoader over an EpochSampler that remembers how far it is: interrupted epochs go on where they stopped.
 
-    Batches count when they are handed out, not when a worker fetches them ahead.
+    Batches count when they are handed out, not when a worker fetches them ahead. With `timeout` set to `LOOK_AFTER`,
+    workers that no longer answer are told of after a minute, and given up after ten.
 
     Attributes:
         seconds_waited: that training has stood still for want of a batch, over all epochs; the start of workers counts.
@@ -67,15 +78,48 @@ class PairLoader(DataLoader[Clip]):
                 if isinstance(self.sampler, EpochSampler):
                     self.sampler.handed_out += len(batch) * self.sampler.num_replicas
                 yield batch
-        except DataError as error:
-            raise DataError(_own_words(error)) from error
+        except StmaskError as error:
+            raise type(error)(_own_words(error)) from error
 
     def _timed(self) -> Iterator[Clip]:
-        start = perf_counter()
-        for batch in super().__iter__():
+        batches = super().__iter__()
+        while True:
+            start = perf_counter()
+            try:
+                batch = self._next(batches)
+            except StopIteration:
+                return
             self.seconds_waited += perf_counter() - start
             yield batch
-            start = perf_counter()
+
+    def _next(self, batches: Iterator[Clip]) -> Clip:
+        for look in range(1, _GIVEN_UP_AFTER + 1):
+            try:
+                return next(batches)
+            except RuntimeError as error:
+                if not str(error).startswith("DataLoader timed out"):
+                    raise
+            if look == _SAID_AFTER:
+                _log.warning(
+                    "no batch for %.0f s: data.num_workers=%d wait for the disk, or hang",
+                    look * self.timeout,
+                    self.num_workers,
+                )
+        raise DataError(
+            f"no batch for {_GIVEN_UP_AFTER * self.timeout / 60:.0f} minutes: the processes that load data "
+            f"(data.num_workers={self.num_workers}) hang; data.num_workers=0 loads in the training's own process; "
+            "to go on: resume=auto"
+        )
+
+    def close(self) -> None:
+        """Ends the workers, those that hang too."""
+        workers = getattr(self._iterator, "_workers", [])
+        if workers:
+            self._iterator._shutdown_workers()  # type: ignore[union-attr]
+            self._iterator = None
+        for worker in workers:
+            if worker.is_alive():
+                worker.kill()
 
     def state_dict(self) -> dict[str, int]:
         """Plain numbers for a checkpoint."""
@@ -89,20 +133,23 @@ class PairLoader(DataLoader[Clip]):
 
 
 class VideoSampler(DistributedSampler[Any]):
-    """Every `world_size`-th video from `rank` on: each video on exactly one rank, none repeated to fill up."""
+    """Every `world_size`-th video from `rank` on: each video on exactly one rank, none repeated to fill up.
+
+    A rank that no video is left for gets None once, so that it takes part in what all ranks do together.
+    """
 
     def __init__(self, dataset: Dataset[Any], *, rank: int = 0, world_size: int = 1) -> None:
         super().__init__(dataset, num_replicas=world_size, rank=rank, shuffle=False)
         self.shard = range(rank, len(dataset), world_size)  # type: ignore[arg-type]
 
     def __len__(self) -> int:
-        return len(self.shard)
+        return max(1, len(self.shard))
 
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.shard)
+    def __iter__(self) -> Iterator[int | None]:
+        return iter(self.shard or (None,))
 
 
-def _own_words(error: DataError) -> str:
+def _own_words(error: StmaskError) -> str:
     """The message without the traceback that torch puts before it when the error comes from a worker process."""
     last = str(error).rstrip().rsplit("\n", 1)[-1]
     return last.partition(f"{type(error).__name__}: ")[2] or last
@@ -119,6 +166,7 @@ def start_worker(_worker: int) -> None:
     if hasattr(signal, "sigwaitinfo"):
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_end_when_told_by, args=(os.getppid(),), daemon=True).start()
+    Queue._on_queue_feeder_error = _send_reason  # type: ignore[attr-defined]
     cv2.setNumThreads(0)  # 1 would wait for ever, in a forked process, for the end of threads that only its parent has
 
 
@@ -127,3 +175,35 @@ def _end_when_told_by(parent: int) -> None:
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
         pass
     os._exit(0)
+
+
+def _send_reason(queue: Any, error: Exception, item: tuple[int, Any]) -> None:
+    """Sends an error in the place of a batch that can't be sent, which would be dropped and waited for for ever."""
+    try:
+        raise _unsent(error) from error
+    except StmaskError:
+        queue.put((item[0], ExceptionWrapper(where="in a process that loads data")))  # type: ignore[no-untyped-call]
+
+
+def _unsent(error: Exception) -> StmaskError:
+    number = getattr(error, "errno", None)
+    if number == errno.EMFILE or "Too many open files" in str(error):
+        return ConfigError(
+            "too many open files to pass a batch on: raise the limit (`ulimit -n`), or give fewer data.num_workers"
+        )
+    if number == errno.ENOSPC or "shared memory" in str(error):
+        return no_shared_memory()
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return StmaskError(f"a batch cannot be passed on to the training ({reason}): give data.num_workers=0")
+
+
+def no_shared_memory() -> ConfigError:
+    """What to say where a batch of a worker finds no room."""
+    try:
+        room = f" ({shutil.disk_usage(_SHARED_MEMORY).total / 2**20:.0f} MiB)"
+    except OSError:
+        room = ""
+    return ConfigError(
+        f"no room in {_SHARED_MEMORY}{room}, through which data.num_workers pass their batches: give "
+        "data.num_workers=0 or a smaller data.batch_size, or make it larger (docker run --shm-size=8g)"
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
@@ -56,7 +57,7 @@ class VideoClip:
                     future.cancel()
 
 
-class VideoClips(Dataset[VideoClip]):
+class VideoClips(Dataset[VideoClip | None]):
     """All videos of a split, labelled or not, in the order of the file."""
 
     def __init__(self, dataset: VideoDataset, *, prefetch: int = 4) -> None:
@@ -68,11 +69,16 @@ class VideoClips(Dataset[VideoClip]):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, index: int) -> VideoClip:
-        return VideoClip(self.dataset, index, prefetch=self._prefetch)
+    @overload
+    def __getitem__(self, index: int) -> VideoClip: ...
+    @overload
+    def __getitem__(self, index: None) -> None: ...
+    def __getitem__(self, index: int | None) -> VideoClip | None:
+        """None, which `VideoSampler` hands out where it has no video, is None."""
+        return None if index is None else VideoClip(self.dataset, index, prefetch=self._prefetch)
 
 
-def single_video(videos: Sequence[VideoClip]) -> VideoClip:
+def single_video(videos: Sequence[VideoClip | None]) -> VideoClip | None:
     """The collate function of a loader of one video per batch."""
     (video,) = videos
     return video

@@ -14,16 +14,19 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback, LearningRateMonitor
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 from pytorch_lightning.utilities import rank_zero_only
 
 from stmask.data import VISDataModule
 from stmask.engine.callbacks import LoggedStep, ProgressBar
 from stmask.engine.checkpoint import AtomicCheckpointIO, build_model
+from stmask.engine.checkpoint_callbacks import TimeLimit
 from stmask.engine.interruption import NoSignals
 from stmask.engine.metrics_log import MetricsLog
 from stmask.engine.module import VISModule
 from stmask.engine.optimisation import scaled_learning_rate
 from stmask.engine.performance import Performance
+from stmask.engine.processes import LastResort, Launcher
 from stmask.engine.run_folder import RunFolder
 from stmask.engine.validation import Validator
 from stmask.errors import ConfigError
@@ -35,7 +38,9 @@ from stmask.loading import initialise
 _log = logging.getLogger(__name__)
 
 
-def build_trainer(cfg: DictConfig, folder: RunFolder, *, callbacks: Sequence[Callback], log: MetricsLog) -> pl.Trainer:
+def build_trainer(
+    cfg: DictConfig, folder: RunFolder, *, callbacks: Sequence[Callback], log: MetricsLog, last_resort: LastResort
+) -> pl.Trainer:
     """Lightning's trainer, with what every run has besides the given callbacks and metrics.csv.
 
     Raises:
@@ -50,11 +55,14 @@ def build_trainer(cfg: DictConfig, folder: RunFolder, *, callbacks: Sequence[Cal
         callbacks.append(instantiate(cfg.records, _convert_="all"))
     if cfg.trainer.enable_progress_bar:
         callbacks.append(ProgressBar())
+    if cfg.trainer.get("max_time") is not None:
+        callbacks.append(TimeLimit(_plain(cfg.trainer)["max_time"], verbose=False))
     _check_gpus(cfg.trainer)
     trainer: pl.Trainer = instantiate(
         cfg.trainer,
         callbacks=callbacks,
         logger=loggers,
+        max_time=None,  # `TimeLimit` is for it
         plugins=[AtomicCheckpointIO()],
         default_root_dir=str(folder.path),
         use_distributed_sampler=False,
@@ -63,6 +71,9 @@ def build_trainer(cfg: DictConfig, folder: RunFolder, *, callbacks: Sequence[Cal
         _convert_="all",
     )
     trainer._signal_connector = NoSignals(trainer)
+    if isinstance(launcher := trainer.strategy.launcher, _SubprocessScriptLauncher):
+        trainer.strategy._launcher = Launcher(launcher, last_resort)
+    rank_zero_only.rank = trainer.global_rank  # type: ignore[attr-defined]  # Lightning's import read it
     return trainer
 
 

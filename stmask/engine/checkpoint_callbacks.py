@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
+from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint, Timer
 
 from stmask.engine.interruption import StopRequest
 from stmask.engine.metrics_log import MetricsLog
 from stmask.engine.run_folder import RunFolder
 from stmask.errors import ConfigError
 
+_log = logging.getLogger(__name__)
 _PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")
 
 
@@ -139,6 +141,22 @@ class LastCheckpoint(Checkpoint):
             return
         trainer.save_checkpoint(self._folder.last, weights_only=False)
         self._folder.reached(trainer.global_step)
+
+
+class TimeLimit(Timer):
+    """Ends a training after so much time of this attempt, at the end of a step; a run that goes on has it anew."""
+
+    def on_fit_start(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
+        """The time begins with the first step."""
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
+        before = trainer.should_stop
+        super().on_train_batch_end(trainer, *args, **kwargs)
+        if trainer.should_stop and not before and trainer.is_global_zero:
+            _log.info("trainer.max_time is over after step %d; to go on: resume=auto", trainer.global_step)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
 
 
 def validation_figures(trainer: pl.Trainer) -> dict[str, float]:

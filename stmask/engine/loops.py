@@ -40,12 +40,14 @@ class _Steps(_TrainingEpochLoop):
 
     Attributes:
         validation_due: a validation was to come when the checkpoint was written that goes on.
+        validated: optimiser steps before the last validation; None before the first.
     """
 
     def __init__(self, trainer: pl.Trainer, listener: StepListener, *, min_steps: int | None, max_steps: int) -> None:
         super().__init__(trainer, min_steps=min_steps, max_steps=max_steps)
-        self._listener = listener
+        self.listener = listener
         self.validation_due = False
+        self.validated: int | None = None
 
     def advance(self, data_fetcher: _DataFetcher) -> None:
         if self.validation_due:  # straight on to on_advance_end
@@ -55,21 +57,31 @@ class _Steps(_TrainingEpochLoop):
 
     def _should_check_val_fx(self, data_fetcher: _DataFetcher) -> bool:
         """As the trainer's intervals say, and after the last step: what a training ends with is always measured."""
+        if self._should_accumulate() and self.trainer.should_stop:  # it goes on to the end of the step
+            return False
         if bool(super()._should_check_val_fx(data_fetcher)):
             return True
         last_epoch = self.trainer.current_epoch + 1 == self.trainer.max_epochs
-        ends = self.global_step == self.max_steps or (last_epoch and self.batch_progress.is_last_batch)
+        told = self.trainer.should_stop and self.trainer.fit_loop._can_stop_early
+        ends = told or self.global_step == self.max_steps or (last_epoch and self.batch_progress.is_last_batch)
         return bool(self.trainer.enable_validation) and ends and not self._should_accumulate()
+
+    @property
+    def done(self) -> bool:
+        """A training that is told to stop (by a time limit, by a callback) ends between two optimiser steps."""
+        return super().done and not self._should_accumulate()
 
     def on_advance_end(self, data_fetcher: _DataFetcher) -> None:
         done_before = self._skip_next_val  # a checkpoint from after the validation
         if not self.validation_due and not done_before and self._should_check_val_fx(data_fetcher):
             self.validation_due = True
-            self._listener.before_validation(self.trainer)
+            self.listener.before_validation(self.trainer)
         super().on_advance_end(data_fetcher)
+        if self.validation_due:
+            self.validated = self.global_step
         self.validation_due = False
         if not done_before and not self._should_accumulate() and not self._num_ready_batches_reached():
-            self._listener.between_steps(self.trainer)
+            self.listener.between_steps(self.trainer)
 
     def on_save_checkpoint(self) -> dict[str, Any]:
         return {**super().on_save_checkpoint(), _DUE: self.validation_due}
@@ -87,3 +99,16 @@ class _Epochs(_FitLoop):
     @property
     def done(self) -> bool:
         return not self.epoch_loop.validation_due and super().done
+
+    def on_run_end(self) -> None:
+        """Validates where a callback ended the training with its epoch, after the moment for validations."""
+        steps = self.epoch_loop
+        if self.trainer.should_stop and self.trainer.enable_validation and steps.validated != steps.global_step:
+            self.trainer.validating = True
+            steps._batches_that_stepped -= 1  # to be logged with the last step, as all that ends an epoch
+            steps.val_loop.run()
+            steps._batches_that_stepped += 1
+            self.trainer.training = True
+            steps.validated = steps.global_step
+            steps.listener.between_steps(self.trainer)
+        super().on_run_end()

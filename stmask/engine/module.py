@@ -119,8 +119,8 @@ class VISModule(pl.LightningModule):
             self.validator.start(self.model, self.card, device=self.device)
 
     def validation_step(self, item: Any, batch_index: int) -> Any:
-        """One item's result, for callbacks that want to see it."""
-        return None if self.validator is None else self.validator.step(item)
+        """One item's result, for callbacks that want to see it; None of none, which a process without videos gets."""
+        return None if self.validator is None or item is None else self.validator.step(item)
 
     def on_validation_epoch_end(self) -> None:
         if self.validator is None or self.trainer.sanity_checking:

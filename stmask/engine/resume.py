@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from stmask.engine.checkpoint import card_of, check_weights, network_weights, read_file
 from stmask.engine.identity import config_changes
-from stmask.engine.run_folder import CONFIG, RunFolder, is_first_process
+from stmask.engine.run_folder import CONFIG, RunFolder
 from stmask.errors import CheckpointError, ConfigError
 from stmask.models import STMask
 
@@ -55,7 +55,7 @@ def check_content(checkpoint: Path, model: STMask) -> None:
 
 
 def _refuse_overwriting(folder: RunFolder) -> None:
-    if is_first_process() and any(folder.checkpoints.glob("*.ckpt")):
+    if folder.first and any(folder.checkpoints.glob("*.ckpt")):
         raise ConfigError(
             f"{folder.path} holds a run already: go on with it (resume=auto), give another output_dir, or remove it"
         )

@@ -26,6 +26,8 @@ CHECKPOINTS, LAST, BEST = "checkpoints", "last.ckpt", "best.ckpt"
 _CHANGES = "git.diff"
 _LITTER = ".*.tmp*"  # what a killed process leaves of a file that it was writing
 
+_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
 State = Literal["new", "running", "cut off", "interrupted", "failed", "done"]
 _log = logging.getLogger(__name__)
 
@@ -99,10 +101,12 @@ class RunFolder:
 
     Args:
         path: made when it is needed.
+        first: this process is the run's first, see `stmask.engine.processes.is_first_process`.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, first: bool = True) -> None:
         self.path = Path(path)
+        self.first = first
         self.metrics = self.path / METRICS
         self.checkpoints = self.path / CHECKPOINTS
         self.last = self.checkpoints / LAST
@@ -115,7 +119,7 @@ class RunFolder:
         Raises:
             OutputError: another run holds the folder.
         """
-        if not is_first_process():
+        if not self.first:
             yield
             return
         with lock(self.path):
@@ -125,30 +129,33 @@ class RunFolder:
     def attempt(self, *, resumed: bool) -> Iterator[None]:
         """Marks the run as running, and at the end of the block by how it ends: done, failed or interrupted.
 
+        All that is logged meanwhile goes to train.log, too.
+
         Args:
             resumed: the run goes on from its checkpoint; otherwise what is left of it is cleared away.
         """
-        if not is_first_process():
+        if not self.first:
             yield
             return
         self._begin(resumed=resumed)
-        try:
-            yield
-        except Exception as error:
-            self._end("failed", error=_one_line(error))
-            self._keep_traceback()
-            raise
-        except BaseException:  # told to stop
-            self._end("interrupted")
-            if self.last.exists():
-                step = status_of(self.path).step
-                _log.info("stopped after step %d; to go on: resume=auto output_dir=%s", step, self.path)
-            raise
-        self._end("done")
+        with self._logged():
+            try:
+                yield
+            except Exception as error:
+                self.end("failed", error=_one_line(error))
+                self._keep_traceback()
+                raise
+            except BaseException:  # told to stop
+                self.end("interrupted")
+                if self.last.exists():
+                    step = status_of(self.path).step
+                    _log.info("stopped after step %d; to go on: resume=auto output_dir=%s", step, self.path)
+                raise
+            self.end("done")
 
     def describe(self, cfg: DictConfig, record: dict[str, Any], *, changes: str | None) -> None:
         """Writes what the run is: its configuration, `stmask.engine.provenance`, and the changes of the code."""
-        if not is_first_process():
+        if not self.first:
             return
         with atomic_open(self.path / CONFIG) as handle:
             handle.write(OmegaConf.to_yaml(cfg, resolve=True))
@@ -161,12 +168,12 @@ class RunFolder:
 
     def reached(self, step: int) -> None:
         """Notes the step of a checkpoint that was just written."""
-        if is_first_process():
+        if self.first:
             self._write(replace(status_of(self.path), step=step))
 
     def summarise(self, figures: dict[str, float]) -> None:
         """Writes what came of the run."""
-        if is_first_process():
+        if self.first:
             write_json(self.path / SUMMARY, figures, indent=1)
 
     def _begin(self, *, resumed: bool) -> None:
@@ -186,11 +193,26 @@ class RunFolder:
         for file in stale:
             file.unlink(missing_ok=True)
 
-    def _end(self, state: State, *, error: str | None = None) -> None:
+    def end(self, state: State, *, error: str | None = None) -> None:
+        """Notes how the attempt ended."""
+        if not self.first:
+            return
         try:
             self._write(replace(status_of(self.path), state=state, error=error, finished=_now()))
         except OutputError as problem:  # a full disk must not hide why the run ends
             _log.error("%s", problem)
+
+    @contextmanager
+    def _logged(self) -> Iterator[None]:
+        handler = _RunLog(self.path / LOG, delay=True)
+        handler.setFormatter(logging.Formatter(_FORMAT))
+        root = logging.getLogger()
+        root.addHandler(handler)
+        try:
+            yield
+        finally:
+            root.removeHandler(handler)
+            handler.close()
 
     def _keep_traceback(self) -> None:
         try:
@@ -203,10 +225,9 @@ class RunFolder:
         write_json(self.path / STATUS, asdict(status), indent=1)
 
 
-def is_first_process() -> bool:
-    """Whether this process speaks for its run: the only one, or that of rank 0."""
-    ranks = ("RANK", "NODE_RANK", "LOCAL_RANK", "SLURM_PROCID")
-    return all(os.environ.get(name, "0") == "0" for name in ranks)
+class _RunLog(logging.FileHandler):
+    def handleError(self, record: logging.LogRecord) -> None:
+        """A full disk ends the run where it writes what counts, and is told of there."""
 
 
 def _one_line(error: Exception) -> str:

@@ -11,15 +11,18 @@ from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Callback
 
 from stmask.data import VISDataModule
+from stmask.data.loading import PairLoader
 from stmask.engine import loops
 from stmask.engine.batch import batch_of
 from stmask.engine.build import build_module, build_trainer, check_monitor, start_from
 from stmask.engine.checkpoint_callbacks import BestCheckpoint, LastCheckpoint, validation_figures
 from stmask.engine.interruption import StopRequest
 from stmask.engine.metrics_log import MetricsLog
+from stmask.engine.module import VISModule
+from stmask.engine.processes import LastResort, in_words, is_first_process
 from stmask.engine.provenance import code_changes, describe
 from stmask.engine.resume import check_content, checkpoint_to_resume
-from stmask.engine.run_folder import Origin, RunFolder, is_first_process
+from stmask.engine.run_folder import Origin, RunFolder
 from stmask.engine.validation import validator_for
 from stmask.engine.wandb_logging import wandb_runs
 
@@ -41,30 +44,27 @@ def train(cfg: DictConfig, *, origin: Origin = Origin()) -> dict[str, float]:
         StmaskError: whatever the user can mend.
         Interrupted: a signal came; the run can go on from checkpoints/last.ckpt, if it was training already.
     """
-    folder = RunFolder(cfg.output_dir)
-    stop = StopRequest()
+    folder = RunFolder(cfg.output_dir, first=is_first_process(cfg.trainer))
+    last_resort = LastResort(folder)
+    stop = StopRequest(first=folder.first, end_now=last_resort.interrupt)
     with folder.locked(), stop.listening():
         resume = checkpoint_to_resume(cfg, folder)
         with folder.attempt(resumed=resume is not None):
-            return _train(cfg, folder, origin, resume, stop)
-
-
-def train_and_tell(cfg: DictConfig, *, origin: Origin) -> float | None:
-    """Trains, as `train`, and says what came of it.
-
-    Returns:
-        The best of the figure that the configuration monitors; None where nothing was validated.
-    """
-    figures = train(cfg, origin=origin)
-    best = figures.get(cfg.monitor)
-    if is_first_process():
-        result = "" if best is None else f", best {cfg.monitor} {best:.4f}"
-        _log.info("trained in %.0f s%s: %s", figures["train_seconds"], result, cfg.output_dir)
-    return best
+            figures = _train(cfg, folder, origin, resume, stop, last_resort)
+            if folder.first:
+                best = figures.get(cfg.monitor)
+                result = "" if best is None else f", best {cfg.monitor} {best:.4f}"
+                _log.info("trained in %.0f s%s: %s", figures["train_seconds"], result, cfg.output_dir)
+            return figures
 
 
 def _train(
-    cfg: DictConfig, folder: RunFolder, origin: Origin, resume: Path | None, stop: StopRequest
+    cfg: DictConfig,
+    folder: RunFolder,
+    origin: Origin,
+    resume: Path | None,
+    stop: StopRequest,
+    last_resort: LastResort,
 ) -> dict[str, float]:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     data: VISDataModule = instantiate(cfg.data, _convert_="all")
@@ -72,7 +72,7 @@ def _train(
     last = LastCheckpoint(folder, every=cfg.checkpoint_every, stop=stop, log=log)
     best = BestCheckpoint(folder, monitor=cfg.monitor) if data.valid_split is not None else None
     callbacks: list[Callback] = [last] if best is None else [best, last]  # the state of the best is part of the last
-    trainer = build_trainer(cfg, folder, callbacks=callbacks, log=log)
+    trainer = build_trainer(cfg, folder, callbacks=callbacks, log=log, last_resort=last_resort)
     loops.install(trainer, last)
     batch = batch_of(cfg, processes=trainer.world_size)
     data.batch_size = batch.per_process
@@ -87,7 +87,7 @@ def _train(
         start_from(module, cfg.init_from, report=folder.path / "init_from.txt")
     folder.describe(cfg, describe(cfg, module.model, origin), changes=code_changes())
     with wandb_runs(trainer.loggers):
-        trainer.fit(module, datamodule=data, ckpt_path=resume)
+        _fit(trainer, module, data, resume)
         step = {"step": float(trainer.global_step)}
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return {**validation_figures(trainer), **step, "train_seconds": last.seconds}
@@ -96,3 +96,15 @@ def _train(
         figures = {**step, "train_seconds": last.seconds}
         folder.summarise(figures)
     return figures
+
+
+def _fit(trainer: pl.Trainer, module: VISModule, data: VISDataModule, resume: Path | None) -> None:
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=resume)
+    except Exception as error:
+        if (explained := in_words(error, trainer)) is not None:
+            raise explained from error
+        raise
+    finally:
+        if isinstance(loader := trainer.train_dataloader, PairLoader):
+            loader.close()

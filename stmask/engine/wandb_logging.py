@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from textwrap import shorten
-from typing import Any, Literal
+from typing import Any
 
 from omegaconf import OmegaConf
 from pytorch_lightning.loggers.logger import Logger
@@ -19,13 +19,13 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from stmask.engine.pictures import LabelledFrame
 from stmask.engine.records import CLASSES, FIGURES, RESULTS, ValidationRecord, record_folders
+from stmask.engine.wandb_environment import Mode, wandb_settings
+from stmask.engine.wandb_offline import RUN_ID_FILE, run_id_of
 from stmask.errors import ConfigError
 from stmask.files import atomic_open, read_json
 
-Mode = Literal["offline", "online", "disabled"]
 STEP = "trainer/global_step"
 RUN_KEY = "run"  # of the configuration: what run.json says
-_FOLDER, _ID = "wandb", "run-id.txt"
 _FILES = ("git.diff", "train.log")  # of the run's folder, as they are at its end
 _REFUSALS = re.compile(r"not logged in|api.?key|permission|denied|unauthori|forbidden|not found|\b40[134]\b", re.I)
 _LONGEST_REASON = 200  # letters of what W&B says went wrong
@@ -38,12 +38,17 @@ class WandbLogger(Logger):
     The run's configuration is config.yaml, with run.json under "run"; a run that goes on in the same folder goes on in
     W&B. Offline everything stays below `folder`/wandb. Once training has begun, what W&B can't do costs one warning.
 
+    What is null is what W&B's own variable says: WANDB_MODE (or WANDB_DISABLED), WANDB_PROJECT, WANDB_ENTITY,
+    WANDB_RUN_GROUP, WANDB_NAME, WANDB_NOTES, WANDB_TAGS; WANDB_DIR and WANDB_RUN_ID count too.
+
     Args:
         folder: of the run.
         mode: "online" needs a key, and turns into "offline" when the server can't be reached; "disabled" does nothing.
-        project, entity: where online runs go; W&B's own default without an entity.
+            Null without a variable is "offline", and "online" under an agent of a W&B sweep.
+        project, entity: where online runs go; null is "stmask" and W&B's own default.
         group: null for the table that the run is a row of, where it is one.
         name: null for the experiment, or else the run's name, and the seed.
+        notes: a text on the run.
         tags: of the run.
         log_checkpoints: keep best.ckpt and last.ckpt as artifacts at the end.
         init_timeout: seconds until the server is given up at the start.
@@ -54,11 +59,12 @@ class WandbLogger(Logger):
         self,
         folder: str | os.PathLike[str],
         *,
-        mode: Mode = "offline",
-        project: str = "stmask",
+        mode: Mode | None = None,
+        project: str | None = None,
         entity: str | None = None,
         group: str | None = None,
         name: str | None = None,
+        notes: str | None = None,
         tags: Sequence[str] = (),
         log_checkpoints: bool = True,
         init_timeout: float = 30.0,
@@ -66,9 +72,9 @@ class WandbLogger(Logger):
     ) -> None:
         super().__init__()
         self._folder = Path(folder)
-        self._mode: Mode = mode
-        self._place: dict[str, Any] = {"project": project, "entity": entity}
-        self._group, self._name, self._tags = group, name, tuple(tags)
+        self._settings = wandb_settings(
+            mode=mode, project=project, entity=entity, group=group, name=name, notes=notes, tags=tags
+        )
         self._log_checkpoints = log_checkpoints
         self._timeouts: dict[str, Any] = {"init_timeout": init_timeout, "finish_timeout": finish_timeout}
         self._run: Any = None
@@ -76,7 +82,7 @@ class WandbLogger(Logger):
 
     @property
     def name(self) -> str | None:
-        return str(self._place["project"])
+        return self._settings.project
 
     @property
     def version(self) -> str | None:
@@ -89,10 +95,12 @@ class WandbLogger(Logger):
         Raises:
             ConfigError: W&B refuses the key, the entity or the project, or there is no key.
         """
-        if self._mode == "disabled":
+        for saying in self._settings.sayings:
+            _log.warning("W&B: %s", saying)
+        if self._settings.mode == "disabled":
             return
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # through which W&B counts its users
-        if self._mode == "online":
+        if self._settings.mode == "online":
             self._run = self._start_online()
         if self._run is None:
             self._guarded("start", lambda _: self._start_offline(), needs_run=False)
@@ -119,6 +127,9 @@ class WandbLogger(Logger):
     def _init(self, mode: Mode) -> Any:
         import wandb
 
+        asked = self._settings
+        place = Path(asked.folder or self._folder)
+        place.mkdir(parents=True, exist_ok=True)  # W&B takes a temporary folder for one that is missing
         config, origin = _described(self._folder)
         row = str(origin.get("experiment") or config.get("name")).rpartition("/")[2]
         wandb.setup(wandb.Settings(silent=True))  # neither chatter nor questions: a job has no one to answer
@@ -132,17 +143,19 @@ class WandbLogger(Logger):
         )
         run = wandb.init(
             mode=mode,
-            dir=str(self._folder),
-            id=_run_id(self._folder / _FOLDER / _ID),
+            dir=str(place),
+            id=_run_id(self._folder, asked.run_id),
             resume="allow",
             reinit="create_new",  # the next run of this process has nothing to do with this one
-            name=self._name or f"{row} seed {config.get('seed')}",
-            group=self._group or origin.get("table"),
-            tags=self._tags,
+            project=asked.project,
+            entity=asked.entity,
+            name=asked.name or f"{row} seed {config.get('seed')}",
+            group=asked.group or origin.get("table"),
+            notes=asked.notes,
+            tags=asked.tags,
             config={**config, RUN_KEY: origin},
             allow_val_change=True,  # a run that goes on may last longer
             settings=settings,
-            **self._place,
         )
         run.define_metric(STEP)
         run.define_metric("*", step_metric=STEP, step_sync=True)
@@ -286,13 +299,12 @@ def _described(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return {str(key): value for key, value in config.items()}, origin
 
 
-def _run_id(path: Path) -> str:
-    """The run's id in W&B, made when it is first asked for."""
-    if path.exists():
-        return path.read_text().strip()
-    run_id = secrets.token_hex(4)
-    with atomic_open(path) as handle:
-        handle.write(f"{run_id}\n")
+def _run_id(folder: Path, asked: str | None) -> str:
+    """The run's id in W&B: the one that is asked for, or it had before, or else a new one."""
+    run_id = asked or run_id_of(folder) or secrets.token_hex(4)
+    if run_id != run_id_of(folder):
+        with atomic_open(folder / RUN_ID_FILE) as handle:
+            handle.write(f"{run_id}\n")
     return run_id
 
 

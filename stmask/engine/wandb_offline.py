@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import subprocess
@@ -11,7 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stmask.engine.wandb_environment import FOLDER
 from stmask.errors import DataError
+
+RUN_ID_FILE = Path("wandb") / "run-id.txt"  # in the run's folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,7 @@ def read_offline(folder: str | os.PathLike[str]) -> OfflineRun:
     """The W&B run in the folder of a training run.
 
     Args:
-        folder: of the run; W&B's is wandb/ in it.
+        folder: of the run; W&B's is wandb/ in it, or in WANDB_DIR.
 
     Raises:
         DataError: there is none, or it cannot be read.
@@ -137,8 +141,18 @@ def describe_offline(folder: str | os.PathLike[str]) -> str:
     return "\n".join(lines)
 
 
+def run_id_of(folder: str | os.PathLike[str]) -> str | None:
+    """The id in W&B of the run in a folder; None where it was not logged to W&B."""
+    file = Path(folder) / RUN_ID_FILE
+    return file.read_text().strip() if file.exists() else None
+
+
 def _run_files(folder: str | os.PathLike[str]) -> list[Path]:
-    return sorted(Path(folder).glob("wandb/*run-*/*.wandb"))
+    found = list(Path(folder).glob("wandb/*run-*/*.wandb"))
+    elsewhere, run_id = os.environ.get(FOLDER), run_id_of(folder)
+    if elsewhere and run_id:
+        found += Path(elsewhere).glob(f"wandb/*run-*-{glob.escape(run_id)}/*.wandb")
+    return sorted(set(found), key=lambda file: file.parent.name)
 
 
 def _records(file: Path) -> Iterator[dict[str, Any]]:

@@ -203,7 +203,7 @@ def run_jobs(
         _log.info("%s: %s", ran[index].verdict, job.title)
 
     queue = Queue(devices, is_due=is_due, on_start=on_start, on_end=on_end)
-    environment = job_environment()
+    environment = job_environment(jobs=len(jobs))
     tasks = [
         Task(
             job_command(job.folder, processes=job.processes or 1, torchrun=torchrun),

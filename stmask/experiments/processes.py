@@ -24,6 +24,7 @@ _RENDEZVOUS = (
 _RENDEZVOUS_PREFIXES = ("TORCHELASTIC_", "PET_")
 # one task of SLURM that starts its processes itself, which Lightning believes only where these are absent
 _SLURM_TASK = ("SLURM_NTASKS", "SLURM_NPROCS", "SLURM_NTASKS_PER_NODE", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID")
+_AGENTS_RUN = ("WANDB_RUN_ID", "WANDB_NAME")
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
@@ -53,12 +54,16 @@ def job_command(folder: Path, *, processes: int, torchrun: bool) -> tuple[str, .
     return (sys.executable, "-m", *runner, str(folder))
 
 
-def job_environment() -> dict[str, str]:
-    """This process's environment without what an outer launcher set for its own processes."""
+def job_environment(*, jobs: int = 1) -> dict[str, str]:
+    """This process's environment without what an outer launcher set for its own processes.
+
+    Args:
+        jobs: of the sweep; more than one can't all be the run that an agent of W&B chose an id for.
+    """
     several_tasks = int(os.environ.get("SLURM_NTASKS", "1")) > 1
     if several_tasks:  # one process of the training each, which find each other by SLURM's variables
         return dict(os.environ)
-    dropped = {*_RENDEZVOUS, *_SLURM_TASK}
+    dropped = {*_RENDEZVOUS, *_SLURM_TASK, *(_AGENTS_RUN if jobs > 1 else ())}
     return {
         name: value
         for name, value in os.environ.items()

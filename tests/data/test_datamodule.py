@@ -1,4 +1,6 @@
+import errno
 import json
+import re
 from collections import Counter
 from itertools import chain
 
@@ -10,8 +12,8 @@ from data.makers import contents, write_dataset
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from stmask.data import Augmentation, VISDataModule
-from stmask.data.loading import EpochSampler, VideoSampler
+from stmask.data import Augmentation, VISDataModule, loading
+from stmask.data.loading import EpochSampler, PairLoader, VideoSampler, start_worker
 from stmask.errors import ConfigError, DataError
 from stmask.ops.frames import FramePreprocessor
 
@@ -128,7 +130,8 @@ def test_each_video_is_on_one_rank(world_size):
     videos = list(range(5))
     samplers = [VideoSampler(videos, rank=r, world_size=world_size) for r in range(world_size)]
     shards = [list(sampler) for sampler in samplers]
-    assert Counter(chain(*shards)) == dict.fromkeys(videos, 1)
+    assert Counter(video for video in chain(*shards) if video is not None) == dict.fromkeys(videos, 1)
+    assert all(shard == [None] or None not in shard for shard in shards)  # none is empty: all ranks validate together
     assert [len(sampler) for sampler in samplers] == [len(shard) for shard in shards]
 
 
@@ -201,3 +204,60 @@ def test_configurations_make_a_module(pytestconfig, name):
 def test_wrong_numbers_are_refused_before_anything_is_opened(wrong):
     with pytest.raises(ConfigError, match=f"data.{next(iter(wrong))}"):
         VISDataModule(root="/nowhere", **wrong)
+
+
+# --- workers that cannot pass on what they have, or hang
+
+
+class Unsendable:
+    """A sample whose passing on fails as the error says."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __reduce__(self):
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space"), "no room in /dev/shm"),
+        (OSError(errno.ENOSPC, "No space left on device"), "no room in /dev/shm.*data.num_workers=0.*--shm-size"),
+        (OSError(errno.EMFILE, "Too many open files"), "too many open files .*ulimit -n"),
+        (TypeError("cannot pickle\n this"), r"cannot be passed on to the training \(cannot pickle this\): .*workers=0"),
+    ],
+)
+def test_what_a_worker_cannot_pass_on_is_told(error, said):
+    explained = loading._unsent(error)
+    assert re.search(said, str(explained))
+    assert "\n" not in str(explained)
+
+
+def test_what_a_worker_cannot_pass_on_is_not_waited_for():
+    samples = [Unsendable(RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space"))]
+    loader = PairLoader(samples, collate_fn=list, num_workers=1, worker_init_fn=start_worker, timeout=20)
+    with pytest.raises(ConfigError, match="^no room in /dev/shm.*[^\n]$"):
+        next(iter(loader))
+
+
+def test_workers_that_hang_are_told_of_and_given_up(caplog):
+    def wait():
+        raise RuntimeError("DataLoader timed out after 20 seconds")  # torch's words
+
+    loader, batches = PairLoader([0], num_workers=1, timeout=20), iter(wait, None)
+    with pytest.raises(DataError, match=r"no batch for 10 minutes: .*num_workers=1\) hang; .*resume=auto"):
+        loader._next(batches)
+    assert [record.getMessage() for record in caplog.records] == [
+        "no batch for 60 s: data.num_workers=1 wait for the disk, or hang"
+    ]
+
+
+def test_a_worker_that_hangs_does_not_outlive_its_loader(monkeypatch):
+    loader = PairLoader([0, 1], num_workers=1, persistent_workers=True, timeout=20)
+    assert len(list(loader)) == 2
+    (worker,) = loader._iterator._workers
+    monkeypatch.setattr(loader._iterator, "_shutdown_workers", lambda: None)
+    loader.close()
+    worker.join(timeout=20)
+    assert worker.exitcode == -9

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import errno
+import itertools
+import logging
 import multiprocessing
 import os
 import random
@@ -17,7 +20,10 @@ import torch
 from engine.runs import assert_same_run, content, fit
 
 from stmask.engine import checkpoint as checkpoint_module
+from stmask.engine import interruption
 from stmask.engine.checkpoint import AtomicCheckpointIO
+from stmask.engine.checkpoint_callbacks import TimeLimit
+from stmask.engine.interruption import StopRequest
 from stmask.engine.module import VISModule
 from stmask.engine.run_folder import state_of, status_of
 from stmask.errors import Interrupted, OutputError
@@ -224,3 +230,112 @@ def test_a_full_disk_fails_the_run_and_leaves_the_last_checkpoint(
     assert content(tmp_path)["global_step"] == 6
     fit(dataset, tmp_path, "resume=auto", "checkpoint_every=1")
     assert_same_run(unbroken, tmp_path)
+
+
+# --- ends that are no stops
+
+
+def ends(output: Path) -> tuple[int, bool]:
+    """The step of the last checkpoint, and whether a validation after it was counted."""
+    step = int(content(output)["global_step"])
+    logged = (output / "metrics.csv").read_text().splitlines()
+    column = logged[0].split(",").index("valid/AP")
+    validated = any(row.split(",")[0] == str(step - 1) and row.split(",")[column] for row in logged[1:])
+    return step, validated and (output / "checkpoints" / "best.ckpt").exists()
+
+
+def losses(output: Path) -> list[str]:
+    with (output / "metrics.csv").open() as handle:
+        return [row["train/loss"] for row in csv.DictReader(handle) if row["train/loss"]]
+
+
+RARELY = ["trainer.check_val_every_n_epoch=9", "data.num_workers=0"]
+
+
+def test_a_time_limit_ends_a_run_with_its_validation_and_it_goes_on(
+    unbroken: Path,
+    dataset: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The clock ticks with each step; each attempt has its time anew."""
+    steps = iter(range(1, 100))
+    monkeypatch.setattr(TimeLimit, "time_elapsed", lambda self, *stage: float(next(steps)))
+    limit = "trainer.max_time=00:00:00:03"
+    with caplog.at_level(logging.INFO):
+        assert "valid/AP" in fit(dataset, tmp_path, limit, *RARELY)
+    assert ends(tmp_path) == (3, True)
+    assert "trainer.max_time is over after step 3; to go on: resume=auto" in (tmp_path / "train.log").read_text()
+    assert (state_of(tmp_path), (tmp_path / "summary.json").exists()) == ("done", True)
+    steps = iter(range(1, 100))
+    fit(dataset, tmp_path, limit, *RARELY, "resume=auto")
+    assert ends(tmp_path) == (6, True)
+    assert losses(tmp_path) == losses(unbroken)[:6]
+
+
+@pytest.mark.parametrize(
+    ("hook", "step", "overrides"),
+    [
+        pytest.param("on_train_batch_end", 2, ["trainer.accumulate_grad_batches=2"], id="within a step"),
+        pytest.param("on_train_epoch_end", 5, [], id="after an epoch"),
+    ],
+)
+def test_whatever_ends_a_training_it_is_validated_there(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hook: str, step: int, overrides: list[str]
+) -> None:
+    calls = itertools.count(1)
+
+    def stop(self: VISModule, *_: Any) -> None:
+        if hook == "on_train_epoch_end" or next(calls) == 3:
+            self.trainer.should_stop = True
+
+    monkeypatch.setattr(VISModule, hook, stop)
+    fit(dataset, tmp_path, *RARELY, *overrides)
+    assert ends(tmp_path) == (step, True)
+    best = content(tmp_path)["callbacks"]
+    assert any(state.get("step") == step for state in best.values())
+
+
+# --- processes that hang
+
+
+@pytest.mark.parametrize(
+    ("patient", "heard", "signals", "ended"),
+    [
+        pytest.param(False, False, 1, True, id="a start that hangs"),
+        pytest.param(True, False, 1, False, id="a long step"),
+        pytest.param(True, False, 2, True, id="a step that hangs"),
+        pytest.param(True, True, 2, True, id="an end that hangs"),
+    ],
+)
+def test_a_thread_ends_what_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch, patient: bool, heard: bool, signals: int, ended: bool
+) -> None:
+    for name, seconds in {"_ECHO": 0.01, "_HEARD": 0.03, "_ENDED": 0.06}.items():
+        monkeypatch.setattr(interruption, name, seconds)
+    found: list[int] = []
+    stop = StopRequest(end_now=found.append)
+    stop.patient = patient
+    monkeypatch.setattr(stop, "_take", lambda number, frame: setattr(stop, "_ending", heard))
+    with stop.listening():
+        for _ in range(signals):
+            signal.raise_signal(signal.SIGTERM)
+            time.sleep(0.03)
+        time.sleep(0.15)
+    assert bool(found) == ended
+    assert set(found) <= {143}
+    assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_a_second_sigterm_ends_at_once_but_an_echo_of_the_first_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    stop = StopRequest(end_now=lambda status: None)
+    with stop.listening():
+        stop.patient = True
+        for _ in range(3):
+            signal.raise_signal(signal.SIGTERM)
+        assert stop.signal == signal.SIGTERM
+        monkeypatch.setattr(interruption, "_ECHO", 0.0)
+        with pytest.raises(Interrupted) as stopped:
+            signal.raise_signal(signal.SIGTERM)
+    assert stopped.value.code == 143

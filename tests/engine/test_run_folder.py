@@ -78,9 +78,8 @@ def test_a_broken_status_is_that_of_a_new_run(tmp_path: Path) -> None:
     assert state_of(tmp_path) == "new"
 
 
-def test_other_processes_of_a_run_leave_its_folder_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    folder = RunFolder(tmp_path)
+def test_other_processes_of_a_run_leave_its_folder_alone(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path, first=False)
     with folder.locked(), folder.attempt(resumed=False):
         folder.reached(3)
         folder.summarise({"step": 3})

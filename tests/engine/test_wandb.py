@@ -6,6 +6,7 @@ import csv
 import json
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,10 +17,12 @@ import pytest
 from engine.tiny import TINY
 
 from stmask.config import compose
+from stmask.engine import wandb_offline as offline_module
 from stmask.engine.performance import read_performance
 from stmask.engine.records import ValidationRecord
 from stmask.engine.run_folder import Origin
 from stmask.engine.train import train
+from stmask.engine.wandb_environment import wandb_settings
 from stmask.engine.wandb_logging import STEP, WandbLogger, wandb_runs
 from stmask.engine.wandb_offline import OfflineRun, describe_offline, read_offline
 from stmask.errors import ConfigError, DataError
@@ -36,8 +39,9 @@ def _wandb_at_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
             patch.setenv(name, str(home))
-        for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_PROJECT"):
-            patch.delenv(name, raising=False)
+        for name in [name for name in os.environ if name.startswith("WANDB_")]:
+            if name not in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
+                patch.delenv(name)
         yield
 
 
@@ -305,7 +309,9 @@ def test_a_run_fails_with_its_training(folder: Path, server: Any, error: BaseExc
 
 
 def test_other_modes_are_refused_with_the_choices() -> None:
-    with pytest.raises(ConfigError, match="logger.mode must be 'offline' or 'online' or 'disabled', got 'WRONG'"):
+    with pytest.raises(
+        ConfigError, match="logger.mode must be 'offline' or 'online' or 'disabled' or null, got 'WRONG'"
+    ):
         compose("train", ["logger=wandb", "logger.mode=WRONG"])
 
 
@@ -313,4 +319,89 @@ def test_a_disabled_logger_does_not_even_import_it(folder: Path, monkeypatch: py
     monkeypatch.setitem(sys.modules, "wandb", None)
     with wandb_runs([WandbLogger(folder, mode="disabled")]) as _:
         WandbLogger(folder, mode="disabled").log_metrics({"train/loss": 1.0}, step=0)
+    assert {path.name for path in folder.iterdir()} == {"config.yaml"}
+
+
+# what its variables ask for
+
+NOTHING = {"mode": None, "project": None, "entity": None, "group": None, "name": None, "notes": None, "tags": ()}
+
+
+@pytest.mark.parametrize(
+    ("variables", "keys", "mode", "said"),
+    [
+        ({}, {}, "offline", []),
+        ({"WANDB_MODE": ""}, {}, "offline", []),
+        ({"WANDB_MODE": "disabled"}, {}, "disabled", []),
+        ({"WANDB_MODE": "online"}, {}, "online", []),
+        ({"WANDB_MODE": "dryrun"}, {}, "offline", []),
+        ({"WANDB_DISABLED": "true"}, {}, "disabled", []),
+        ({"WANDB_DISABLED": "true", "WANDB_MODE": "online"}, {}, "disabled", []),
+        ({"WANDB_DISABLED": "false"}, {}, "offline", []),
+        ({"WANDB_MODE": "disabled"}, {"mode": "offline"}, "offline", ["logger.mode=offline wins over WANDB_MODE=disa"]),
+        ({"WANDB_DISABLED": "1"}, {"mode": "online"}, "online", ["logger.mode=online wins over WANDB_DISABLED=1"]),
+        ({"WANDB_MODE": "offline"}, {"mode": "offline"}, "offline", []),
+        ({"WANDB_SWEEP_ID": "s1"}, {}, "online", []),
+        ({"WANDB_SWEEP_ID": "s1"}, {"mode": "offline"}, "offline", ["this run is one of the sweep s1, whose agent se"]),
+        ({"WANDB_SWEEP_ID": "s1", "WANDB_MODE": "offline"}, {}, "offline", ["this run is one of the sweep s1, whose"]),
+        ({"WANDB_PROJECT": "a"}, {"project": "b"}, "offline", ["logger.project=b wins over WANDB_PROJECT=a"]),
+    ],
+)
+def test_the_mode_is_that_of_the_key_or_else_of_the_variables(
+    variables: dict[str, str], keys: dict[str, Any], mode: str, said: list[str]
+) -> None:
+    settings = wandb_settings(**{**NOTHING, **keys}, environment=variables)
+    assert settings.mode == mode
+    assert [saying[: len(start)] for saying, start in zip(settings.sayings, said, strict=True)] == said
+
+
+def test_a_mode_that_there_is_not_is_refused() -> None:
+    with pytest.raises(ConfigError, match="WANDB_MODE must be 'online', 'offline' or 'disabled', got 'of line'"):
+        wandb_settings(**NOTHING, environment={"WANDB_MODE": "of line"})
+
+
+def test_a_run_is_what_the_variables_make_of_it(
+    folder: Path, server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = server()
+    asked = {
+        "WANDB_PROJECT": "theirs", "WANDB_ENTITY": "us", "WANDB_RUN_GROUP": "those", "WANDB_NAME": "it",
+        "WANDB_NOTES": "so", "WANDB_TAGS": "a, b", "WANDB_DIR": str(tmp_path / "new" / "place"),
+        "WANDB_RUN_ID": "abc123", "WANDB_SWEEP_ID": "s1",
+    }  # fmt: skip
+    for name, value in asked.items():
+        monkeypatch.setenv(name, value)
+    WandbLogger(folder).start()
+    WandbLogger(folder, project="mine", tags=["c"]).start()
+    monkeypatch.delenv("WANDB_RUN_ID")
+    WandbLogger(folder).start()
+    for name, value in {
+        "mode": "online", "project": "theirs", "entity": "us", "group": "those", "name": "it", "notes": "so",
+        "tags": ("a", "b"), "dir": str(tmp_path / "new" / "place"), "id": "abc123",
+    }.items():  # fmt: skip
+        assert calls[0][name] == value
+    assert Path(calls[0]["dir"]).is_dir()
+    assert (calls[1]["project"], calls[1]["tags"], calls[2]["id"]) == ("mine", ("c",), "abc123")
+
+
+def test_a_run_that_w_and_b_keeps_elsewhere_is_found(
+    run: Path, found: OfflineRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(run / "wandb", tmp_path / "there" / "wandb")
+    (tmp_path / "here" / "wandb").mkdir(parents=True)
+    shutil.move(tmp_path / "there" / "wandb" / "run-id.txt", tmp_path / "here" / "wandb")
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path / "there"))
+    assert [file.name for file in offline_module._run_files(tmp_path / "here")] == [
+        f"run-{found.run_id}.wandb" for _ in range(2)
+    ]
+
+
+@pytest.mark.parametrize("variable", [("WANDB_MODE", "disabled"), ("WANDB_DISABLED", "true")])
+def test_variables_that_say_no_leave_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, variable: tuple[str, str]
+) -> None:
+    monkeypatch.setenv(*variable)
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with wandb_runs([WandbLogger(folder)]):
+        pass
     assert {path.name for path in folder.iterdir()} == {"config.yaml"}

@@ -1,0 +1,235 @@
+"""The processes of a training: which of them this is, and what becomes of it when another one ends."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, NoReturn
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.utilities.distributed import _set_num_threads_if_needed
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.plugins.environments import (  # type: ignore[attr-defined]
+    ClusterEnvironment,
+    LightningEnvironment,
+    LSFEnvironment,
+    MPIEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
+from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
+
+from stmask.data.loading import no_shared_memory
+from stmask.engine.run_folder import RunFolder
+from stmask.errors import ConfigError, StmaskError
+
+_STARTERS: tuple[type[ClusterEnvironment], ...] = (
+    TorchElasticEnvironment, SLURMEnvironment, LSFEnvironment, MPIEnvironment
+)  # fmt: skip
+_GO_ON = "; to go on from the last checkpoint: resume=auto"
+_USER_ERROR = 2
+_POLL = 0.2  # seconds
+_PATIENCE = 10.0  # seconds; so long a process has to end by itself when another one is lost
+_LOST_CONNECTION = re.compile(
+    r"connection (closed|reset) by peer|broken pipe|socket closed|gloo/transport|remote process exited|ncclRemoteError"
+    r"|ncclSystemError|TCPStore|failed to recv|connection was likely closed",
+    re.I,
+)
+_LOADER = re.compile(r"DataLoader worker \(pid\(?s?\)? [\d, ]+\) (is killed by signal: ([\w ]+)|exited unexpectedly)")
+
+
+class OtherProcessEnded(StmaskError):
+    """A training ended because another one of its processes did."""
+
+
+def is_first_process(trainer: DictConfig) -> bool:
+    """Whether this process speaks for its training: the only one, or that of rank 0.
+
+    What Lightning would take for the rank counts, and only in a training of several processes: a RANK that a shell was
+    left with says nothing.
+
+    Args:
+        trainer: the configuration's part of that name.
+
+    Raises:
+        ConfigError: the environment contradicts itself, so that the processes would wait for each other for ever.
+    """
+    nodes, here = int(trainer.get("num_nodes", 1)), _on_this_machine(trainer)
+    if TorchElasticEnvironment.detect() and here is not None:
+        started, wanted = TorchElasticEnvironment().world_size(), nodes * here
+        if started != wanted:
+            raise ConfigError(
+                f"torchrun started {started} processes, trainer.devices={here} and trainer.num_nodes={nodes} ask for "
+                f"{wanted}: give the same number to both"
+            )
+    if nodes == 1 and here == 1:
+        return True
+    for starter in _STARTERS:
+        if starter.detect():
+            return starter().global_rank() == 0
+    return _is_first_of_lightning(nodes)
+
+
+def _is_first_of_lightning(nodes: int) -> bool:
+    environment = LightningEnvironment()
+    node = environment.node_rank()
+    if environment.creates_processes_externally and "MASTER_PORT" not in os.environ:
+        raise ConfigError(
+            f"LOCAL_RANK={environment.local_rank()} is in the environment but not MASTER_PORT, by which the processes "
+            "of a training find each other: unset LOCAL_RANK, and they are started from here"
+        )
+    if nodes == 1 and node != 0:
+        name = "NODE_RANK" if "NODE_RANK" in os.environ else "GROUP_RANK"
+        raise ConfigError(f"{name}={node} is in the environment, but trainer.num_nodes=1: unset {name}")
+    return node == 0 and environment.local_rank() == 0
+
+
+def _on_this_machine(trainer: DictConfig) -> int | None:
+    """The processes that a training has here; None where that is left to the machine."""
+    devices = trainer.get("devices", 1)
+    if OmegaConf.is_list(devices):
+        return len(devices)
+    if isinstance(devices, str) and "," in devices:
+        return len([number for number in devices.split(",") if number.strip()])
+    if str(devices).isdigit():
+        return int(devices)
+    accelerator = trainer.get("accelerator", "auto")
+    on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.cuda.is_available())
+    return 1 if on_cpu and devices in ("auto", None) else None
+
+
+class LastResort:
+    """Ends this process and what it started, from a thread, where the main thread hangs.
+
+    Args:
+        folder: of the run, to note it.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+        self.started: list[subprocess.Popen[bytes]] = []
+
+    def interrupt(self, status: int) -> NoReturn:
+        """What the run was told. Only the first process's exit status says that it is not finished."""
+        self._folder.end("interrupted")
+        self._end("interrupted", status if self._folder.first else 0)
+
+    def fail(self, error: str) -> NoReturn:
+        self._folder.end("failed", error=error)
+        self._end(f"error: {error}", _USER_ERROR)
+
+    def _end(self, text: str, status: int) -> NoReturn:
+        if self._folder.first:
+            print(f"stmask: {text}", file=sys.stderr, flush=True)
+        for started in self.started:
+            started.kill()
+        for worker in multiprocessing.active_children():
+            worker.kill()
+        os._exit(status)
+
+
+class Launcher(_SubprocessScriptLauncher):
+    """Lightning's, which starts the other processes of a training, and kills all at once when one of them ends badly.
+
+    This one lets this process end by itself, with one line, and only ends it after a while when it hangs.
+
+    Args:
+        old: the one that Lightning made.
+        last_resort: for where it hangs.
+    """
+
+    def __init__(self, old: _SubprocessScriptLauncher, last_resort: LastResort) -> None:
+        super().__init__(old.cluster_environment, old.num_processes, old.num_nodes)
+        self._last_resort = last_resort
+        self._over = threading.Event()
+
+    def launch(self, function: Callable[..., Any], *args: Any, trainer: pl.Trainer | None = None, **kwargs: Any) -> Any:
+        self.cluster_environment.validate_settings(num_devices=self.num_processes, num_nodes=self.num_nodes)
+        if not self.cluster_environment.creates_processes_externally:
+            self._call_children_scripts()
+            self._last_resort.started = self.procs
+            threading.Thread(target=self._watch, daemon=True, name="stmask-processes").start()
+        _set_num_threads_if_needed(num_processes=self.num_processes)
+        try:
+            return function(*args, **kwargs)
+        except Exception:
+            self._end_others()
+            raise
+        finally:
+            self._over.set()
+
+    def ended(self, *, within: float = 0.0) -> str | None:
+        """Which other process of this machine ended badly, in words; None where all are well.
+
+        Args:
+            within: seconds to wait for one to end.
+        """
+        until = time.monotonic() + within
+        while True:
+            for number, process in enumerate(self.procs, start=1):
+                if process.poll():
+                    return f"process {number + 1} of {self.num_processes * self.num_nodes} {_how(process.returncode)}"
+            if time.monotonic() >= until or all(process.poll() is not None for process in self.procs):
+                return None
+            time.sleep(_POLL)
+
+    def _end_others(self) -> None:
+        """They find the connection closed and end; one that hangs does not outlive this process."""
+        until = time.monotonic() + _PATIENCE
+        for process in self.procs:
+            try:
+                process.wait(timeout=max(0.0, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+    def _watch(self) -> None:
+        while not self._over.wait(_POLL * 5):
+            if (lost := self.ended()) is not None:
+                if not self._over.wait(_PATIENCE):
+                    self._last_resort.fail(lost + _GO_ON)
+                return
+            if all(process.returncode == 0 for process in self.procs):
+                return
+
+
+def in_words(error: BaseException, trainer: pl.Trainer) -> StmaskError | None:
+    """What torch says of a process that ended, in one line; None where the error is another one."""
+    if not isinstance(error, RuntimeError):
+        return None
+    text = str(error)
+    if found := _LOADER.search(text):
+        return _loader_ended(found[2])
+    if trainer.world_size > 1 and _LOST_CONNECTION.search(text):
+        launcher = trainer.strategy.launcher
+        lost = launcher.ended(within=5.0) if isinstance(launcher, Launcher) else None
+        this = f"process {trainer.global_rank + 1} of {trainer.world_size}"
+        return OtherProcessEnded(f"{lost or f'another process of the training ended, and {this} with it'}{_GO_ON}")
+    return None
+
+
+def _loader_ended(name: str | None) -> StmaskError:
+    if name == "Bus error":
+        return no_shared_memory()
+    why = {"Killed": ": most often, the machine is out of memory, which fewer workers need less of"}.get(name or "", "")
+    how = f"was killed by a signal ({name})" if name else "ended"
+    return OtherProcessEnded(
+        f"a process that loads data {how}{why}; data.num_workers=0 loads in the training's own process, and shows "
+        f"what goes wrong{_GO_ON}"
+    )
+
+
+def _how(status: int) -> str:
+    if status > 0:
+        return f"ended with exit status {status} (its own words stand above)"
+    with suppress(ValueError):
+        return f"was killed by {signal.Signals(-status).name}"
+    return f"was killed by signal {-status}"
