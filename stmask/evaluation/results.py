@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from stmask.class_names import listed
 from stmask.errors import DataError
 from stmask.evaluation.ground_truth import GroundTruth, Video
 from stmask.evaluation.overlap import BrokenTrackError, TrackAreas, track_areas
@@ -55,10 +56,11 @@ class Predictions:
         )
 
 
-def category_of(label: int, category_ids: Sequence[int], *, place: str) -> int:
-    """The dataset's id of the class that a label in 1..K stands for.
+def category_of(label: int, category_ids: Sequence[int | None], *, place: str) -> int | None:
+    """The dataset's id of the class that a label in 1..K stands for; None for a class that the dataset does not have.
 
     Args:
+        category_ids: of the labels 1..K, see `stmask.class_names.ids_by_name`.
         place: what has the label, in words, for the error.
 
     Raises:
@@ -68,11 +70,13 @@ def category_of(label: int, category_ids: Sequence[int], *, place: str) -> int:
         raise DataError(
             f"{place}, the dataset has the classes 1..{len(category_ids)}: was the model trained on another dataset?"
         )
-    return int(category_ids[label - 1])
+    return category_ids[label - 1]
 
 
-def to_results(video_results: Iterable[VideoResult], category_ids: Sequence[int]) -> list[dict[str, Any]]:
+def to_results(video_results: Iterable[VideoResult], category_ids: Sequence[int | None]) -> list[dict[str, Any]]:
     """The entries of a results.json: label k becomes `category_ids[k - 1]`, the dataset's id of the k-th class.
+
+    Tracks of a class whose id is None are left out: the dataset does not have it.
 
     Raises:
         DataError: a label is not in 1..K.
@@ -81,10 +85,13 @@ def to_results(video_results: Iterable[VideoResult], category_ids: Sequence[int]
     for result in video_results:
         for track in result.tracks:
             place = f"track {track.track_id} of video {result.video_id} has label {track.label}"
+            category_id = category_of(track.label, category_ids, place=place)
+            if category_id is None:
+                continue
             entries.append(
                 {
                     "video_id": result.video_id,
-                    "category_id": category_of(track.label, category_ids, place=place),
+                    "category_id": category_id,
                     "score": float(track.score),
                     "segmentations": list(track.segmentations),
                 }
@@ -93,7 +100,7 @@ def to_results(video_results: Iterable[VideoResult], category_ids: Sequence[int]
 
 
 def write_results(
-    path: str | os.PathLike[str], video_results: Iterable[VideoResult], category_ids: Sequence[int]
+    path: str | os.PathLike[str], video_results: Iterable[VideoResult], category_ids: Sequence[int | None]
 ) -> None:
     """Writes a results.json, whole or not at all."""
     write_json(path, to_results(video_results, category_ids))
@@ -125,7 +132,7 @@ def check_results(entries: Any, ground_truth: GroundTruth, *, source: str = "res
             with a wrong mask.
     """
     videos = ground_truth.videos
-    categories = set(ground_truth.category_ids)
+    categories = {category.id: category.name for category in ground_truth.categories}
     for index, entry in enumerate(_entry_list(entries, source)):
         if not _is_good(entry, videos, categories):
             raise DataError(f"{source}: entry {index}: {_complaint(entry, videos, categories)}")
@@ -150,7 +157,7 @@ def _entry_list(entries: Any, source: str) -> Any:
     return entries
 
 
-def _is_good(entry: Any, videos: Mapping[int, Video], categories: set[int]) -> bool:
+def _is_good(entry: Any, videos: Mapping[int, Video], categories: Mapping[int, str]) -> bool:
     """Whether an entry is sound but for its masks, in short; `_complaint` says at length why it is not."""
     try:
         return (
@@ -164,7 +171,7 @@ def _is_good(entry: Any, videos: Mapping[int, Video], categories: set[int]) -> b
         return False
 
 
-def _complaint(entry: Any, videos: Mapping[int, Video], categories: set[int]) -> str:
+def _complaint(entry: Any, videos: Mapping[int, Video], categories: Mapping[int, str]) -> str:
     """What is wrong with an entry that is not good, and where it can be said, the way out."""
     if not isinstance(entry, Mapping):
         return f"expected an object, got {type(entry).__name__}"
@@ -174,7 +181,8 @@ def _complaint(entry: Any, videos: Mapping[int, Video], categories: set[int]) ->
     if not _is_key(video_id, videos):
         return f"video_id {video_id!r} is not a video of the ground truth"
     if not _is_key(category_id, categories):
-        return f"category_id {category_id!r} is not a category of the ground truth (use the dataset's own ids)"
+        own = listed([f"{identity} {name}" for identity, name in categories.items()])
+        return f"category_id {category_id!r} is not a category of the ground truth (use the dataset's own ids: {own})"
     if not isinstance(score, Real) or not math.isfinite(score):
         return f"score must be a finite number, got {score!r}"
     if not isinstance(segmentations, (list, tuple)):
