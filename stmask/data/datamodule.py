@@ -20,7 +20,7 @@ from stmask.data.mixing import MixedPairs, Source
 from stmask.data.pairs import FramePairDataset
 from stmask.data.videos import VideoClip, VideoClips, single_video
 from stmask.data.ytvis import VideoDataset
-from stmask.errors import ConfigError, DataError
+from stmask.errors import ConfigError
 from stmask.files import read_json
 from stmask.ops.frames import FramePreprocessor
 
