@@ -13,7 +13,14 @@ from pytorch_lightning.callbacks import Callback
 from stmask.data import VISDataModule
 from stmask.engine import loops
 from stmask.engine.batch import batch_of
-from stmask.engine.build import build_module, build_trainer, check_monitor, start_from
+from stmask.engine.build import (
+    build_module,
+    build_trainer,
+    check_clips,
+    check_monitor,
+    refuse_frozen_random_norms,
+    start_from,
+)
 from stmask.engine.checkpoint_callbacks import BestCheckpoint, LastCheckpoint, validation_figures
 from stmask.engine.interruption import StopRequest
 from stmask.engine.metrics_log import MetricsLog
@@ -45,6 +52,8 @@ def train(cfg: DictConfig, *, origin: Origin = Origin()) -> dict[str, float]:
     stop = StopRequest()
     with folder.locked(), stop.listening():
         resume = checkpoint_to_resume(cfg, folder)
+        if resume is None and cfg.init_from is None:
+            refuse_frozen_random_norms(cfg.model)
         with folder.attempt(resumed=resume is not None):
             return _train(cfg, folder, origin, resume, stop)
 
@@ -68,6 +77,7 @@ def _train(
 ) -> dict[str, float]:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     data: VISDataModule = instantiate(cfg.data, _convert_="all")
+    check_clips(cfg.model, data)
     log = MetricsLog(folder.metrics)
     last = LastCheckpoint(folder, every=cfg.checkpoint_every, stop=stop, log=log)
     best = BestCheckpoint(folder, monitor=cfg.monitor) if data.valid_split is not None else None
