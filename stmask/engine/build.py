@@ -151,8 +151,8 @@ def refuse_frozen_random_norms(model: Mapping[str, Any], *, found: str = "none")
     if isinstance(backbone, Mapping) and backbone.get("frozen_norm") and backbone.get("weights") is None:
         raise ConfigError(
             "model.backbone.frozen_norm=true keeps the batch norms of the weights that a training starts from, and "
-            f"there are {found}: give init_from=FILE or model.backbone.weights=FILE, or train them with "
-            "model.backbone.frozen_norm=false; experiment=demo is a network that trains from scratch on a CPU"
+            f"there are {found}: give init_from=FILE or model.backbone.weights=FILE, or begin from random weights with "
+            "model.backbone.frozen_norm=false or model/backbone=r18 (on a CPU: experiment=demo)"
         )
 
 

@@ -52,8 +52,6 @@ def train(cfg: DictConfig, *, origin: Origin = Origin()) -> dict[str, float]:
     stop = StopRequest()
     with folder.locked(), stop.listening():
         resume = checkpoint_to_resume(cfg, folder)
-        if resume is None and cfg.init_from is None:
-            refuse_frozen_random_norms(cfg.model)
         with folder.attempt(resumed=resume is not None):
             return _train(cfg, folder, origin, resume, stop)
 
@@ -95,6 +93,8 @@ def _train(
         check_content(resume, module.model)
     elif cfg.init_from is not None:
         start_from(module, cfg.init_from, report=folder.path / "init_from.txt")
+    elif not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        refuse_frozen_random_norms(cfg.model)
     folder.describe(cfg, describe(cfg, module.model, origin), changes=code_changes())
     with wandb_runs(trainer.loggers):
         trainer.fit(module, datamodule=data, ckpt_path=resume)
