@@ -18,7 +18,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 # A part may import parts of lower layers and itself. What stands in one layer does not know its neighbours.
 LAYERS = [
     {"errors"},
-    {"files", "structures", "config_check", "config_globs", "class_names", "weights"},
+    {"files", "structures", "config_check", "config_globs", "class_names", "number_checks", "weights"},
     {"ops", "config"},
     {"models", "losses", "tracking", "data", "evaluation", "viz"},
     {"inference"},

@@ -13,6 +13,7 @@ from torchvision.models.resnet import ResNet as TorchvisionResNet
 
 from stmask.errors import CheckpointError
 from stmask.models.deform import ModulatedDeformConv
+from stmask.number_checks import require_integer
 from stmask.weights import as_in, is_counter, read_file, tensors_of
 
 _LAYOUTS: dict[int, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
@@ -70,10 +71,8 @@ class ResNet(nn.Module):
         super().__init__()
         if depth not in _LAYOUTS:
             raise ValueError(f"ResNet depth must be one of {', '.join(map(str, _LAYOUTS))}, got {depth}")
-        if dcn_interval < 0:
-            raise ValueError(f"dcn_interval must be 0 (none) or positive, got {dcn_interval}")
-        if width < 1:
-            raise ValueError(f"width must be at least 1, got {width}")
+        require_integer(0, dcn_interval=dcn_interval)
+        require_integer(width=width)
         if norm not in _NORMS:
             raise ValueError(f"norm must be one of {', '.join(_NORMS)}, got {norm!r}")
         if frozen_norm and norm != "batch":
