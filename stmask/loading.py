@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from stmask.engine.checkpoint import is_ours, load_model, read_file
+from stmask.engine.checkpoint import is_ours, load_model
 from stmask.errors import ConfigError
 from stmask.inference.builder import build_segmenter
 from stmask.inference.segmenter import VideoSegmenter
 from stmask.models import STMask
+from stmask.weights import read_file
 
 if TYPE_CHECKING:
     from stmask.official import InitReport
@@ -36,15 +37,18 @@ def load(path: str | os.PathLike[str]) -> STMask:
     return official.load(path)
 
 
-def initialise(model: STMask, path: str | os.PathLike[str]) -> InitReport:
+def initialise(model: STMask, path: str | os.PathLike[str], *, class_names: Sequence[str] = ()) -> InitReport:
     """Takes into a freshly built network every tensor of a file that fits: of ours, the authors' files, or YOLACT's.
 
+    Args:
+        class_names: of the network's labels; see `official.initialise`.
+
     Raises:
-        CheckpointError: no such file, or nothing in it fits.
+        CheckpointError: no such file, or too little in it fits.
     """
     from stmask import official
 
-    return official.initialise(model, path)
+    return official.initialise(model, path, class_names=class_names)
 
 
 def load_segmenter(

@@ -18,7 +18,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 # A part may import parts of lower layers and itself. What stands in one layer does not know its neighbours.
 LAYERS = [
     {"errors"},
-    {"config_check", "config_globs", "files", "formats", "lettering", "structures"},
+    {"class_names", "config_check", "config_globs", "files", "formats", "lettering", "number_checks", "structures", "weights"},
     {"ops", "config", "folders"},
     {"models", "losses", "tracking", "data", "evaluation", "viz"},
     {"inference"},

@@ -135,6 +135,7 @@ def _predict(cfg: PredictSchema) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from stmask.class_names import listed
     from stmask.engine.evaluate import without_nulls
     from stmask.errors import ConfigError
     from stmask.inference.film import FPS_RANGE
@@ -168,8 +169,8 @@ def _predict(cfg: PredictSchema) -> None:
         )
     _report(summary)
     if cfg.results is not None and segmenter.class_names:
-        classes = ", ".join(f"{number} {name}" for number, name in enumerate(segmenter.class_names, start=1))
-        print(f"category_id in the results: {classes}")
+        ids = [f"{label} {name}" for label, name in enumerate(segmenter.class_names, start=1)]
+        print(f"category_id in the results, numbers of the network's classes: {listed(ids)}")
     print("written:", ", ".join(str(Path(path).resolve()) for path in (cfg.output, cfg.results) if path is not None))
 
 

@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
+from stmask.class_names import ids_by_name
 from stmask.data.augment import Augmentation, Motion
 from stmask.data.clips import Balance, OnError, SampleStream
 from stmask.data.collate import collate_pairs
@@ -19,7 +20,7 @@ from stmask.data.mixing import MixedPairs, Source
 from stmask.data.pairs import FramePairDataset
 from stmask.data.videos import VideoClip, VideoClips, single_video
 from stmask.data.ytvis import VideoDataset
-from stmask.errors import ConfigError, DataError
+from stmask.errors import ConfigError
 from stmask.files import read_json
 from stmask.ops.frames import FramePreprocessor
 
@@ -125,15 +126,14 @@ class VISDataModule(pl.LightningDataModule):
         """Opens what a stage needs, so that a mistake shows before the training starts.
 
         Raises:
-            DataError: a file that is missing or broken, or two splits with different classes.
+            DataError: a file that is missing or broken, or two splits whose classes do not go together by name.
         """
         if stage != "fit":
             self.valid_dataset  # noqa: B018
             return
         self.train_samples()
-        if self.valid_split is not None and self.valid_dataset.category_ids != self.train_dataset.category_ids:
-            paths = f"{self.train_dataset.annotations_path} and {self.valid_dataset.annotations_path}"
-            raise DataError(f"{paths} do not have the same categories")
+        if self.valid_split is not None:
+            self.valid_category_ids  # noqa: B018
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -144,6 +144,22 @@ class VISDataModule(pl.LightningDataModule):
     def category_ids(self) -> tuple[int, ...]:
         """The dataset's own ids of the classes, in the order of the labels."""
         return (self.train_dataset if self.train_split is not None else self.valid_dataset).category_ids
+
+    @property
+    def valid_category_ids(self) -> tuple[int | None, ...]:
+        """For each label the id of its class in the split to evaluate with, by name; None where that does not have it.
+
+        Raises:
+            DataError: that split has a class which is not trained on, or a name stands for two classes.
+        """
+        valid = self.valid_dataset
+        trained = valid if self.train_split is None else self.train_dataset
+        return ids_by_name(
+            self.class_names,
+            dict(zip(valid.category_ids, valid.class_names)),
+            network=str(trained.annotations_path),
+            dataset=str(valid.annotations_path),
+        )
 
     @property
     def ground_truth(self) -> tuple[Path, dict[str, Any]]:

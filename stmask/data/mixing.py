@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import numpy.typing as npt
 
+from stmask.class_names import listed, matches, require_distinct
 from stmask.data.augment import Motion
 from stmask.data.clips import SampleStream
 from stmask.data.index import Categories, Index, Ints, annotated_frames
@@ -49,22 +50,28 @@ class Source:
 
 
 def relabelled(dataset: VideoDataset, categories: Categories, aliases: Mapping[str, str | None]) -> VideoDataset:
-    """The same videos with the classes of another dataset, matched by name.
+    """The same videos with the classes of another dataset, matched by name (see `stmask.class_names`).
 
-    Case, spaces and underscores make no difference. Objects of other classes are treated like crowds: not learnt from.
+    Objects of other classes are treated like crowds: not learnt from.
 
     Raises:
-        DataError: an alias for a class that is not there, or no class in common.
+        DataError: an alias for a class that is not there, two classes of one name, or no class in common.
     """
+    require_distinct(dict(zip(dataset.category_ids, dataset.class_names)), source=str(dataset.annotations_path))
+    require_distinct(dict(zip(categories.ids, categories.names)), source="the dataset that it is mixed into")
     for old, new in aliases.items():
         for name, names in ((old, dataset.class_names), (new, categories.names)):
             if name is not None and name not in names:
                 raise DataError(f"alias {old!r}: {new!r} of {dataset.annotations_path}: there is no class {name!r}")
-    labels = {_plain(name): label for label, name in enumerate(categories.names, start=1)}
-    renamed = [aliases.get(name, name) for name in dataset.class_names]
-    table = np.array([0] + [0 if name is None else labels.get(_plain(name), 0) for name in renamed], dtype=np.int64)
+    kept = [name for name in dataset.class_names if aliases.get(name, name) is not None]
+    places = dict(zip(kept, matches([aliases.get(name) or name for name in kept], categories.names)))
+    labels = [0 if (place := places.get(name)) is None else place + 1 for name in dataset.class_names]
+    table = np.array([0, *labels], dtype=np.int64)
     if not table.any():
-        raise DataError(f"{dataset.annotations_path} has no class in common with {', '.join(categories.names)}")
+        raise DataError(
+            f"{dataset.annotations_path} ({listed(dataset.class_names)}) has no class in common with "
+            f"{listed(categories.names)}"
+        )
     index = dataset.index
     new_labels = table[index.labels]
     values = {field.name: getattr(index, field.name) for field in fields(Index)}
@@ -81,10 +88,6 @@ def _learnt_frames(index: Index, learnt: npt.NDArray[np.bool_]) -> Ints:
         segment_starts=index.segment_starts[learnt],
         encodings=index.encodings,
     )
-
-
-def _plain(name: str) -> str:
-    return name.lower().replace("_", " ")
 
 
 class MixedPairs(SampleStream):

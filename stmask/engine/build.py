@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -129,17 +129,55 @@ def start_from(module: VISModule, path: str, *, report: Path) -> None:
         report: a text file to write, with which tensors were taken and which not, and why.
 
     Raises:
-        CheckpointError: it is no such file, or nothing in it fits.
+        CheckpointError: it is no such file, or too little in it fits.
+        ConfigError: it has no backbone, see `refuse_frozen_random_norms`.
     """
-    outcome = initialise(module.model, path)
+    outcome = initialise(module.model, path, class_names=module.card.class_names)
+    if not outcome.has_backbone:
+        refuse_frozen_random_norms(module.card.model, found=f"none in {path}")
 
     @rank_zero_only
     def tell() -> None:
         with atomic_open(report) as handle:
             handle.write(f"{path}\n{outcome}\n")
-        _log.info("%s: %s; see %s", path, outcome.summary(), report)
+        level = logging.WARNING if outcome.mostly_fresh else logging.INFO
+        most = "most of the network stays random: " if outcome.mostly_fresh else ""
+        _log.log(level, "%s: %s%s; see %s", path, most, outcome.summary(), report)
 
     tell()
+
+
+def refuse_frozen_random_norms(model: Mapping[str, Any], *, found: str = "none") -> None:
+    """Frozen batch norms keep the statistics of the weights that a training starts from; over random weights they learn
+    nothing and hold back the rest.
+
+    Args:
+        model: the configuration of the network.
+        found: which weights a training starts from besides, in words.
+
+    Raises:
+        ConfigError: the backbone's norms are frozen, and it has no weights of its own.
+    """
+    backbone = model.get("backbone")
+    if isinstance(backbone, Mapping) and backbone.get("frozen_norm") and backbone.get("weights") is None:
+        raise ConfigError(
+            "model.backbone.frozen_norm=true keeps the batch norms of the weights that a training starts from, and "
+            f"there are {found}: give init_from=FILE or model.backbone.weights=FILE, or begin from random weights with "
+            "model.backbone.frozen_norm=false or model/backbone=r18 (on a CPU: experiment=demo)"
+        )
+
+
+def check_clips(model: Mapping[str, Any], data: VISDataModule) -> None:
+    """Refused before files are opened: temporal fusion learns from two frames, a training on images has one.
+
+    Raises:
+        ConfigError: the network has it, and clips are of one frame.
+    """
+    if data.clip_length < 2 and model.get("temporal") is not None:
+        raise ConfigError(
+            "model/temporal learns how objects move from frame to frame, and this data is of single images: give "
+            "model/temporal=none (experiment=coco/... has the rest that image networks need)"
+        )
 
 
 def check_monitor(monitor: str, validator: Validator) -> None:

@@ -1,14 +1,9 @@
-"""Checkpoints: plain tensors, dicts, strings and numbers; written whole or not at all; read without running code."""
+"""Checkpoints: plain tensors, dicts, strings and numbers; written whole or not at all."""
 
 from __future__ import annotations
 
 import os
-import pickle
-import pickletools
-import warnings
-from collections import deque
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,13 +14,13 @@ from stmask.errors import CheckpointError, ConfigError
 from stmask.files import atomic_open
 from stmask.inference.card import ModelCard
 from stmask.models import STMask
+from stmask.weights import as_in, named_tensors
 
 FORMAT = 1
 ENTRY = "stmask"  # of the checkpoint's dict: format and card
 _PREFIX = "model."  # of the network's tensors inside the Lightning module
 _TRUSTED = ("stmask.models.", "stmask.official.")  # a checkpoint names the classes to build; only ours are built
 _SHOWN = 3
-_LEGACY_PICKLES = 4  # before PyTorch 1.6: magic number, version, system, and what was saved
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -36,7 +31,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def write_file(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
-    """Writes a dict that `read_file` reads, whole or not at all.
+    """Writes a dict that `stmask.weights.read_file` reads, whole or not at all.
 
     Raises:
         OutputError: it cannot be written, or the disk is full.
@@ -67,56 +62,6 @@ def build_model(config: Mapping[str, Any], *, num_classes: int) -> STMask:
     if not isinstance(model, STMask):
         raise CheckpointError(f"the model configuration builds a {type(model).__name__}, not an STMask")
     return model
-
-
-def read_file(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The dict in a file written by torch.save, tensors and plain values only.
-
-    Raises:
-        CheckpointError: missing, no checkpoint at all (says what it looks like), truncated, or with code inside.
-    """
-    source = Path(path)
-    try:
-        with source.open("rb") as handle:
-            head = handle.read(64)
-    except OSError as error:
-        raise CheckpointError(f"cannot read the checkpoint {source}: {error.strerror or error}") from error
-    if head.startswith(b"version https://git-lfs"):
-        raise CheckpointError(f"{source} is a Git LFS pointer, not the weights: fetch the file itself (git lfs pull)")
-    if head.lstrip().startswith(b"<"):
-        raise CheckpointError(f"{source} is a web page, not the weights: the download got a page instead of the file")
-    if not head:
-        raise CheckpointError(f"{source} is empty")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd pickles, besides the error that names the file
-            content = torch.load(source, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if not head.startswith((b"PK", b"\x80")):
-            raise CheckpointError(f"{source} is not a PyTorch checkpoint") from error
-        if head.startswith(b"\x80") and _ends_within_a_pickle(source):
-            raise CheckpointError(f"{source} is truncated") from error
-        raise CheckpointError(
-            f"{source} holds Python objects besides tensors and plain values; reading it could run code"
-        ) from error
-    except Exception as error:  # a damaged file makes its reader fail in any way
-        raise CheckpointError(f"{source} is truncated or not a PyTorch checkpoint") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{source} holds a {type(content).__name__}, not the dict of a checkpoint")
-    return content
-
-
-def _ends_within_a_pickle(source: Path) -> bool:
-    """Whether a file of old versions of PyTorch, a row of pickles, is cut inside one of them; runs nothing in it."""
-    size = source.stat().st_size
-    with source.open("rb") as handle:
-        try:
-            for _ in range(_LEGACY_PICKLES):
-                if handle.tell() < size:
-                    deque(pickletools.genops(handle), maxlen=0)
-        except ValueError:
-            return True
-    return False
 
 
 def is_ours(content: Mapping[str, Any]) -> bool:
@@ -157,15 +102,19 @@ def load_model(content: Mapping[str, Any], *, source: str) -> STMask:
     config = _without_files(card.model)
     num_classes = config.pop("num_classes")
     model = build_model(config, num_classes=num_classes)
-    load_weights(model, network_weights(content), source=source)
+    load_weights(model, network_weights(content, source=source), source=source)
     model.card = card
     return model.eval()
 
 
-def network_weights(content: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The network's own tensors of a checkpoint's dict."""
-    state = content["state_dict"]
-    return {name[len(_PREFIX) :]: value for name, value in state.items() if name.startswith(_PREFIX)}
+def network_weights(content: Mapping[str, Any], *, source: str) -> dict[str, Tensor]:
+    """The network's own tensors of a checkpoint's dict.
+
+    Raises:
+        CheckpointError: as `stmask.weights.named_tensors`.
+    """
+    tensors = named_tensors(content["state_dict"], source=source)
+    return {name[len(_PREFIX) :]: value for name, value in tensors.items() if name.startswith(_PREFIX)}
 
 
 def load_weights(model: STMask, weights: Mapping[str, Tensor], *, source: str) -> None:
@@ -174,15 +123,15 @@ def load_weights(model: STMask, weights: Mapping[str, Tensor], *, source: str) -
     Raises:
         CheckpointError: as `check_weights`.
     """
-    check_weights(model, weights, source=source)
-    model.load_state_dict(dict(weights))
+    model.load_state_dict(check_weights(model, weights, source=source))
 
 
-def check_weights(model: STMask, weights: Mapping[str, Tensor], *, source: str) -> None:
-    """Refuses weights of another network.
+def check_weights(model: STMask, weights: Mapping[str, Tensor], *, source: str) -> dict[str, Tensor]:
+    """The weights in the number types of the network.
 
     Raises:
-        CheckpointError: names or shapes differ; the first differences are named.
+        CheckpointError: names or shapes differ from the network's, the first differences are named; or values that are
+            no weights, see `stmask.weights.as_in`.
     """
     own = model.state_dict()
     problems = [f"missing {name}" for name in own if name not in weights]
@@ -195,6 +144,7 @@ def check_weights(model: STMask, weights: Mapping[str, Tensor], *, source: str) 
     if problems:
         more = f" and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         raise CheckpointError(f"{source} is a checkpoint of another network: {'; '.join(problems[:_SHOWN])}{more}")
+    return as_in(own, weights, source=source)
 
 
 def save_model(path: str | os.PathLike[str], model: STMask, card: ModelCard) -> None:

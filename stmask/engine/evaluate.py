@@ -13,9 +13,10 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from stmask.class_names import ids_by_name, listed
 from stmask.data import ImageDataModule, VideoClips, VISDataModule
 from stmask.engine.videos import segment_image, segment_video
-from stmask.errors import ConfigError, DataError
+from stmask.errors import DataError
 from stmask.evaluation import GroundTruth, to_results
 from stmask.evaluation import evaluate as score_videos
 from stmask.evaluation.image_ap import evaluate_images, to_detections
@@ -42,11 +43,12 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     data = _datamodule(cfg, card)
     data.setup("validate")
     dataset = data.valid_dataset
-    if len(dataset.class_names) != len(card.class_names):
-        raise ConfigError(
-            f"{cfg.checkpoint} knows {len(card.class_names)} classes, {dataset.annotations_path} has "
-            f"{len(dataset.class_names)}: give data.root of the dataset it was trained for"
-        )
+    category_ids = ids_by_name(
+        card.class_names,
+        dict(zip(dataset.category_ids, dataset.class_names)),
+        network=cfg.checkpoint if card.data else f"{cfg.checkpoint} (`stmask import --classes` gives it other names)",
+        dataset=str(dataset.annotations_path),
+    )
     clips = VideoClips(dataset, prefetch=data.prefetch)
     total = sum(len(clips[index]) for index in range(len(clips)))
     kind = _kind_of(data)
@@ -58,10 +60,12 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         for index in range(len(clips)):
             results.append(kind.run(segmenter, clips[index], on_frame=lambda: progress.advance(bar)))
     seconds = perf_counter() - start
-    entries = kind.entries(results, dataset.category_ids)
+    entries = kind.entries(results, category_ids)
     write_json(output / "results.json", entries)
     figures = {"seconds": seconds, "frames_per_second": total / max(seconds, 1e-9)}
     console = Console()
+    if left_out := [name for name, category in zip(card.class_names, category_ids) if category is None]:
+        print(f"not among the categories of {dataset.annotations_path}, so left out: {listed(left_out)}")
     if truth is not None:
         report = kind.score(truth, entries)
         print(kind.figures(report), class_table(report), sep="\n")
@@ -90,7 +94,7 @@ class _Kind:
     """
 
     run: Callable[..., Any]
-    entries: Callable[[list[Any], Sequence[int]], list[dict[str, Any]]]
+    entries: Callable[[list[Any], Sequence[int | None]], list[dict[str, Any]]]
     truth: Callable[[Path], Any]
     score: Callable[[Any, list[dict[str, Any]]], Any]
     figures: Callable[[Any], str]

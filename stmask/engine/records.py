@@ -36,7 +36,7 @@ class ValidationRecord:
     Attributes:
         step: optimiser steps before it.
         classes: rows of classes.csv, by column.
-        class_names: label k is `class_names[k - 1]`.
+        class_names: of the validated split; label k of the frames is `class_names[k - 1]`.
         frames: one of each video that is drawn; none of images.
         film: of these videos; None without any.
     """
@@ -111,7 +111,7 @@ class ValidationRecords(Callback):
         record = ValidationRecord(
             step=step,
             classes=list(csv.DictReader(io.StringIO(classes))),
-            class_names=trainer.datamodule.class_names,  # type: ignore[attr-defined]
+            class_names=trainer.datamodule.valid_dataset.class_names,  # type: ignore[attr-defined]
             frames=frames,
             film=folder / FILM if (folder / FILM).exists() else None,
         )

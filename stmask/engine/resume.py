@@ -6,11 +6,12 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from stmask.engine.checkpoint import card_of, check_weights, network_weights, read_file
+from stmask.engine.checkpoint import card_of, check_weights, network_weights
 from stmask.engine.identity import config_changes
 from stmask.engine.run_folder import CONFIG, RunFolder
 from stmask.errors import CheckpointError, ConfigError
 from stmask.models import STMask
+from stmask.weights import read_file
 
 _AUTO = "auto"
 _SHOWN = 5
@@ -49,7 +50,7 @@ def check_content(checkpoint: Path, model: STMask) -> None:
     source = str(checkpoint)
     content = read_file(source)
     card_of(content, source=source)
-    check_weights(model, network_weights(content), source=source)
+    check_weights(model, network_weights(content, source=source), source=source)
     if "optimizer_states" not in content:
         raise CheckpointError(f"{source} holds weights only, no training to go on with: give it as init_from")
 

@@ -14,7 +14,14 @@ from stmask.data import VISDataModule
 from stmask.data.loading import PairLoader
 from stmask.engine import loops
 from stmask.engine.batch import batch_of
-from stmask.engine.build import build_module, build_trainer, check_monitor, start_from
+from stmask.engine.build import (
+    build_module,
+    build_trainer,
+    check_clips,
+    check_monitor,
+    refuse_frozen_random_norms,
+    start_from,
+)
 from stmask.engine.checkpoint_callbacks import BestCheckpoint, LastCheckpoint, validation_figures
 from stmask.engine.interruption import StopRequest
 from stmask.engine.metrics_log import MetricsLog
@@ -68,6 +75,7 @@ def _train(
 ) -> dict[str, float]:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     data: VISDataModule = instantiate(cfg.data, _convert_="all")
+    check_clips(cfg.model, data)
     log = MetricsLog(folder.metrics)
     last = LastCheckpoint(folder, every=cfg.checkpoint_every, stop=stop, log=log)
     best = BestCheckpoint(folder, monitor=cfg.monitor) if data.valid_split is not None else None
@@ -85,6 +93,8 @@ def _train(
         check_content(resume, module.model)
     elif cfg.init_from is not None:
         start_from(module, cfg.init_from, report=folder.path / "init_from.txt")
+    elif not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        refuse_frozen_random_norms(cfg.model)
     folder.describe(cfg, describe(cfg, module.model, origin), changes=code_changes())
     with wandb_runs(trainer.loggers):
         _fit(trainer, module, data, resume)

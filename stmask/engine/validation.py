@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from functools import singledispatch
 from typing import Any
 
 import torch
+from pytorch_lightning.utilities import rank_zero_only
 from torch import nn
 
+from stmask.class_names import listed
 from stmask.data import ImageDataModule, VISDataModule
 from stmask.engine.videos import Video, segment_image, segment_video
 from stmask.errors import DataError
@@ -21,6 +25,7 @@ from stmask.inference.card import ModelCard
 from stmask.models import STMask
 from stmask.structures import ImageResult, VideoResult
 
+_log = logging.getLogger(__name__)
 _EXPLAINED = "explain/"  # what each cause of error costs
 
 
@@ -72,8 +77,10 @@ class VideoValidator(Validator):
     figures = ("AP", "AP50", "AP75", "APS", "APM", "APL", "AR1", "AR10")
     metric: VideoMeanAveragePrecision  # has the explanation of the errors besides the report
 
-    def __init__(self, ground_truth: GroundTruth) -> None:
-        super().__init__(VideoMeanAveragePrecision(ground_truth, seen_only=True, explain=True))
+    def __init__(self, ground_truth: GroundTruth, category_ids: Sequence[int | None]) -> None:
+        super().__init__(
+            VideoMeanAveragePrecision(ground_truth, category_ids=category_ids, seen_only=True, explain=True)
+        )
 
     def step(self, item: Video) -> VideoResult:
         result = segment_video(self._segmenter, item)
@@ -95,8 +102,8 @@ class ImageValidator(Validator):
     figures = IMAGE_FIGURES
     metric: ImageMeanAveragePrecision
 
-    def __init__(self, ground_truth: ImageGroundTruth) -> None:
-        super().__init__(ImageMeanAveragePrecision(ground_truth))
+    def __init__(self, ground_truth: ImageGroundTruth, category_ids: Sequence[int | None]) -> None:
+        super().__init__(ImageMeanAveragePrecision(ground_truth, category_ids=category_ids))
 
     def step(self, item: Video) -> ImageResult:
         result = segment_image(self._segmenter, item)
@@ -112,7 +119,7 @@ def validator_for(data: VISDataModule) -> Validator | None:
     """What fits the items of a data module's validation loader; None where it has none.
 
     Raises:
-        DataError: the split has no annotations to score with.
+        DataError: the split has no annotations to score with, or other classes than the data that is trained on.
     """
     if data.valid_split is None:
         return None
@@ -121,14 +128,22 @@ def validator_for(data: VISDataModule) -> Validator | None:
             f"{data.valid_dataset.annotations_path} has no annotations of objects to validate with: "
             "data.valid=null trains without validation, `stmask data split` divides labelled videos in two"
         )
-    return _fitting(data)
+    category_ids = data.valid_category_ids
+    if left_out := [name for name, category in zip(data.class_names, category_ids) if category is None]:
+        _tell_left_out(left_out, str(data.valid_dataset.annotations_path))
+    return _fitting(data, category_ids)
+
+
+@rank_zero_only
+def _tell_left_out(names: Sequence[str], source: str) -> None:
+    _log.warning("not among the categories of %s, so not validated: %s", source, listed(names))
 
 
 @singledispatch
-def _fitting(data: VISDataModule) -> Validator:
-    return VideoValidator(GroundTruth.load(data.valid_dataset.annotations_path))
+def _fitting(data: VISDataModule, category_ids: Sequence[int | None]) -> Validator:
+    return VideoValidator(GroundTruth.load(data.valid_dataset.annotations_path), category_ids)
 
 
 @_fitting.register
-def _(data: ImageDataModule) -> Validator:
-    return ImageValidator(ImageGroundTruth.load(data.valid_dataset.annotations_path))
+def _(data: ImageDataModule, category_ids: Sequence[int | None]) -> Validator:
+    return ImageValidator(ImageGroundTruth.load(data.valid_dataset.annotations_path), category_ids)

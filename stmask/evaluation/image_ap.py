@@ -59,8 +59,10 @@ class ImageAPReport:
         )
 
 
-def to_detections(results: Sequence[ImageResult], category_ids: Sequence[int]) -> list[dict[str, Any]]:
+def to_detections(results: Sequence[ImageResult], category_ids: Sequence[int | None]) -> list[dict[str, Any]]:
     """The entries of a results.json in COCO's detection format: label k becomes `category_ids[k - 1]`.
+
+    Instances of a class whose id is None are left out: the dataset does not have it.
 
     Raises:
         DataError: a label is not in 1..K.
@@ -69,11 +71,14 @@ def to_detections(results: Sequence[ImageResult], category_ids: Sequence[int]) -
     for result in results:
         for instance in result.instances:
             place = f"image {result.image_id} has an instance of label {instance.label}"
+            category_id = category_of(instance.label, category_ids, place=place)
+            if category_id is None:
+                continue
             x1, y1, x2, y2 = instance.box_px
             entries.append(
                 {
                     "image_id": result.image_id,
-                    "category_id": category_of(instance.label, category_ids, place=place),
+                    "category_id": category_id,
                     "score": instance.score,
                     "bbox": [x1, y1, x2 - x1, y2 - y1],
                     "segmentation": instance.segmentation,

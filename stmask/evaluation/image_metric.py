@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,13 +16,25 @@ from stmask.structures import ImageResult
 
 
 class ImageMeanAveragePrecision(CollectedResults):
-    """AP of masks and boxes over the images that were seen, updated with one `ImageResult` at a time."""
+    """AP of masks and boxes over the images that were seen, updated with one `ImageResult` at a time.
+
+    Args:
+        ground_truth: must have annotations.
+        category_ids: its ids of the labels 1..K, None for a class that it does not have; default: its own order.
+    """
 
     item = "image"
 
-    def __init__(self, ground_truth: ImageGroundTruth, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        ground_truth: ImageGroundTruth,
+        *,
+        category_ids: Sequence[int | None] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.ground_truth = ground_truth
+        self.category_ids = ground_truth.category_ids if category_ids is None else tuple(category_ids)
         self._report: ImageAPReport | None = None
 
     def update(self, result: ImageResult) -> None:
@@ -32,7 +45,7 @@ class ImageMeanAveragePrecision(CollectedResults):
         """
         if result.image_id not in self.ground_truth.coco.imgs:
             raise DataError(f"image {result.image_id} is not in {self.ground_truth.source}")
-        self._add(result.image_id, to_detections([result], self.ground_truth.category_ids))
+        self._add(result.image_id, to_detections([result], self.category_ids))
 
     def compute(self) -> dict[str, Tensor]:
         """The figures of `IMAGE_FIGURES` as float64 scalars, -1 where undefined.

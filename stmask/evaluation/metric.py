@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ class VideoMeanAveragePrecision(CollectedResults):
 
     Args:
         ground_truth: must have annotations.
+        category_ids: its ids of the labels 1..K, None for a class that it does not have; default: its own order.
         seen_only: score only the videos that were seen, for validation on a part of the split.
         explain: `compute` also gives what each cause of error costs and how often it occurs, "explain/cost/wrong_class"
             and so on (see `stmask.evaluation.explain`).
@@ -40,11 +42,18 @@ class VideoMeanAveragePrecision(CollectedResults):
     item = "video"
 
     def __init__(
-        self, ground_truth: GroundTruth, *, seen_only: bool = False, explain: bool = False, **kwargs: Any
+        self,
+        ground_truth: GroundTruth,
+        *,
+        category_ids: Sequence[int | None] | None = None,
+        seen_only: bool = False,
+        explain: bool = False,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         ground_truth.labelled_tracks  # noqa: B018  (raises for an unlabelled file now, not after an epoch)
         self.ground_truth = ground_truth
+        self.category_ids = ground_truth.category_ids if category_ids is None else tuple(category_ids)
         self.seen_only = seen_only
         self.explain = explain
         self._report: VideoAPReport | None = None
@@ -64,7 +73,7 @@ class VideoMeanAveragePrecision(CollectedResults):
                 f"video {result.video_id} was given {result.length} frames, "
                 f"it has {video.length} in {self.ground_truth.source}"
             )
-        self._add(result.video_id, to_results([result], self.ground_truth.category_ids))
+        self._add(result.video_id, to_results([result], self.category_ids))
 
     def compute(self) -> dict[str, Tensor]:
         """The 12 figures as float64 scalars, -1 where undefined, and with `explain` the costs and counts of errors.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from stmask.class_names import listed
 from stmask.errors import DataError
 from stmask.evaluation.ground_truth import GroundTruth, Video
 from stmask.evaluation.overlap import BrokenTrackError, TrackAreas, track_areas
@@ -56,10 +57,11 @@ class Predictions:
         )
 
 
-def category_of(label: int, category_ids: Sequence[int], *, place: str) -> int:
-    """The dataset's id of the class that a label in 1..K stands for.
+def category_of(label: int, category_ids: Sequence[int | None], *, place: str) -> int | None:
+    """The dataset's id of the class that a label in 1..K stands for; None for a class that the dataset does not have.
 
     Args:
+        category_ids: of the labels 1..K, see `stmask.class_names.ids_by_name`.
         place: what has the label, in words, for the error.
 
     Raises:
@@ -69,11 +71,13 @@ def category_of(label: int, category_ids: Sequence[int], *, place: str) -> int:
         raise DataError(
             f"{place}, the dataset has the classes 1..{len(category_ids)}: was the model trained on another dataset?"
         )
-    return int(category_ids[label - 1])
+    return category_ids[label - 1]
 
 
-def to_results(video_results: Iterable[VideoResult], category_ids: Sequence[int]) -> list[dict[str, Any]]:
+def to_results(video_results: Iterable[VideoResult], category_ids: Sequence[int | None]) -> list[dict[str, Any]]:
     """The entries of a results.json: label k becomes `category_ids[k - 1]`, the dataset's id of the k-th class.
+
+    Tracks of a class whose id is None are left out: the dataset does not have it.
 
     Raises:
         DataError: a label is not in 1..K.
@@ -82,10 +86,13 @@ def to_results(video_results: Iterable[VideoResult], category_ids: Sequence[int]
     for result in video_results:
         for track in result.tracks:
             place = f"track {track.track_id} of video {result.video_id} has label {track.label}"
+            category_id = category_of(track.label, category_ids, place=place)
+            if category_id is None:
+                continue
             entries.append(
                 {
                     "video_id": result.video_id,
-                    "category_id": category_of(track.label, category_ids, place=place),
+                    "category_id": category_id,
                     "score": float(track.score),
                     "segmentations": list(track.segmentations),
                 }
@@ -94,7 +101,7 @@ def to_results(video_results: Iterable[VideoResult], category_ids: Sequence[int]
 
 
 def write_results(
-    path: str | os.PathLike[str], video_results: Iterable[VideoResult], category_ids: Sequence[int]
+    path: str | os.PathLike[str], video_results: Iterable[VideoResult], category_ids: Sequence[int | None]
 ) -> None:
     """Writes a results.json, whole or not at all."""
     write_json(path, to_results(video_results, category_ids))
@@ -126,7 +133,7 @@ def check_results(entries: Any, ground_truth: GroundTruth, *, source: str = "res
             with a wrong mask.
     """
     videos = ground_truth.videos
-    categories = set(ground_truth.category_ids)
+    categories = {category.id: category.name for category in ground_truth.categories}
     for index, entry in enumerate(_entry_list(entries, source)):
         if not _is_good(entry, videos, categories):
             raise DataError(f"{source}: entry {index}: {_complaint(entry, entries, videos, categories)}")
@@ -156,7 +163,7 @@ def _entry_list(entries: Any, source: str) -> Any:
     return entries
 
 
-def _is_good(entry: Any, videos: Mapping[int, Video], categories: set[int]) -> bool:
+def _is_good(entry: Any, videos: Mapping[int, Video], categories: Mapping[int, str]) -> bool:
     """Whether an entry is sound but for its masks, in short; `_complaint` says at length why it is not."""
     try:
         return (
@@ -178,7 +185,7 @@ def _is_score(value: Any) -> bool:
         return False
 
 
-def _complaint(entry: Any, entries: Any, videos: Mapping[int, Video], categories: set[int]) -> str:
+def _complaint(entry: Any, entries: Any, videos: Mapping[int, Video], categories: Mapping[int, str]) -> str:
     """What is wrong with an entry that is not good, and where it can be said, the way out."""
     if not isinstance(entry, Mapping):
         return f"expected an object, got {kind_name(entry)}"
@@ -188,9 +195,11 @@ def _complaint(entry: Any, entries: Any, videos: Mapping[int, Video], categories
     if not _is_key(video_id, videos):
         return f"video_id {shown(video_id)} is not a video of the ground truth"
     if not _is_key(category_id, categories):
-        hint = _category_hint(entries, categories)
+        own = listed([f"{identity} {name}" for identity, name in categories.items()])
+        hint = _category_hint(entries, set(categories))
         return (
-            f"category_id {shown(category_id)} is not a category of the ground truth (use the dataset's own ids){hint}"
+            f"category_id {shown(category_id)} is not a category of the ground truth (use the dataset's own ids: "
+            f"{own}){hint}"
         )
     if not _is_score(score):
         return f"score must be a finite number, got {shown(score)}"
@@ -216,13 +225,7 @@ def _category_hint(entries: Any, categories: set[int]) -> str:
     if min(used) == 0 and max(used) < len(categories):
         return ": these look like labels counted from 0"
     unknown = f"{len(used - categories)} of the {len(used)} categories in the results are unknown"
-    return f"; it has {_listed(sorted(categories))}, {unknown}: are they of another dataset?"
-
-
-def _listed(ids: list[int]) -> str:
-    if len(ids) > 2 and ids[-1] - ids[0] == len(ids) - 1:
-        return f"{ids[0]}..{ids[-1]}"
-    return ", ".join(map(str, ids[:10])) + (", ..." if len(ids) > 10 else "") or "none"
+    return f"; {unknown}: are they of another dataset?"
 
 
 def _with_whole_size(mask: Any) -> Any:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stmask.errors import ConfigError
 from stmask.losses.box import centerness_loss, diou_loss, smooth_l1_box_loss
 from stmask.losses.classification import hard_negative_cross_entropy
 from stmask.losses.mask import crop_boxes, cropped_mask_bce, mask_loss
 from stmask.losses.positives import Positives, gather_positives
 from stmask.losses.temporal import TemporalModule, shift_losses
 from stmask.losses.tracking import embedding_loss
+from stmask.number_checks import require_integer, require_number
 from stmask.ops.matching import AnchorMatcher, Matches
 from stmask.structures import DensePredictions, FrameTargets
 
@@ -23,7 +25,11 @@ BOX_LOSSES = ("diou", "smooth_l1")
 
 @dataclass(frozen=True, slots=True)
 class LossWeights:
-    """Factor of each term; a term with weight 0 is not computed."""
+    """Factor of each term; a term with weight 0 is not computed.
+
+    Raises:
+        ValueError: a factor that is negative or not finite, or nothing to learn from: every factor 0.
+    """
 
     box: float = 5.0
     classification: float = 6.125
@@ -33,17 +39,28 @@ class LossWeights:
     shift_box: float = 5.0
     shift_mask: float = 6.125
 
+    def __post_init__(self) -> None:
+        factors = {field.name: getattr(self, field.name) for field in fields(self)}
+        require_number(**factors)
+        if not any(factors.values()):
+            raise ValueError(f"at least one of {', '.join(factors)} must be above 0")
+
 
 @dataclass(frozen=True, slots=True)
 class LossReport:
-    """Named terms, weighted, each a scalar; `total` is their sum."""
+    """Named terms, weighted, each a scalar; `total` is their sum.
+
+    Attributes:
+        idle: 0, through which the parameters behind no term still get a gradient of 0: DDP wants all of them used.
+    """
 
     terms: dict[str, Tensor]
     num_positives: int
+    idle: Tensor
 
     @property
     def total(self) -> Tensor:
-        return torch.stack(list(self.terms.values())).sum()
+        return torch.stack(list(self.terms.values())).sum() + self.idle
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +94,10 @@ class Criterion:
     def __post_init__(self) -> None:
         if self.box_loss not in BOX_LOSSES:
             raise ValueError(f"box_loss must be one of {', '.join(BOX_LOSSES)}, got {self.box_loss!r}")
+        require_integer(negative_ratio=self.negative_ratio)
+        require_number(open_low=True, mask_crop=self.mask_crop)
+        if self.max_masks is not None:
+            require_integer(max_masks=self.max_masks)
 
     def __call__(
         self,
@@ -93,6 +114,9 @@ class Criterion:
             targets: F of them.
             clip_length: T; frames t and t + 1 of a clip are a pair for the temporal losses.
             temporal: the network's temporal fusion, or None.
+
+        Raises:
+            ConfigError: no term is left to learn from.
         """
         device = predictions.box_deltas.device.type
         with torch.autocast(device, enabled=False):
@@ -112,7 +136,24 @@ class Criterion:
             )
             terms["shift_box"] = self.weights.shift_box * shift_box
             terms["shift_mask"] = self.weights.shift_mask * shift_mask
-        return LossReport(terms, num_positives=len(positives))
+        if not terms:
+            raise ConfigError("loss.weights: only terms that this network does not have are above 0, nothing is learnt")
+        return LossReport(terms, num_positives=len(positives), idle=self._idle(predictions, temporal, terms))
+
+    @staticmethod
+    def _idle(predictions: DensePredictions, temporal: TemporalModule | None, terms: dict[str, Tensor]) -> Tensor:
+        """0 by way of every output that no term computes with; see `LossReport`."""
+        outputs = {
+            "box": [predictions.box_deltas],
+            "class": [predictions.class_logits],
+            "centerness": [] if predictions.centerness is None else [predictions.centerness],
+            "mask": [predictions.mask_coeffs, predictions.prototypes],
+            "track": [predictions.embeddings],
+            "shift_mask": [] if temporal is None else list(temporal.parameters()),
+        }
+        unused = [output for name, ours in outputs.items() if name not in terms for output in ours]
+        nothing = [output.flatten()[:0].sum().float() for output in unused]  # 0 also where an output is not finite
+        return torch.stack([predictions.box_deltas.new_zeros(()), *nothing]).sum()
 
     def _match(
         self, predictions: DensePredictions, targets: tuple[FrameTargets, ...], clip_length: int

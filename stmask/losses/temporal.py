@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import torch
@@ -21,6 +21,8 @@ class TemporalModule(Protocol):
     def fuse(self, reference: Tensor, target: Tensor) -> Tensor: ...
 
     def __call__(self, fused: Tensor, boxes: Sequence[Tensor]) -> tuple[Tensor, Tensor]: ...
+
+    def parameters(self) -> Iterator[Tensor]: ...
 
 
 def shift_losses(

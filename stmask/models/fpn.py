@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stmask.number_checks import require_integer
 from stmask.structures import Pyramid
 
 LEVELS = ("P3", "P4", "P5", "P6", "P7")
@@ -22,6 +23,7 @@ class FPN(nn.Module):
 
     def __init__(self, *, in_channels: Mapping[str, int], channels: int = 256) -> None:
         super().__init__()
+        require_integer(channels=channels)
         self.channels = channels
         self.lateral = nn.ModuleDict({name: nn.Conv2d(in_channels[name], channels, 1) for name in ("C3", "C4", "C5")})
         self.output = nn.ModuleDict({name: nn.Conv2d(channels, channels, 3, padding=1) for name in ("P3", "P4", "P5")})

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stmask.number_checks import require_integer
+
 
 class ProtoNet(nn.Module):
     """P3 to D prototypes at twice its resolution, a quarter of the input's.
@@ -16,6 +18,7 @@ class ProtoNet(nn.Module):
 
     def __init__(self, *, channels: int = 256, num_prototypes: int = 32) -> None:
         super().__init__()
+        require_integer(channels=channels, num_prototypes=num_prototypes)
         self.num_prototypes = num_prototypes
         self.before = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(3))
         self.after = nn.Conv2d(channels, channels, 3, padding=1)

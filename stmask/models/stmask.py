@@ -11,6 +11,7 @@ from stmask.models.fpn import FPN
 from stmask.models.heads import HeadOutputs, PredictionHead
 from stmask.models.protonet import ProtoNet
 from stmask.models.temporal import TemporalFusion
+from stmask.number_checks import require_integer
 from stmask.ops.anchors import level_anchors
 from stmask.structures import DensePredictions, Pyramid
 
@@ -58,6 +59,7 @@ class STMask(nn.Module):
         num_prototypes: int = 32,
     ) -> None:
         super().__init__()
+        require_integer(num_classes=num_classes, channels=channels, num_prototypes=num_prototypes)
         shared = {"channels": channels, "num_prototypes": num_prototypes}
         self.backbone = backbone
         self.fpn = FPN(in_channels=backbone.out_channels, channels=channels)

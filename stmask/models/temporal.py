@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stmask.models.fpn import LEVELS
+from stmask.number_checks import require_integer
 from stmask.ops.correlation import BACKENDS, correlate
 from stmask.ops.rois import crop_regions
 
@@ -40,7 +41,10 @@ class TemporalFusion(nn.Module):
         backend: str = "torch",
     ) -> None:
         super().__init__()
-        if size < 1 or size % 2 == 0:
+        require_integer(channels=channels, num_prototypes=num_prototypes, size=size)
+        for width in hidden or ():
+            require_integer(hidden=width)
+        if size % 2 == 0:
             raise ValueError(f"the side of the correlation window must be odd, got {size}")
         if level not in LEVELS:
             raise ValueError(f"the level of the temporal fusion must be one of {', '.join(LEVELS)}, got {level!r}")

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
-from stmask.engine.checkpoint import is_ours, network_weights, read_file
+from stmask.class_names import matches
+from stmask.engine.checkpoint import ENTRY, is_ours, network_weights
 from stmask.errors import CheckpointError
 from stmask.models import STMask
+from stmask.models.backbones.resnet import is_deformable
+from stmask.official.datasets import class_names_for
 from stmask.official.keys import to_ours
-from stmask.official.loading import tensors_of
+from stmask.weights import as_in, is_counter, read_file, tensors_of
+
+_BACKBONE = "backbone."
+_CLASS_LAYERS = re.compile(r"head\.class_outputs\.\d+\.(output\.)?(weight|bias)")  # rows: background, then the classes
+# Of the network's parameters: more than any single tensor has (14 % at most), less than all that goes without the
+# backbone (35 % under R101). From YOLACT's files half to four fifths fit.
+_LEAST_SHARE = 0.2
+_MOST = 0.5
+_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,15 +37,26 @@ class InitReport:
         fresh: our names of those that keep their initial values (Xavier weights and zero biases, as the authors do),
             and why: the file lacks them, or has another shape.
         unused: the file's names of tensors that have no place in this network.
+        share: of the network's parameters, those that were taken; 0 to 1.
     """
 
     taken: Sequence[str]
     fresh: Mapping[str, str]
     unused: Sequence[str]
+    share: float
+
+    @property
+    def mostly_fresh(self) -> bool:
+        return self.share < _MOST
+
+    @property
+    def has_backbone(self) -> bool:
+        return any(name.startswith(_BACKBONE) for name in self.taken)
 
     def summary(self) -> str:
         """One line."""
-        return f"{len(self.taken)} tensors taken, {len(self.fresh)} fresh, {len(self.unused)} of the file unused"
+        counts = f"{len(self.taken)} tensors taken, {len(self.fresh)} fresh, {len(self.unused)} of the file unused"
+        return f"{counts} ({self.share:.0%} of the network's parameters taken)"
 
     def __str__(self) -> str:
         lines = [self.summary()]
@@ -44,29 +68,97 @@ class InitReport:
         return "\n".join(lines)
 
 
-def initialise(model: STMask, path: str | os.PathLike[str]) -> InitReport:
+def initialise(model: STMask, path: str | os.PathLike[str], *, class_names: Sequence[str] = ()) -> InitReport:
     """Takes into a freshly built network every tensor of a file that it has a place of the same shape for.
 
+    Args:
+        class_names: of the network's labels 1..K. Where the file's are known too, the rows of the class layers are
+            taken by name, or not at all where it lacks a class. Empty: by position, where their number is the same.
+
     Raises:
-        CheckpointError: the file is no checkpoint, or nothing in it fits.
+        CheckpointError: the file is no checkpoint; only a part of the backbone fits, so that what follows would be fed
+            with noise; or next to nothing of the network does.
     """
-    content = read_file(path)
-    if is_ours(content):
-        tensors = network_weights(content)
-        named: dict[str, str | None] = {name: name for name in tensors}
-    else:
-        tensors = tensors_of(content, source=os.fspath(path))
-        named = {name: to_ours(name) for name in tensors}
-    given = {ours: tensors[name] for name, ours in named.items() if ours}
+    content, source = read_file(path), os.fspath(path)
     own = model.state_dict()
+    if is_ours(content):
+        given = tensors = network_weights(content, source=source)
+        places: dict[str, str | None] = {name: name for name in tensors}
+    else:
+        tensors = tensors_of(content, source=source)
+        places = {name: to_ours(name) or (name if name in own else None) for name in tensors}
+        given = {ours: tensors[name] for name, ours in places.items() if ours}
+    given, other_classes = _by_class(given, _class_names(content, given, source), class_names)
     taken = {name: given[name] for name in own if name in given and given[name].shape == own[name].shape}
-    if not any(own[name].is_floating_point() for name in taken):
+    fresh = {name: other_classes.get(name) or _why(given.get(name), own[name]) for name in own if name not in taken}
+    share = _size(own, taken) / _size(own, own)
+    _refuse_accidents(own, taken, fresh, share=share, held=list(tensors), source=source)
+    model.load_state_dict({**own, **as_in(own, taken, source=source)})
+    return InitReport(list(taken), fresh, [name for name, ours in places.items() if ours not in own], share)
+
+
+def _refuse_accidents(
+    own: Mapping[str, Tensor],
+    taken: Mapping[str, Tensor],
+    fresh: Mapping[str, str],
+    *,
+    share: float,
+    held: Sequence[str],
+    source: str,
+) -> None:
+    backbone = {name for name in own if name.startswith(_BACKBONE) and not (is_deformable(name) or is_counter(name))}
+    gaps = sorted(backbone - taken.keys())
+    if share >= _LEAST_SHARE and gaps in ([], sorted(backbone)):
+        return
+    if "layer1.0.conv1.weight" in held:
+        raise CheckpointError(f"{source} holds a backbone alone: give it as model.backbone.weights={source}")
+    start = f"it starts with {', '.join(held[:_SHOWN])}"
+    if not share:
+        raise CheckpointError(f"nothing in {source} fits this network: {start}")
+    if share < _LEAST_SHARE:
         raise CheckpointError(
-            f"nothing in {path} fits this network: it starts with {', '.join(list(tensors)[:3]) or 'nothing'}"
+            f"next to nothing in {source} fits this network: {len(taken)} of its {len(own)} tensors, {share:.1%} of "
+            f"its parameters; {start}"
         )
-    model.load_state_dict({**own, **taken})
-    fresh = {name: _why(given.get(name), own[name]) for name in own if name not in taken}
-    return InitReport(list(taken), fresh, [name for name, ours in named.items() if ours not in own])
+    first = "; ".join(f"{name}: {fresh[name]}" for name in gaps[:_SHOWN])
+    raise CheckpointError(
+        f"{source} fits only a part of this network's backbone, {len(gaps)} of its {len(backbone)} tensors would stay "
+        f"random ({first}): choose the model/backbone that it was trained with"
+    )
+
+
+def _size(own: Mapping[str, Tensor], names: Iterable[str]) -> int:
+    return sum(own[name].numel() for name in names if own[name].is_floating_point())
+
+
+def _class_names(content: Mapping[str, Any], given: Mapping[str, Tensor], source: str) -> Sequence[str]:
+    """Of the file's classes, where they are known: from its card, or assumed by their number as `load` does."""
+    if is_ours(content):
+        card = content[ENTRY].get("card")
+        names = card.get("class_names") if isinstance(card, Mapping) else None
+        return [str(name) for name in names] if isinstance(names, (list, tuple)) else ()
+    rows = next((len(given[name]) for name in given if _CLASS_LAYERS.fullmatch(name) and given[name].ndim), 0)
+    names = class_names_for(max(rows - 1, 0), source)
+    return () if "class 1" in names else names
+
+
+def _by_class(
+    given: Mapping[str, Tensor], file_classes: Sequence[str], classes: Sequence[str]
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors with the class layers' rows in the network's order, and why those that have other classes are not."""
+    if not classes or not file_classes or list(classes) == list(file_classes):
+        return dict(given), {}
+    places = matches(classes, file_classes)
+    lacking = [name for name, place in zip(classes, places, strict=True) if place is None]
+    ordered, others = {}, {}
+    for name, value in given.items():
+        if not _CLASS_LAYERS.fullmatch(name) or value.ndim == 0 or len(value) != len(file_classes) + 1:
+            ordered[name] = value
+        elif lacking:
+            others[name] = f"for other classes in the file, {lacking[0]} is not among them"
+        else:
+            ordered[name] = value[[0, *(place + 1 for place in places if place is not None)]]
+    return ordered, others
 
 
 def _why(given: Tensor | None, own: Tensor) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stmask.engine.checkpoint import build_model, is_ours, load_weights, read_file, write_file
+from stmask.engine.checkpoint import build_model, is_ours, load_weights, write_file
 from stmask.errors import CheckpointError, ConfigError
 from stmask.inference.card import ModelCard
 from stmask.inference.settings import InferenceSettings
@@ -21,6 +21,7 @@ from stmask.official.datasets import class_names_for, preprocessor_for
 from stmask.official.keys import to_official, to_ours
 from stmask.official.yolact import YolactArchitecture, recognise_yolact, split_anchors
 from stmask.ops.frames import FramePreprocessor
+from stmask.weights import is_counter, read_file, tensors_of
 
 _SHOWN = 3
 # Tensors that these networks have only for training or not for instance masks, by the beginning of their names.
@@ -108,22 +109,6 @@ def read(path: str | os.PathLike[str], *, class_names: Sequence[str] | None = No
     return translate(tensors_of(content, source=source), source=source, class_names=class_names, quirks=quirks)
 
 
-def tensors_of(content: Mapping[str, Any], *, source: str) -> dict[str, Tensor]:
-    """The tensors of an authors' file by their names, without the prefix of data-parallel training.
-
-    Raises:
-        CheckpointError: it holds something else than tensors.
-    """
-    if isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
-    for name, value in content.items():
-        if not isinstance(value, Tensor):
-            raise CheckpointError(
-                f"{source} is not a file of weights: {name} is of type {type(value).__name__}, not a tensor"
-            )
-    return {str(name).removeprefix("module."): value for name, value in content.items()}
-
-
 def translate(
     tensors: Mapping[str, Tensor], *, source: str, class_names: Sequence[str] | None = None, quirks: bool = True
 ) -> Imported:
@@ -144,7 +129,7 @@ def translate(
         card = _card(architecture, source=source, class_names=class_names, quirks=quirks)
         facts = architecture.describe()
     expected = {str(to_official(name)): tuple(v.shape) for name, v in _skeleton(card.model).state_dict().items()}
-    missing_counts = [name for name in expected if name not in shapes and name.endswith("num_batches_tracked")]
+    missing_counts = [name for name in expected if name not in shapes and is_counter(name)]
     _refuse_differences({**shapes, **dict.fromkeys(missing_counts, ())}, expected, source)
     used = {name: ours for name in kept if (ours := to_ours(name)) is not None}
     filled = {str(to_ours(name)): "a counter that old files lack: 0" for name in missing_counts}

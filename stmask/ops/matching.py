@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stmask.number_checks import require_number
 from stmask.ops.boxes import iou, share_inside, to_corners
 
 NEUTRAL = -1
@@ -54,6 +55,7 @@ class AnchorMatcher:
     crowd_share: float = 0.7  # as YOLACT
 
     def __post_init__(self) -> None:
+        require_number(high=1, crowd_share=self.crowd_share)
         if not 0 <= self.negative_iou <= self.positive_iou <= 1:
             raise ValueError(
                 f"0 <= negative_iou <= positive_iou <= 1 is needed, got {self.negative_iou} and {self.positive_iou}"

@@ -12,10 +12,11 @@ import torch
 
 import stmask
 from stmask.engine import checkpoint as checkpoint_module
-from stmask.engine.checkpoint import AtomicCheckpointIO, read_file, save_model
+from stmask.engine.checkpoint import AtomicCheckpointIO, save_model
 from stmask.errors import CheckpointError, OutputError
 from stmask.inference.card import ModelCard
 from stmask.models import PredictionHead, ResNet, STMask
+from stmask.weights import read_file
 
 CONFIG = {
     "_target_": "stmask.models.STMask",

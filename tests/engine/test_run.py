@@ -64,6 +64,39 @@ def test_evaluate_writes_results_and_prints_the_figures(
     assert again["AP"] == figures["AP"]
 
 
+def test_evaluate_goes_by_the_names_of_the_classes(
+    run: Path, dataset: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The dataset's categories in another order and with other ids, and a part of them."""
+    document = json.loads((dataset / "valid.json").read_text())
+
+    names = {category["id"]: category["name"] for category in document["categories"]}
+
+    def found(*ids: int) -> tuple[list[tuple[str, float]], float]:
+        """By the names of the classes: what `evaluate` writes for the categories with these ids, and AP."""
+        categories = [{"id": 100 - i, "name": names[i]} for i in ids]
+        annotations = [a | {"category_id": 100 - a["category_id"]} for a in document["annotations"]]
+        annotations = [a for a in annotations if 100 - a["category_id"] in ids]
+        (tmp_path / "set.json").write_text(
+            json.dumps(document | {"categories": categories, "annotations": annotations})
+        )
+        paths = [f"data.valid_annotations={tmp_path / 'set.json'}", f"data.valid_frames={dataset}/valid/JPEGImages"]
+        checkpoint = f"checkpoint={run / 'checkpoints' / 'last.ckpt'}"
+        output = [f"output={tmp_path}", "inference.score_threshold=0.02"]
+        assert main(["evaluate", checkpoint, *paths, *output]) == 0
+        entries = json.loads((tmp_path / "results.json").read_text())
+        ap = json.loads((tmp_path / "metrics.json").read_text())["AP"]
+        return sorted((names[100 - entry["category_id"]], entry["score"]) for entry in entries), ap
+
+    in_order, reversed_ = found(*names), found(*reversed(names))
+    assert in_order == reversed_
+    assert len({name for name, _ in in_order[0]}) > 1
+    capfd.readouterr()
+    part = set(list(names)[3:])
+    assert found(*part)[0] == [entry for entry in in_order[0] if entry[0] in {names[i] for i in part}]
+    assert f"so left out: {', '.join(name for i, name in names.items() if i not in part)}" in capfd.readouterr().out
+
+
 def test_predict_draws_a_folder_of_frames(run: Path, dataset: Path, tmp_path: Path) -> None:
     source = next((dataset / "valid" / "JPEGImages").iterdir())
     video = tmp_path / "out.mp4"

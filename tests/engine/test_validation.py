@@ -86,6 +86,32 @@ def test_images(dataset: Path, model: STMask, tmp_path: Path) -> None:
         assert len(scores) <= 100
 
 
+def test_the_validated_split_may_list_its_classes_otherwise(
+    dataset: Path, model: STMask, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    document = json.loads((dataset / "valid.json").read_text())
+    names = {category["id"]: category["name"] for category in document["categories"]}
+    frames = {"valid_frames": str(dataset / "valid" / "JPEGImages")}
+
+    def found(categories: list[dict[str, object]]) -> list[tuple[str, float]]:
+        (tmp_path / "v.json").write_text(json.dumps(document | {"categories": categories, "annotations": []}))
+        data = VISDataModule(
+            root=str(dataset), preprocessor=SMALL, valid_annotations=str(tmp_path / "v.json"), **frames
+        )
+        data.setup("fit")
+        validator = validator_for(data)
+        assert validator is not None
+        run(validator, data, model)
+        return [(names[entry["category_id"]], entry["score"]) for entry in validator.results()]
+
+    every = found(document["categories"])
+    assert len({name for name, _ in every}) > 1
+    assert found(document["categories"][::-1]) == every
+    assert not caplog.records
+    assert found(document["categories"][:-1]) == [entry for entry in every if entry[0] != names[6]]
+    assert f"so not validated: {names[6]}" in caplog.text
+
+
 def test_without_a_split_there_is_none_and_without_annotations_an_error(dataset: Path, tmp_path: Path) -> None:
     assert validator_for(VISDataModule(root=str(dataset), valid=None)) is None
     document = json.loads((dataset / "valid.json").read_text())

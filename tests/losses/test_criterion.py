@@ -1,14 +1,17 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import fields, replace
 from functools import partial
 
 import pytest
 import torch
 
+from stmask.errors import ConfigError
 from stmask.losses import Criterion, LossWeights
 from stmask.losses.positives import Positives
 from stmask.models import PredictionHead, ResNet, STMask, TemporalFusion
+from stmask.ops.matching import AnchorMatcher
 from stmask.structures import FrameTargets, empty_targets
 
 SIZE = 64
@@ -76,6 +79,57 @@ def test_weights_scale_terms_and_zero_leaves_them_out(model: STMask) -> None:
     double = run(model, *targets, weights=LossWeights(box=10.0, mask=0.0, shift_box=0.0, shift_mask=0.0))
     torch.testing.assert_close(double["box"], 2 * base["box"])
     assert set(double) == {"box", "class", "centerness", "track"}
+
+
+NOTHING = {field.name: 0.0 for field in fields(LossWeights)}
+
+
+@pytest.mark.parametrize("left", [*NOTHING])
+def test_every_parameter_has_a_gradient_whatever_the_weights(model: STMask, left: str) -> None:
+    """DDP waits for ever for the gradient of a parameter that is not in the graph."""
+    torch.manual_seed(1)
+    predictions = model(torch.randn(2, 3, SIZE, SIZE))
+    weights = LossWeights(**(NOTHING | {left: 1.0}))
+    targets = (one_object(1, 0.1), one_object(1, 0.3))
+    report = Criterion(weights=weights)(predictions, targets, clip_length=2, temporal=model.temporal)
+    assert report.idle == 0
+    model.zero_grad()
+    report.total.backward()
+    lacking = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert lacking == []
+
+
+def test_an_output_that_nothing_learns_from_may_be_infinite(model: STMask) -> None:
+    predictions = model(torch.randn(2, 3, SIZE, SIZE))
+    predictions = replace(predictions, embeddings=torch.full_like(predictions.embeddings, torch.inf))
+    criterion = Criterion(weights=LossWeights(track=0.0))
+    report = criterion(predictions, (one_object(1, 0.1),) * 2, clip_length=2, temporal=model.temporal)
+    assert report.total.isfinite()
+
+
+def test_weights_of_terms_that_the_network_lacks(model: STMask) -> None:
+    criterion = Criterion(weights=LossWeights(**(NOTHING | {"shift_box": 1.0})))
+    with pytest.raises(ConfigError, match=r"loss\.weights: only terms that this network does not have"):
+        criterion(model(torch.randn(2, 3, SIZE, SIZE)), (one_object(1, 0.1),) * 2, clip_length=2)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: LossWeights(box=-1.0), r"box must be a finite number of at least 0, got -1\.0"),
+        (lambda: LossWeights(mask=float("nan")), "mask must be a finite number .*, got nan"),
+        (lambda: LossWeights(track=float("inf")), "track must be a finite number .*, got inf"),
+        (lambda: LossWeights(**NOTHING), "at least one of box, .* must be above 0"),
+        (lambda: Criterion(negative_ratio=-1), "negative_ratio must be an integer of at least 1, got -1"),
+        (lambda: Criterion(mask_crop=0), "mask_crop must be a finite number above 0, got 0"),
+        (lambda: Criterion(max_masks=0), "max_masks must be an integer of at least 1, got 0"),
+        (lambda: AnchorMatcher(crowd_share=1.5), r"crowd_share must be .* at most 1, got 1\.5"),
+        (lambda: AnchorMatcher(negative_iou=float("nan")), "negative_iou <= positive_iou"),
+    ],
+)
+def test_numbers_that_make_no_sense(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
 
 
 def test_a_draw_of_positives_weighs_as_much_as_all() -> None:

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 import torchvision
+from torch import Tensor
 
 from stmask.errors import CheckpointError
 from stmask.models import ResNet
@@ -56,6 +59,58 @@ def test_imagenet_weights_from_a_file(tmp_path: Path, interval: int) -> None:
     assert torch.equal(backbone.bn1.running_var, source.bn1.running_var)
 
 
+@pytest.mark.parametrize(
+    "rename",
+    [
+        lambda state: {name: v for name, v in state.items() if not name.endswith("num_batches_tracked")},  # old files
+        lambda state: {"state_dict": {f"module.{name}": v for name, v in state.items()}, "epoch": 3},
+        lambda state: {f"backbone.{name}": v for name, v in state.items()} | {"head.fc.weight": torch.zeros(2, 2)},
+        lambda state: {
+            re.sub(r"^layer(\d)", lambda m: f"layers.{int(m[1]) - 1}", name): v for name, v in state.items()
+        },
+        lambda state: {name: v.half() for name, v in state.items()},
+    ],
+    ids=["without counters", "nested", "a classifier's", "yolact's names", "half precision"],
+)
+def test_weights_under_other_names(
+    tmp_path: Path, rename: Callable[[dict[str, Tensor]], dict[str, object]], imagenet: dict[str, Tensor]
+) -> None:
+    torch.save(rename(imagenet), tmp_path / "w.pth")
+    state = ResNet(depth=18, dcn_interval=2, weights=str(tmp_path / "w.pth")).state_dict()
+    for name in ("layer2.0.conv2.weight", "bn1.running_var"):
+        assert state[name].dtype == torch.float32
+        torch.testing.assert_close(state[name], imagenet[name], atol=1e-3, rtol=1e-3)
+    assert state["bn1.num_batches_tracked"] == 0
+
+
+@pytest.fixture(scope="module")
+def imagenet() -> dict[str, Tensor]:
+    return torchvision.models.resnet18().state_dict()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"conv1.weight": torch.full((64, 3, 7, 7), torch.nan)}, "conv1.weight holds values that are NaN or infinite"),
+        ({"bn1.bias": torch.zeros(64, dtype=torch.int64)}, "bn1.bias holds int64, not real numbers"),
+        ({"bn1.bias": torch.zeros(63)}, r"first differences: bn1\.bias is \(63,\), here \(64,\)"),
+        ({"bn1.bias": None}, "bn1.bias is of type NoneType, not a tensor"),
+    ],
+)
+def test_weights_that_cannot_be_used_are_named(
+    tmp_path: Path, change: dict[str, object], message: str, imagenet: dict[str, Tensor]
+) -> None:
+    torch.save(imagenet | change, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match=rf"w\.pth.*{message}"):
+        ResNet(depth=18, weights=str(tmp_path / "w.pth"))
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 5, 18, 36, 100])
+def test_group_norms_of_any_width(width: int) -> None:
+    backbone = ResNet(depth=18, width=width, norm="group").eval()
+    assert backbone(torch.randn(1, 3, 32, 32))["C5"].shape == (1, 8 * width, 1, 1)
+
+
 def test_a_fresh_deformable_convolution_is_half_a_plain_one() -> None:
     layer = ModulatedDeformConv(4, 6, stride=2)
     x = torch.randn(1, 4, 9, 8)
@@ -73,7 +128,7 @@ def test_a_missing_file_and_a_strange_one_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no such file"):
         ResNet(depth=18, weights=str(tmp_path / "none.pth"))
     (tmp_path / "w.pth").write_text("hello")
-    with pytest.raises(CheckpointError, match="is not a state dict"):
+    with pytest.raises(CheckpointError, match="not a PyTorch checkpoint"):
         ResNet(depth=18, weights=str(tmp_path / "w.pth"))
     with pytest.raises(ValueError, match="one of 18, 34, 50, 101, got 20"):
         ResNet(depth=20)

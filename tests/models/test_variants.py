@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from collections.abc import Callable
 from itertools import product
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from stmask.config import compose, conf_dir
 from stmask.engine.checkpoint import build_model
 from stmask.losses import Criterion
-from stmask.models import STMask
+from stmask.models import FPN, PredictionHead, ProtoNet, ResNet, STMask, TemporalFusion
 from stmask.structures import FrameTargets
 
 NUM_CLASSES = 3
@@ -139,6 +140,40 @@ def test_the_head_without_centreness() -> None:
     assert predictions.centerness is None
     report = Criterion()(predictions, targets(64), clip_length=2, temporal=model.temporal)
     assert "centerness" not in report.terms
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: STMask(backbone=None, head=None, num_classes=0),
+            "num_classes must be an integer of at least 1, got 0",
+        ),
+        (lambda: STMask(backbone=None, head=None, num_classes=2, channels=0), "channels must be .*, got 0"),
+        (lambda: STMask(backbone=None, head=None, num_classes=2, num_prototypes=-1), "num_prototypes must .*, got -1"),
+        (lambda: ResNet(width=0), "width must be an integer of at least 1, got 0"),
+        (lambda: ResNet(width=True), "width must be an integer of at least 1, got True"),
+        (lambda: ResNet(dcn_interval=-1), "dcn_interval must be an integer of at least 0, got -1"),
+        (lambda: FPN(in_channels={}, channels=-4), "channels must be an integer of at least 1, got -4"),
+        (lambda: ProtoNet(num_prototypes=0), "num_prototypes must be an integer of at least 1, got 0"),
+        (lambda: PredictionHead(num_classes=2, embedding_dim=-1), "embedding_dim must .* at least 0, got -1"),
+        (
+            lambda: PredictionHead(num_classes=2, kernels=[[3, 0]]),
+            r"a kernel is two positive .*, got \[3, 0\]",
+        ),
+        (lambda: PredictionHead(num_classes=2, scales=[-1.0]), r"scale must be a finite number above 0, got -1\.0"),
+        (
+            lambda: PredictionHead(num_classes=2, kernels=[[3, 3]], anchor_sizes=[[float("nan"), 3.0]]),
+            "anchor_height must be a finite number above 0, got nan",
+        ),
+        (lambda: TemporalFusion(hidden=[64, 0]), "hidden must be an integer of at least 1, got 0"),
+        (lambda: TemporalFusion(size=-3), "size must be an integer of at least 1, got -3"),
+        (lambda: TemporalFusion(size=4), "must be odd, got 4"),
+    ],
+)
+def test_sizes_that_no_network_can_have(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
 
 
 @pytest.mark.parametrize("loss", options("../loss"))

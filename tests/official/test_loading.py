@@ -13,8 +13,10 @@ from torch import Tensor, nn
 
 from stmask.commands import export as export_command
 from stmask.commands import import_weights as import_command
-from stmask.engine.checkpoint import build_model
+from stmask.data.classes import YOUTUBE_VIS_2019, YOUTUBE_VIS_2021
+from stmask.engine.checkpoint import build_model, save_model
 from stmask.errors import CheckpointError, ConfigError, DataError
+from stmask.inference.card import ModelCard
 from stmask.models import (
     AdaptiveCalibration,
     AlignedCalibration,
@@ -199,7 +201,8 @@ class TestBadInput:
             ({"prediction_layers.0.focus.weight": torch.zeros(1)}, r"unexpected prediction_layers\.0\.focus\.weight"),
             ({"TemporalNet.fc.weight": torch.zeros(4, 7)}, r"TemporalNet\.fc\.weight is \(4, 7\), expected \(4, 8\)"),
             ({"proto_net.10.weight": None}, r"no tensor proto_net\.10\.weight"),
-            ({"epoch": 3}, "epoch is of type int, not a tensor"),
+            ({"proto_net.2.bias": "gone"}, r"w\.pth: proto_net\.2\.bias is of type str, not a tensor"),
+            ({"proto_net.2.bias": torch.full((4,), torch.inf)}, r"protonet\.before\.1\.bias holds values that are NaN"),
             ({"backbone.layers.3.1.conv2.conv_offset_mask.weight": torch.zeros(1)}, "at no regular interval"),
             ({"backbone.layers.3.5.conv1.weight": torch.zeros(1)}, "no ResNet-18, -34, -50 or -101"),
         ],
@@ -248,6 +251,8 @@ class TestInitialise:
         assert set(report.fresh) == {f"head.class_outputs.{k}.{part}" for k in range(3) for part in ("weight", "bias")}
         assert report.fresh["head.class_outputs.0.bias"] == "(81,) in the file, (41,) here"
         assert report.unused == []
+        assert 0.9 < report.share < 1
+        assert not report.mostly_fresh
 
     def test_yolact(self, tmp_path: Path) -> None:
         """As the authors start: backbone, pyramid, prototypes and the shared tower; the head's own layers are fresh."""
@@ -274,6 +279,64 @@ class TestInitialise:
         assert lines[0] == report.summary()
         names = [line.split(":")[0].strip() for line in lines if line.startswith("  ")]
         assert sorted(names) == sorted([*report.taken, *report.fresh, *report.unused])
+
+    def test_rows_of_the_class_layers_go_by_name(self, tmp_path: Path) -> None:
+        theirs = small_network(num_classes=3)
+        save_model(tmp_path / "w.ckpt", theirs, ModelCard(model={}, class_names=("cat", "dog", "cup")))
+        name = "head.class_outputs.1.weight"
+        rows = theirs.state_dict()[name]
+        for classes, wanted in [(("cup", "dog", "cat"), [0, 3, 2, 1]), (("Dog", "cup"), [0, 2, 3])]:
+            model = small_network(num_classes=len(classes))
+            report = initialise(model, tmp_path / "w.ckpt", class_names=classes)
+            assert report.fresh == {}
+            assert torch.equal(model.state_dict()[name], rows[wanted])
+        report = initialise(small_network(num_classes=3), tmp_path / "w.ckpt", class_names=("cat", "cow", "cup"))
+        assert report.fresh[name] == "for other classes in the file, cow is not among them"
+        assert all(".class_outputs." in fresh for fresh in report.fresh)
+
+    def test_the_assumed_names_of_the_authors_files_count_too(self, tmp_path: Path) -> None:
+        path = official_file(tmp_path, small_network(num_classes=40))
+        assert initialise(small_network(num_classes=40), path, class_names=YOUTUBE_VIS_2019).fresh == {}
+        other = initialise(small_network(num_classes=40), path, class_names=YOUTUBE_VIS_2021)
+        assert len(other.fresh) == 6
+
+    def test_our_own_names_without_a_card(self, tmp_path: Path) -> None:
+        torch.save({f"_orig_mod.{name}": v for name, v in small_network().state_dict().items()}, tmp_path / "w.pth")
+        assert initialise(small_network(), tmp_path / "w.pth").share == 1
+
+    @pytest.mark.parametrize(
+        ("kept", "message"),
+        [
+            (("fpn.lat_layers.0.weight",), r"next to nothing in .*w\.pth fits .*: 1 of its \d+ tensors, 0\.0% of"),
+            (("backbone.conv1.",), "next to nothing"),
+            (
+                ("backbone.layers.0.", "backbone.layers.3."),
+                r"only a part of .* backbone, 55 of its 100 .*\(backbone\.bn1",
+            ),
+            (("fpn.", "backbone.layers.3."), "choose the model/backbone"),
+        ],
+    )
+    def test_what_fits_by_accident_is_refused(self, kept: tuple[str, ...], message: str, tmp_path: Path) -> None:
+        tensors = to_official_state(small_network())
+        torch.save({name: v for name, v in tensors.items() if name.startswith(kept)}, tmp_path / "w.pth")
+        model = small_network()
+        before = {name: value.clone() for name, value in model.state_dict().items()}
+        with pytest.raises(CheckpointError, match=message):
+            initialise(model, tmp_path / "w.pth")
+        assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+    def test_a_backbone_alone_belongs_elsewhere(self, tmp_path: Path) -> None:
+        state = small_network().backbone.state_dict()
+        torch.save(state, tmp_path / "w.pth")
+        with pytest.raises(
+            CheckpointError, match=r"holds a backbone alone: give it as model\.backbone\.weights=.*w\.pth"
+        ):
+            initialise(small_network(), tmp_path / "w.pth")
+
+    def test_weights_that_are_none_are_named(self, tmp_path: Path) -> None:
+        torch.save(changed(**{"proto_net.0.bias": torch.full((4,), torch.nan)}), tmp_path / "w.pth")
+        with pytest.raises(CheckpointError, match=r"protonet\.before\.0\.bias holds values that are NaN or infinite"):
+            initialise(small_network(), tmp_path / "w.pth")
 
     def test_nothing_fits(self, tmp_path: Path) -> None:
         torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "w.pth")

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.models.resnet import ResNet as TorchvisionResNet
 
 from stmask.errors import CheckpointError
 from stmask.models.deform import ModulatedDeformConv
+from stmask.number_checks import require_integer
+from stmask.weights import as_in, is_counter, read_file, tensors_of
 
 _LAYOUTS: dict[int, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
     18: (BasicBlock, [2, 2, 2, 2]),
@@ -25,12 +27,15 @@ _GROUPS, _GROUP_CHANNELS = 16, 4  # at most so many groups, of at least so many 
 
 
 def _group_norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(min(_GROUPS, channels // _GROUP_CHANNELS), channels)
+    most = min(_GROUPS, channels // _GROUP_CHANNELS)
+    return nn.GroupNorm(next((n for n in range(most, 0, -1) if channels % n == 0), 1), channels)
 
 
 _NORMS: dict[str, Callable[[int], nn.Module]] = {"batch": nn.BatchNorm2d, "group": _group_norm}
 _STAGES = {"C2": "layer1", "C3": "layer2", "C4": "layer3", "C5": "layer4"}
 _DEFORMABLE_STAGES = ("C3", "C4", "C5")
+_INSIDE = "backbone."
+_YOLACT_STAGE = re.compile(r"layers\.(\d+)\.")
 
 
 class ResNet(nn.Module):
@@ -43,9 +48,14 @@ class ResNet(nn.Module):
         width: channels of the first stage (later ones in proportion); ImageNet weights are for 64.
         norm: "batch", or "group", which learns faster from random weights when batches are small.
         frozen_norm: batch norms keep their statistics and are not trained.
-        weights: a local file with torchvision's ImageNet state dict, or None to start from random weights.
+        weights: a local file with torchvision's ImageNet state dict, or YOLACT's, in any wrapper; or None to start from
+            random weights.
 
     Parameter names are torchvision's, so that its files load as they are.
+
+    Raises:
+        ValueError: a number out of its range.
+        CheckpointError: the file of weights is no such file, or another network's; the first differences are named.
     """
 
     def __init__(
@@ -61,10 +71,8 @@ class ResNet(nn.Module):
         super().__init__()
         if depth not in _LAYOUTS:
             raise ValueError(f"ResNet depth must be one of {', '.join(map(str, _LAYOUTS))}, got {depth}")
-        if dcn_interval < 0:
-            raise ValueError(f"dcn_interval must be 0 (none) or positive, got {dcn_interval}")
-        if width < 1:
-            raise ValueError(f"width must be positive, got {width}")
+        require_integer(0, dcn_interval=dcn_interval)
+        require_integer(width=width)
         if norm not in _NORMS:
             raise ValueError(f"norm must be one of {', '.join(_NORMS)}, got {norm!r}")
         if frozen_norm and norm != "batch":
@@ -104,21 +112,32 @@ class ResNet(nn.Module):
         return [module for module in self.modules() if isinstance(module, nn.BatchNorm2d)]
 
     def _load_imagenet(self, path: Path) -> None:
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except FileNotFoundError as error:
-            raise CheckpointError(f"no such file of ImageNet weights: {path}") from error
-        except Exception as error:  # torch raises many kinds for a file that is not its own
-            raise CheckpointError(f"{path} is not a state dict of tensors") from error
-        state = {name: value for name, value in state.items() if not name.startswith("fc.")}
+        source = str(path)
+        tensors = tensors_of(read_file(path), source=source)
+        if inner := {name: value for name, value in tensors.items() if name.startswith(_INSIDE)}:  # a whole network's
+            tensors = {name.removeprefix(_INSIDE): value for name, value in inner.items()}
+        state = {}
+        for name, value in tensors.items():
+            match = _YOLACT_STAGE.match(name)  # "layers.0." is layer1
+            plain = name if match is None else f"layer{int(match[1]) + 1}.{name[match.end() :]}"
+            if not plain.startswith("fc."):
+                state[plain] = value
         own = self.state_dict()
-        new = {name for name in own if ".conv2.offset_mask." in name or name.endswith(".conv2.bias")}
-        differing = sorted((own.keys() - new) ^ state.keys()) + sorted(
-            name for name in own.keys() & state.keys() if own[name].shape != state[name].shape
+        new = {name for name in own if is_deformable(name)}
+        differing = sorted(name for name in (own.keys() - new) ^ state.keys() if not is_counter(name)) + sorted(
+            f"{name} is {tuple(state[name].shape)}, here {tuple(own[name].shape)}"
+            for name in own.keys() & state.keys()
+            if own[name].shape != state[name].shape
         )
         if differing:
             raise CheckpointError(f"{path} does not fit this ResNet; first differences: {', '.join(differing[:3])}")
-        self.load_state_dict({**own, **state})
+        taken = {name: value for name, value in state.items() if name in own}
+        self.load_state_dict({**own, **as_in(own, taken, source=source)})
+
+
+def is_deformable(name: str) -> bool:
+    """Whether a tensor belongs to what a deformable convolution has besides a plain one, and plain weights lack."""
+    return ".conv2.offset_mask." in name or name.endswith(".conv2.bias")
 
 
 class _Scaled(TorchvisionResNet):  # type: ignore[misc]  # torchvision has no types

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from stmask.models.deform import SameConv2d
 from stmask.models.heads.calibration import AnchorShape, CalibratedConv, Calibration, NoCalibration
+from stmask.number_checks import require_integer, require_number
 from stmask.ops.layout import anchors_last
 from stmask.structures import Pyramid
 
@@ -46,8 +47,14 @@ def make_anchor_shapes(
     if not kernels or not scales:
         raise ValueError("a head needs at least one kernel and one scale")
     for kernel in kernels:
-        if len(kernel) != 2 or min(kernel) < 1:
+        if len(kernel) != 2 or not all(type(side) is int and side >= 1 for side in kernel):
             raise ValueError(f"a kernel is two positive integers (height, width), got {list(kernel)}")
+    for size in sizes:
+        if len(size) != 2:
+            raise ValueError(f"an anchor size is two numbers (height, width), got {list(size)}")
+        require_number(open_low=True, anchor_height=size[0], anchor_width=size[1])
+    for scale in scales:
+        require_number(open_low=True, scale=scale)
     return tuple(
         AnchorShape(kernel=(int(kernel[0]), int(kernel[1])), size=(float(size[0]) * scale, float(size[1]) * scale))
         for kernel, size in zip(kernels, sizes)
@@ -86,8 +93,8 @@ class PredictionHead(nn.Module):
         centerness_layout: Callable[[Sequence[Tensor]], Tensor] = anchors_last,
     ) -> None:
         super().__init__()
-        if num_classes < 1:
-            raise ValueError(f"num_classes must be at least 1, got {num_classes}")
+        require_integer(num_classes=num_classes, channels=channels, num_prototypes=num_prototypes)
+        require_integer(0, embedding_dim=embedding_dim)
         self.num_classes = num_classes
         self.anchor_shapes = make_anchor_shapes(kernels, anchor_sizes=anchor_sizes, scales=scales)
         self.centerness_layout = centerness_layout
