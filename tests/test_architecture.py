@@ -18,7 +18,8 @@ MODULES = sorted(ROOT.rglob("*.py"))
 # A part may import parts of lower layers and itself. What stands in one layer does not know its neighbours.
 LAYERS = [
     {"errors"},
-    {"class_names", "config_check", "config_globs", "files", "formats", "lettering", "number_checks", "structures", "weights"},
+    {"class_names", "files", "formats", "lettering", "number_checks", "structures", "weights"},
+    {"config_check", "config_globs"},
     {"ops", "config", "folders"},
     {"models", "losses", "tracking", "data", "evaluation", "viz"},
     {"inference"},
