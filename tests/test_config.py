@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from stmask.config import check_config, compose, conf_dir, explain, run_hydra_app
-from stmask.config_check import check_targets
+from stmask.config_check import AS_TRAINED, check_targets
 from stmask.errors import ConfigError, DataError
 
 CONF = conf_dir()
@@ -68,7 +68,7 @@ def test_as_trained_offers_every_inference_setting_and_sets_none() -> None:
     default, as_trained = (OmegaConf.load(CONF / "inference" / f"{name}.yaml") for name in ("default", "as_trained"))
     assert keys(as_trained) == keys(default)
     leaves = (OmegaConf.select(as_trained, key) for key in keys(as_trained))
-    assert all(leaf is None or isinstance(leaf, DictConfig) for leaf in leaves)
+    assert all(leaf == AS_TRAINED or isinstance(leaf, DictConfig) for leaf in leaves)
 
 
 def test_composing_leaves_a_running_application_alone() -> None:
