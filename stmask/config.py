@@ -64,7 +64,7 @@ def compose(config_name: str, overrides: Sequence[str] = (), *, check: bool = Tr
     """
     from hydra.errors import HydraException
 
-    overrides = as_hydra_reads(overrides, texts=text_keys(config_name))
+    overrides = _prepared(overrides, config_name)
     try:
         cfg = _compose(config_name, overrides)
     except (HydraException, OmegaConfBaseException) as error:
@@ -192,8 +192,21 @@ def _overrides_first(argv: Sequence[str], config_name: str) -> list[str]:
         flags.remove(override)
     roots = [conf_dir(), *([Path(at_home(parsed.config_dir))] if parsed.config_dir else [])]
     sweep = parsed.multirun or any(_SWEEPING.match(override) for override in parsed.overrides)
-    overrides = as_hydra_reads(expand_globs(parsed.overrides, roots), texts=text_keys(config_name), sweep=sweep)
+    overrides = _prepared(expand_globs(parsed.overrides, roots), config_name, sweep=sweep)
     return [*overrides, *(re.sub(r"^(-[\w-]+=)?(~.*)", lambda m: (m[1] or "") + at_home(m[2]), flag) for flag in flags)]
+
+
+def _prepared(overrides: Sequence[str], config_name: str, *, sweep: bool = False) -> list[str]:
+    """Overrides for Hydra. What it has no words for is refused: a key that is empty, a group without an option."""
+    readable = as_hydra_reads(overrides, texts=text_keys(config_name), sweep=sweep)
+    for override in readable:
+        key, equals, value = override.partition("=")
+        folder = conf_dir() / key.lstrip("+").partition("@")[0]
+        if equals and not key.lstrip("+~"):
+            raise _unreadable(override, "")
+        if equals and re.fullmatch(r"null|true|false|[+-]?[\d.]+", value, re.IGNORECASE) and folder.is_dir():
+            raise _no_option(key.lstrip("+"), value, sorted(file.stem for file in folder.glob("*.yaml")))
+    return readable
 
 
 def hyphenated(word: str) -> str:
@@ -279,7 +292,7 @@ def _explain_instantiation(error: Exception) -> StmaskError | None:
         return type(cause)(f"{key}: {cause}")
     if cause is None:
         return ConfigError(f"{key}: {str(error).splitlines()[0]}")
-    plain = isinstance(cause, (ValueError, TypeError, OSError, RuntimeError))
+    plain = isinstance(cause, (ValueError, TypeError, OSError, RuntimeError, ImportError))
     if plain or type(cause).__name__ == "MisconfigurationException":
         return ConfigError(f"{key}: {cause}")
     return None

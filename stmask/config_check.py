@@ -88,9 +88,10 @@ def _check_call(node: DictConfig, key: str) -> None:
 
 def _wrong_type(key: str, value: Any, annotation: Any) -> ConfigError:
     hint = ""
-    if isinstance(value, (bool, int, float)) and _fits(str(value), annotation):
+    choices = [annotation, *typing.get_args(annotation)]
+    if isinstance(value, (bool, int, float)) and str in choices:
         hint = f"; as a text: '{key}=\"{value}\"'"
-    elif isinstance(value, str) and _fits([value], annotation):
+    elif isinstance(value, str) and any(_is_sequence(typing.get_origin(choice)) for choice in choices):
         hint = f"; as a list: {key}=[{value}]"
     return ConfigError(f"{key} must be {_describe(annotation)}, got {value!r}{hint}")
 

@@ -77,7 +77,7 @@ def quoted(text: str) -> str:
     """A text as a value of an override, whatever characters it has."""
     from hydra.core.override_parser.types import Quote, QuotedString
 
-    return QuotedString(text, Quote.double if "'" in text else Quote.single).with_quotes()
+    return QuotedString(text, Quote.single if '"' in text else Quote.double).with_quotes()
 
 
 def argument(key: str, text: str) -> str:

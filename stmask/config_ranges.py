@@ -47,7 +47,7 @@ _RANGES = {
     "reference_batch": _COUNT,
     "checkpoint_every": _COUNT,
     "max_skipped_in_a_row": Range(0),
-    "optimizer.lr": Range(0, 10),
+    "optimizer.lr": Range(0, 10),  # 0 leaves the network as it is, for what is measured on the way
     "optimizer.momentum": Range(0, 1, below=True),
     "optimizer.weight_decay": _SHARE,
     "optimizer.betas.*": Range(0, 1, below=True),
@@ -109,7 +109,7 @@ def check_ranges(values: Mapping[str, Any], *, key: str = "") -> None:
     Raises:
         ConfigError: a number that is not finite, or outside of the range of its key, which is named in full.
     """
-    for name, value in values.items():
+    for name, value in sorted(values.items(), key=lambda item: isinstance(item[1], (Mapping, list, tuple))):
         _check(value, f"{key}.{name}" if key else str(name))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import logging
 import os
 import sys
@@ -32,6 +33,7 @@ def exit_status(call: Callable[[], int | None]) -> int:
     `STMASK_TRACEBACK=1` lets every error through with its traceback.
     """
     _speak_plainly()
+    _print_what_the_terminal_can()
     try:
         return int(call() or 0)
     except KeyboardInterrupt:
@@ -77,6 +79,13 @@ def _speak_plainly() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in _EXPECTED_WARNINGS:
         warnings.filterwarnings("ignore", message=message)
+
+
+def _print_what_the_terminal_can() -> None:
+    """A character that the terminal's encoding lacks is printed as its number: no text ends a command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _explain(error: Exception) -> str | None:

@@ -51,7 +51,7 @@ def atomic_open(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[An
     """Like `open(path, mode)` for "w" and "wb", but `path` appears only when the block ends without an error."""
     if mode not in ("w", "wb"):
         raise ValueError(f"mode must be 'w' or 'wb', got {mode!r}")
-    with atomic_path(path) as temporary, temporary.open(mode) as handle:
+    with atomic_path(path) as temporary, temporary.open(mode, encoding=None if "b" in mode else "utf-8") as handle:
         yield handle
 
 

@@ -17,6 +17,7 @@ from stmask.engine.build import build_module, build_trainer, check_monitor, star
 from stmask.engine.checkpoint_callbacks import BestCheckpoint, LastCheckpoint, validation_figures
 from stmask.engine.interruption import StopRequest
 from stmask.engine.metrics_log import MetricsLog
+from stmask.engine.preflight import check_groups, check_intervals, check_optimisation
 from stmask.engine.provenance import code_changes, describe
 from stmask.engine.resume import check_content, checkpoint_to_resume
 from stmask.engine.run_folder import Origin, RunFolder, is_first_process
@@ -41,6 +42,8 @@ def train(cfg: DictConfig, *, origin: Origin = Origin()) -> dict[str, float]:
         StmaskError: whatever the user can mend.
         Interrupted: a signal came; the run can go on from checkpoints/last.ckpt, if it was training already.
     """
+    check_groups(cfg)
+    check_optimisation(cfg)
     folder = RunFolder(cfg.output_dir)
     stop = StopRequest()
     with folder.locked(), stop.listening():
@@ -77,6 +80,8 @@ def _train(
     batch = batch_of(cfg, processes=trainer.world_size)
     data.batch_size = batch.per_process
     data.setup("fit")
+    batches = -(-len(data.train_samples()) // (batch.per_process * batch.processes))
+    check_intervals(cfg, trainer, batches=batches)
     validator = validator_for(data)
     if validator is not None:
         check_monitor(cfg.monitor, validator)

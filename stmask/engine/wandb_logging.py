@@ -289,7 +289,7 @@ def _described(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 def _run_id(path: Path) -> str:
     """The run's id in W&B, made when it is first asked for."""
     if path.exists():
-        return path.read_text().strip()
+        return path.read_text(encoding="utf-8").strip()
     run_id = secrets.token_hex(4)
     with atomic_open(path) as handle:
         handle.write(f"{run_id}\n")
