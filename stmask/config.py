@@ -99,8 +99,11 @@ def check_config(cfg: DictConfig, config_name: str) -> DictConfig:
             raise ConfigError(f"{key} has no value; give it as {key}=VALUE")
     schema = SCHEMAS.get(config_name)
     try:
+        for key in sorted(cfg, key=lambda name: OmegaConf.is_config(cfg._get_node(name))):  # errors of plain keys first
+            if OmegaConf.is_config(value := cfg[key]):
+                OmegaConf.to_container(value, resolve=True)  # every interpolation has an end
         expand_home(cfg)
-        plain: Any = OmegaConf.to_container(cfg, resolve=True)  # every interpolation has an end
+        plain: Any = OmegaConf.to_container(cfg, resolve=True)
         if schema is not None:
             check_fields(plain, schema)
             cfg = OmegaConf.merge(OmegaConf.structured(schema), cfg)  # type: ignore[assignment]

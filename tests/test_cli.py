@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import stmask.cli
+from stmask.commands.parsing import Parser
 from stmask.errors import DataError
 
 COMMANDS = sorted(stmask.cli._available())
@@ -141,6 +142,29 @@ def test_a_mistyped_key_from_the_shell(tmp_path: Path) -> None:
     assert (ran.returncode, ran.stdout) == (2, "")
     assert ran.stderr == "stmask: error: unknown key 'sed'; did you mean 'seed'?\n"
     assert list(tmp_path.rglob("*.yaml")) == []
+
+
+def test_printing_ends_no_command_where_the_terminal_is_ascii(tmp_path: Path) -> None:
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    say = "from stmask.console import exit_status; import sys; sys.exit(exit_status(lambda: print('\\u00b2')))"
+    ran = subprocess.run([sys.executable, "-c", say], capture_output=True, text=True, env={**os.environ, **ascii_only})
+    assert (ran.returncode, ran.stdout) == (0, "\\xb2\n")
+
+
+def test_names_that_python_cannot_write_down(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "getfilesystemencoding", lambda: "ascii")
+    assert stmask.cli.main(["train", "data.root=caf\udcc3\udca9"]) == 2
+    assert "set LC_ALL=C.UTF-8 or PYTHONUTF8=1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("word", ["~/a.json", "--json=~/a.json"])
+def test_home_in_the_words_of_other_commands(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    parser = Parser()
+    parser.add_argument("file", nargs="?")
+    parser.add_argument("--json")
+    found = parser.parse_args([word])
+    assert (found.file or found.json) == "/home/me/a.json"
 
 
 @pytest.mark.parametrize(
