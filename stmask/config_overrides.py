@@ -57,7 +57,9 @@ def _one_value(text: str, *, key: str, is_text: bool, sweep: bool) -> str:
     if text[:1] in ("[", "{") and _parsed(mended := _with_quoted_words(text)) is not _UNREADABLE:
         return mended
     if sweep and "," in text:
-        raise ConfigError(f"{key}={text}: with several runs, a comma separates values; {argument(key, text)} is one value")
+        raise ConfigError(
+            f"{key}={text}: with several runs, a comma separates values; {argument(key, text)} is one value"
+        )
     return quoted(at_home(text, key) if is_path_key(key) else text)
 
 

@@ -8,6 +8,8 @@ import types
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 import stmask.cli
@@ -151,10 +153,50 @@ def test_printing_ends_no_command_where_the_terminal_is_ascii(tmp_path: Path) ->
     assert (ran.returncode, ran.stdout) == (0, "\\xb2\n")
 
 
-def test_names_that_python_cannot_write_down(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_names_that_python_cannot_write_down(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(sys, "getfilesystemencoding", lambda: "ascii")
     assert stmask.cli.main(["train", "data.root=caf\udcc3\udca9"]) == 2
     assert "set LC_ALL=C.UTF-8 or PYTHONUTF8=1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["train", "--optimizer.lr=0.1"],
+        ["sweep", "table4", "--optimizer.lr=0.1"],
+        ["demo", "--optimizer.lr=0.1"],
+        ["predict", "clip.mp4", "--optimizer.lr=0.1"],
+    ],
+)
+def test_overrides_with_hyphens(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert stmask.cli.main(argv) == 2
+    line = "unknown flag --optimizer.lr=0.1: write optimizer.lr=0.1 (in the command of a W&B sweep: ${args_no_hyphens})"
+    assert capsys.readouterr().err == f"stmask: error: {line}\n"
+
+
+@pytest.mark.parametrize(
+    ("argv", "module"),
+    [
+        (["evaluate", "checkpoint=a.ckpt", "output=out"], "stmask.engine.evaluate"),
+        (["predict", ".", "checkpoint=a.ckpt", "output=null", "results=r.json"], "stmask.loading"),
+    ],
+)
+def test_null_reaches_the_tracker(
+    argv: list[str], module: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given: dict[str, object] = {}
+
+    def load_segmenter(path: str, *, inference: dict[str, object], device: object) -> None:
+        given.update(inference)
+        raise DataError("seen enough")
+
+    monkeypatch.chdir(tmp_path)
+    Path("0.png").write_bytes(cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes())
+    monkeypatch.setattr(f"{module}.load_segmenter", load_segmenter)
+    assert stmask.cli.main([*argv, "inference.forget_after=null", "inference.match_weights.label=1"]) == 2
+    assert given == {"forget_after": None, "match_weights": {"label": 1}}
 
 
 @pytest.mark.parametrize("word", ["~/a.json", "--json=~/a.json"])

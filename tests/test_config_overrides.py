@@ -33,7 +33,7 @@ def value_of(override: str) -> object:
         ("data.root=it's", "it's"),
         ("data.root='", "'"),
         ('data.root="', '"'),
-        ("data.root=a'b\"c\\\"", "a'b\"c\\\""),
+        ('data.root=a\'b"c\\"', 'a\'b"c\\"'),
         ("data.root=2019", "2019"),
         ("data.root=1.50", "1.50"),
         ("data.root=run(1)", "run(1)"),
@@ -93,7 +93,9 @@ def test_a_comma_that_may_be_either_is_refused_with_what_to_type() -> None:
 
 @pytest.mark.parametrize("typed", ["data.root=~nobody-here/x", "data.root='~nobody-here/x'"])
 def test_a_user_who_does_not_exist(typed: str) -> None:
-    with pytest.raises(ConfigError, match=r"no user 'nobody-here' on this machine; a folder of that name is \./~nobody"):
+    with pytest.raises(
+        ConfigError, match=r"no user 'nobody-here' on this machine; a folder of that name is \./~nobody"
+    ):
         as_hydra_reads([typed])
 
 

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from stmask.errors import ConfigError
 
+_OVERRIDE = re.compile(r"unrecognized arguments:.*?(--[\w./]+=\S*)", re.DOTALL)
 _HOME = re.compile(r"(?P<option>--[\w-]+=)?(?P<path>~(/.*)?)", re.DOTALL)
 
 
@@ -17,6 +18,11 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raises ConfigError with what is wrong and where the options are listed."""
+        takes_overrides = any("KEY=VALUE" in str(action.metavar) for action in self._actions)
+        if takes_overrides and (found := _OVERRIDE.search(message)):
+            from stmask.config import hyphenated
+
+            raise ConfigError(hyphenated(found[1]))
         raise ConfigError(f"{message}; see {self.prog} --help")
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
