@@ -19,8 +19,8 @@ _UNREADABLE = object()
 def as_hydra_reads(overrides: Sequence[str], *, texts: Collection[str] = (), sweep: bool = False) -> list[str]:
     """Quotes the values that Hydra's grammar could not read, or would read as something else than the text they are.
 
-    What Hydra reads already, in quotes or as a list, a dict or a function, stays. `~` at the beginning of a path becomes
-    the home folder. Doing it twice changes nothing more.
+    What Hydra reads already, in quotes or as a list, a dict or a function, stays. `~` at the beginning of a path
+    becomes the home folder. Doing it twice changes nothing more.
 
     Args:
         overrides: of a command line.
@@ -57,9 +57,8 @@ def _one_value(text: str, *, key: str, is_text: bool, sweep: bool) -> str:
     if text[:1] in ("[", "{") and _parsed(mended := _with_quoted_words(text)) is not _UNREADABLE:
         return mended
     if sweep and "," in text:
-        raise ConfigError(
-            f"{key}={text}: with several runs, a comma separates values; {argument(key, text)} is one value"
-        )
+        one = argument(key, text)
+        raise ConfigError(f"{key}={text}: with several runs, a comma separates values; {one} is one value")
     return quoted(at_home(text, key) if is_path_key(key) else text)
 
 

@@ -153,9 +153,7 @@ def test_printing_ends_no_command_where_the_terminal_is_ascii(tmp_path: Path) ->
     assert (ran.returncode, ran.stdout) == (0, "\\xb2\n")
 
 
-def test_names_that_python_cannot_write_down(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_names_that_are_not_ascii(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "getfilesystemencoding", lambda: "ascii")
     assert stmask.cli.main(["train", "data.root=caf\udcc3\udca9"]) == 2
     assert "set LC_ALL=C.UTF-8 or PYTHONUTF8=1" in capsys.readouterr().err

@@ -93,9 +93,7 @@ def test_a_comma_that_may_be_either_is_refused_with_what_to_type() -> None:
 
 @pytest.mark.parametrize("typed", ["data.root=~nobody-here/x", "data.root='~nobody-here/x'"])
 def test_a_user_who_does_not_exist(typed: str) -> None:
-    with pytest.raises(
-        ConfigError, match=r"no user 'nobody-here' on this machine; a folder of that name is \./~nobody"
-    ):
+    with pytest.raises(ConfigError, match=r"no user 'nobody-here' on this machine; a folder of that name is"):
         as_hydra_reads([typed])
 
 

@@ -75,9 +75,7 @@ def _check_gpus(devices: Any, there: int) -> None:
         if devices > there:
             raise ConfigError(f"trainer.devices={devices}: this machine has {there} GPU{'s' * (there > 1)}; give fewer")
         if devices == 0 or devices < -1:
-            raise ConfigError(
-                f"trainer.devices must be a number of GPUs, their numbers in a list, or -1, got {devices}"
-            )
+            raise ConfigError(f"trainer.devices must be a number of GPUs, a list of them, or -1, got {devices}")
 
 
 def _check_processes(devices: Any) -> None:
