@@ -34,8 +34,8 @@ _EXAMPLES = """\
 examples:
   stmask data synthesize data/synthetic --videos 200 --seed 0
   stmask train experiment=demo
-  stmask train data.root=/data/ytvis model/head/align=ada trainer=gpu logger=wandb
-  stmask sweep table4 data.root=/data/ytvis seeds=0,1,2 hydra/launcher=gpus
+  stmask train data=ytvis2019 data.root=/data/ytvis trainer=gpu init_from=coco.ckpt logger=wandb
+  stmask sweep table4 data.root=/data/ytvis init_from=coco.ckpt seeds=0,1,2 hydra/launcher=gpus
   stmask evaluate checkpoint=best.ckpt
   stmask predict clip.mp4 checkpoint=best.ckpt output=out.mp4
 
