@@ -1,14 +1,19 @@
 """Packages are found, not listed, so that a new folder of modules or of configurations can't be left out of a wheel.
 
-The configurations live in `conf/` at the top of a checkout and become `stmask/conf` in a wheel.
+The configurations live in `conf/` at the top of a checkout and become `stmask/conf` in a wheel. An editable install
+finds them where they are. It needs no package from elsewhere then, and setuptools makes it a plain entry of the module
+search path. The finder that it would use otherwise comes after that path: beside a checkout called `stmask`, where
+scripts often are started, `import stmask` would be that folder.
 """
 
+import sys
 from pathlib import Path
 
 from setuptools import Extension, find_packages, setup
 
 CONF = Path("conf")
-folders = sorted({path.parent for path in CONF.rglob("*.yaml")} | {CONF})
+EDITABLE = "editable_wheel" in sys.argv
+folders = [] if EDITABLE else sorted({path.parent for path in CONF.rglob("*.yaml")} | {CONF})
 
 # Makes `stmask metric` several times faster; without a compiler arrays do the same.
 run_lengths = Extension("stmask.evaluation._runs", ["stmask/evaluation/_runs.c"], optional=True)
@@ -19,6 +24,6 @@ setup(
         *find_packages(include=["stmask", "stmask.*"]),
         *(".".join(("stmask", *folder.parts)) for folder in folders),
     ],
-    package_dir={"stmask.conf": "conf"},
+    package_dir={"": "."} if EDITABLE else {"stmask.conf": "conf"},
     package_data={"": ["*.yaml"], "stmask": ["py.typed", "**/*.md", "experiments/*.csv"]},
 )

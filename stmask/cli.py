@@ -34,8 +34,8 @@ _EXAMPLES = """\
 examples:
   stmask data synthesize data/synthetic --videos 200 --seed 0
   stmask train experiment=demo
-  stmask train data.root=/data/ytvis model/head/align=ada trainer=gpu logger=wandb
-  stmask sweep table4 data.root=/data/ytvis seeds=0,1,2 hydra/launcher=gpus
+  stmask train data=ytvis2019 data.root=/data/ytvis trainer=gpu init_from=coco.ckpt logger=wandb
+  stmask sweep table4 data.root=/data/ytvis init_from=coco.ckpt seeds=0,1,2 hydra/launcher=gpus
   stmask evaluate checkpoint=best.ckpt
   stmask predict clip.mp4 checkpoint=best.ckpt output=out.mp4
 
@@ -62,6 +62,7 @@ def _dispatch(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_help())
         return 0
+    _require_names(arguments)
     name, rest = arguments[0], arguments[1:]
     if name in ("-V", "--version"):
         print(f"stmask {version('stmask')}")
@@ -69,6 +70,14 @@ def _dispatch(arguments: list[str]) -> int:
     if name in _COMPLETION_FLAGS:
         return _complete(arguments)
     return int(_command(name).main(rest) or 0)
+
+
+def _require_names(arguments: list[str]) -> None:
+    """Where Python takes file names for ASCII, it can neither make nor write down any others."""
+    unreadable = [word for word in arguments if any("\udc80" <= letter <= "\udcff" for letter in word)]
+    if unreadable and sys.getfilesystemencoding() != "utf-8":
+        named = os.fsencode(unreadable[0]).decode("utf-8", "backslashreplace")
+        raise StmaskError(f"{named}: Python is told that names are ASCII here; set LC_ALL=C.UTF-8 or PYTHONUTF8=1")
 
 
 def _available() -> dict[str, str]:

@@ -9,77 +9,35 @@ from __future__ import annotations
 import io
 import os
 import re
-import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, Node, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
-from stmask.config_check import check_targets, nearest
+from stmask.config_check import AS_TRAINED, check_fields, check_targets, nearest
+from stmask.config_folders import discard_empty_folder, discarding_empty_folders
 from stmask.config_globs import expand_globs
+from stmask.config_overrides import argument, as_hydra_reads
+from stmask.config_paths import at_home, expand_home
+from stmask.config_ranges import check_ranges
+from stmask.config_schemas import SCHEMAS, text_keys
 from stmask.errors import ConfigError, StmaskError
-from stmask.files import read_json
 
 _VERSION_BASE = "1.3"
 _CONF_VARIABLE = "STMASK_CONF"
 _NESTED = "experiment"  # the group that has folders of options
+_SWEEPING = re.compile(r"\+*hydra\.mode=.*MULTIRUN|search=(?!none$)")
+_HYPHENATED = re.compile(r"--[\w./@+-]+=")
 # options that come with Hydra's plugins, and what of ours installs them
 _EXTRAS = {
     "hydra/launcher/submitit_slurm": "slurm",
     "hydra/launcher/submitit_local": "slurm",
     "hydra/sweeper/optuna": "search",
 }
-
-
-@dataclass
-class TrainSchema:
-    """The plain keys of conf/train.yaml; groups are checked by `check_targets` and by what they build."""
-
-    name: str = ""
-    seed: int = 0
-    deterministic: bool = False
-    output_root: str = ""
-    output_dir: str = ""
-    resume: str | None = None
-    init_from: str | None = None
-    monitor: str = ""
-    total_batch: int | None = None
-    reference_batch: int | None = None
-    checkpoint_every: int | None = None
-    max_skipped_in_a_row: int = 20
-    retry_failed: bool = False
-    tags: list[str] = field(default_factory=list)
-    model: Any = None
-    data: Any = None
-    loss: Any = None
-    optimizer: Any = None
-    scheduler: Any = None
-    inference: Any = None
-    trainer: Any = None
-    logger: Any = None
-    records: Any = None
-
-
-@dataclass
-class EvaluateSchema:
-    """The plain keys of conf/evaluate.yaml."""
-
-    checkpoint: str = ""
-    split: str | None = None
-    device: str = ""
-    seed: int = 0
-    output_root: str = ""
-    output: str = ""
-    data: Any = None
-    inference: Any = None
-
-
-SCHEMAS: dict[str, type] = {"train": TrainSchema, "evaluate": EvaluateSchema}
 
 
 def conf_dir() -> Path:
@@ -90,7 +48,7 @@ def conf_dir() -> Path:
     """
     package = Path(__file__).resolve().parent
     given = os.environ.get(_CONF_VARIABLE)
-    places = [Path(given).resolve()] if given else [package / "conf", package.parent / "conf"]
+    places = [Path(at_home(given)).resolve()] if given else [package / "conf", package.parent / "conf"]
     for place in places:
         if (place / "train.yaml").is_file():
             return place
@@ -101,10 +59,12 @@ def compose(config_name: str, overrides: Sequence[str] = (), *, check: bool = Tr
     """Composes `conf/<config_name>.yaml` with overrides, as the command line does, for notebooks, tests and commands.
 
     Raises:
-        ConfigError: an unknown key, group or option, a wrong type, or a value that is missing; the key is named.
+        ConfigError: an unknown key, group or option, a wrong type, a number out of its range, or a value that is
+            missing; the key is named.
     """
     from hydra.errors import HydraException
 
+    overrides = _prepared(overrides, config_name)
     try:
         cfg = _compose(config_name, overrides)
     except (HydraException, OmegaConfBaseException) as error:
@@ -129,20 +89,36 @@ def _compose(config_name: str, overrides: Sequence[str]) -> DictConfig:
 def check_config(cfg: DictConfig, config_name: str) -> DictConfig:
     """Refuses what a composed configuration can't mean, before anything is built; returns it, typed by its schema.
 
+    `~` at the beginning of its paths has become the home folder.
+
     Raises:
-        ConfigError: a key that is missing, unknown or of a wrong type, named in full.
+        ConfigError: a key that is missing, unknown, of a wrong type or out of its range, named in full.
     """
     for key, node in _walk(cfg):
         if node._is_missing():
             raise ConfigError(f"{key} has no value; give it as {key}=VALUE")
+    schema = SCHEMAS.get(config_name)
     try:
-        if config_name in SCHEMAS:
-            cfg = OmegaConf.merge(OmegaConf.structured(SCHEMAS[config_name]), cfg)  # type: ignore[assignment]
-        OmegaConf.to_container(cfg, resolve=True)  # every interpolation has an end
+        for key in sorted(cfg, key=lambda name: OmegaConf.is_config(cfg._get_node(name))):  # errors of plain keys first
+            if OmegaConf.is_config(value := cfg[key]):
+                OmegaConf.to_container(value, resolve=True)  # every interpolation has an end
+        expand_home(cfg)
+        plain: Any = OmegaConf.to_container(cfg, resolve=True)
+        if schema is not None:
+            check_fields(plain, schema)
+            cfg = OmegaConf.merge(OmegaConf.structured(schema), cfg)  # type: ignore[assignment]
         check_targets(cfg)
+        check_ranges(plain)
     except OmegaConfBaseException as error:
         raise explain(error, config_name) or error from error
     return cfg
+
+
+def changes_of(cfg: Any) -> dict[str, Any]:
+    """What a group says that is "as_trained" for a start, as plain dicts: the keys that were set, to null as well."""
+    plain: Any = OmegaConf.to_container(cfg, resolve=True) if OmegaConf.is_config(cfg) else cfg or {}
+    nested = {str(key): changes_of(value) if isinstance(value, Mapping) else value for key, value in plain.items()}
+    return {key: value for key, value in nested.items() if value not in (AS_TRAINED, {})}
 
 
 def run_hydra_app(config_name: str, task: Callable[[DictConfig], Any] | None, argv: Sequence[str]) -> int:
@@ -176,7 +152,7 @@ def run_hydra_app(config_name: str, task: Callable[[DictConfig], Any] | None, ar
                 cfg[key] = str(folder)
             return task(check_config(cfg, config_name)) if task else None
         except Exception as error:
-            _discard_empty_run(folder, log=f"{runtime.job.name}.log")
+            discard_empty_folder(folder, log=f"{runtime.job.name}.log")
             if runtime.mode == RunMode.MULTIRUN:
                 raise  # Hydra reports which job it was and goes on with the others
             failures.append(error)
@@ -185,7 +161,10 @@ def run_hydra_app(config_name: str, task: Callable[[DictConfig], Any] | None, ar
     job.__module__ = f"stmask.commands.{config_name}"  # Hydra names the job after it
     app = hydra.main(config_path=str(conf_dir()), config_name=config_name, version_base=_VERSION_BASE)(job)
     try:
-        with _hydra_process(["stmask", *_overrides_first(argv, config_name)]):
+        with (
+            _hydra_process(["stmask", *_overrides_first(argv, config_name)]),
+            discarding_empty_folders(log=f"{config_name}.log"),
+        ):
             app()
     except (HydraException, OmegaConfBaseException) as error:
         raise explain(error, config_name, argv) or error from error
@@ -208,12 +187,34 @@ def _overrides_first(argv: Sequence[str], config_name: str) -> list[str]:
         if not exit_.code:
             raise
         reason = complaint.getvalue().rpartition("error: ")[2].strip()
+        if unknown := [word for word in argv if _HYPHENATED.match(word) and word.partition("=")[0] in reason]:
+            raise ConfigError(hyphenated(unknown[0])) from None
         raise ConfigError(f"{reason}; `stmask {config_name} --hydra-help` lists the flags") from None
     flags = list(argv)
     for override in parsed.overrides:
         flags.remove(override)
-    roots = [conf_dir(), *([Path(parsed.config_dir)] if parsed.config_dir else [])]
-    return [*expand_globs(parsed.overrides, roots), *flags]
+    roots = [conf_dir(), *([Path(at_home(parsed.config_dir))] if parsed.config_dir else [])]
+    sweep = parsed.multirun or any(_SWEEPING.match(override) for override in parsed.overrides)
+    overrides = _prepared(expand_globs(parsed.overrides, roots), config_name, sweep=sweep)
+    return [*overrides, *(re.sub(r"^(-[\w-]+=)?(~.*)", lambda m: (m[1] or "") + at_home(m[2]), flag) for flag in flags)]
+
+
+def _prepared(overrides: Sequence[str], config_name: str, *, sweep: bool = False) -> list[str]:
+    """Overrides for Hydra. What it has no words for is refused: a key that is empty, a group without an option."""
+    readable = as_hydra_reads(overrides, texts=text_keys(config_name), sweep=sweep)
+    for override in readable:
+        key, equals, value = override.partition("=")
+        folder = conf_dir() / key.lstrip("+").partition("@")[0]
+        if equals and not key.lstrip("+~"):
+            raise _unreadable(override, "")
+        if equals and re.fullmatch(r"null|true|false|[+-]?[\d.]+", value, re.IGNORECASE) and folder.is_dir():
+            raise _no_option(key.lstrip("+"), value, sorted(file.stem for file in folder.glob("*.yaml")))
+    return readable
+
+
+def hyphenated(word: str) -> str:
+    """What is wrong with an override that looks like a flag."""
+    return f"unknown flag {word}: write {word.lstrip('-')} (in the command of a W&B sweep: ${{args_no_hyphens}})"
 
 
 @contextmanager
@@ -231,15 +232,6 @@ def _hydra_process(argv: list[str]) -> Iterator[None]:
             os.environ[variable] = before
 
 
-def _discard_empty_run(folder: Path, *, log: str) -> None:
-    """Removes the folder of a run that ended before it began, unless another run is beginning in it."""
-    status = folder / "status.json"
-    if folder.is_dir() and {entry.name for entry in folder.iterdir()} <= {".hydra", log, ".lock", status.name}:
-        if status.exists() and read_json(status).get("state") == "running":
-            return
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def explain(error: Exception, config_name: str = "train", overrides: Sequence[str] = ()) -> StmaskError | None:
     """An error of Hydra or OmegaConf in the words of the user's command line; None where it is no user's error."""
     from hydra.errors import InstantiationException, MissingConfigException, OverrideParseException
@@ -251,12 +243,13 @@ def explain(error: Exception, config_name: str = "train", overrides: Sequence[st
         group, _, option = str(error.missing_cfg_file).rpartition("/")
         return _no_option(group, option, error.options)
     if isinstance(error, OverrideParseException):
-        return ConfigError(
-            f"cannot read the override {error.override!r} ({message.splitlines()[0]}); quote special characters "
-            f"for Hydra as well as for the shell: 'key=\"a=b\"'"
-        )
+        return _unreadable(error.override or "", message.splitlines()[0])
     if isinstance(error, InstantiationException):
         return _explain_instantiation(error)
+    if found := re.match(r"Ambiguous value for argument '([^=]+)=(.*)'", message):
+        key, value = found[1], found[2]
+        ways = f"-m {key}={value} is a run for each, {key}=[{value}] a list, {argument(key, value)} a text"
+        return ConfigError(f"{key}={value} has several values: {ways}")
     if found := re.search(r"Could not override '([^']+)'|config group '([^']+)' does not", message):
         return unknown_key(found[1] or found[2], config_name, overrides)
     if isinstance(error, ConfigKeyError) and error.full_key:
@@ -269,6 +262,15 @@ def explain(error: Exception, config_name: str = "train", overrides: Sequence[st
     if isinstance(cause, OmegaConfBaseException):
         return ConfigError(f"{message.splitlines()[0] if message else cause.full_key}: {str(cause).splitlines()[0]}")
     return ConfigError("; ".join(line.strip() for line in message.splitlines() if line.strip()))
+
+
+def _unreadable(override: str, reason: str) -> ConfigError:
+    key, equals, value = override.partition("=")
+    if not equals:
+        return ConfigError(f"cannot read {override!r}; overrides have the form KEY=VALUE, GROUP=OPTION or ~KEY")
+    if not re.fullmatch(r"\+{0,2}[\w./@:$-]+", key, re.ASCII):
+        return ConfigError(f"cannot read the override {override!r}: {key!r} is not a key")
+    return ConfigError(f"cannot read the override {override!r} ({reason}); as a text: {argument(key, value)}")
 
 
 def _no_option(group: str, option: str, options: Sequence[str]) -> ConfigError:
@@ -293,7 +295,7 @@ def _explain_instantiation(error: Exception) -> StmaskError | None:
         return type(cause)(f"{key}: {cause}")
     if cause is None:
         return ConfigError(f"{key}: {str(error).splitlines()[0]}")
-    plain = isinstance(cause, (ValueError, TypeError, OSError, RuntimeError))
+    plain = isinstance(cause, (ValueError, TypeError, OSError, RuntimeError, ImportError))
     if plain or type(cause).__name__ == "MisconfigurationException":
         return ConfigError(f"{key}: {cause}")
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import enum
 import inspect
@@ -17,6 +18,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from stmask.errors import ConfigError
 
 _HYDRA_KEYS = frozenset({"_target_", "_partial_", "_recursive_", "_convert_", "_args_"})
+AS_TRAINED = "as_trained"  # in place of a value: that of the checkpoint
 _FROM_STRING = (os.PathLike, enum.Enum)  # what a string of a yaml file may stand for
 
 
@@ -27,13 +29,29 @@ def check_targets(cfg: DictConfig | ListConfig, *, key: str = "") -> None:
         ConfigError: a target that can't be imported, an argument that it does not have (with the nearest that it
             has), or a plain value of a type that its annotation excludes; the full key is named.
     """
-    if isinstance(cfg, DictConfig) and cfg.get("_target_") is not None:
+    if isinstance(cfg, DictConfig) and cfg.get("_target_") not in (None, AS_TRAINED):
         _check_call(cfg, key)
     names = range(len(cfg)) if isinstance(cfg, ListConfig) else list(cfg)
     for name in names:
         child = cfg[name]
         if isinstance(child, (DictConfig, ListConfig)):
             check_targets(child, key=_join(key, name))
+
+
+def check_fields(values: Mapping[str, Any], schema: type, *, key: str = "") -> None:
+    """Checks plain values against a dataclass's annotations; nothing is converted, a "1" is not a 1.
+
+    Raises:
+        ConfigError: a value of another type; its full key is named.
+    """
+    for name, annotation in typing.get_type_hints(schema).items():
+        if name not in values or annotation is Any:
+            continue
+        value = values[name]
+        if dataclasses.is_dataclass(annotation) and isinstance(value, Mapping):
+            check_fields(value, annotation, key=_join(key, name))  # type: ignore[arg-type]
+        elif dataclasses.is_dataclass(annotation) or not _fits(value, annotation):
+            raise _wrong_type(_join(key, name), value, annotation)
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
@@ -65,8 +83,17 @@ def _check_call(node: DictConfig, key: str) -> None:
         plain = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
         allowed = value is None and parameters[name].default is None
         if name in annotations and not allowed and not _fits(plain, annotations[name]):
-            wanted = _describe(annotations[name])
-            raise ConfigError(f"{_join(key, name)} must be {wanted}, got {plain!r}")
+            raise _wrong_type(_join(key, name), plain, annotations[name])
+
+
+def _wrong_type(key: str, value: Any, annotation: Any) -> ConfigError:
+    hint = ""
+    choices = [annotation, *typing.get_args(annotation)]
+    if isinstance(value, (bool, int, float)) and str in choices:
+        hint = f"; as a text: '{key}=\"{value}\"'"
+    elif isinstance(value, str) and any(_is_sequence(typing.get_origin(choice)) for choice in choices):
+        hint = f"; as a list: {key}=[{value}]"
+    return ConfigError(f"{key} must be {_describe(annotation)}, got {value!r}{hint}")
 
 
 def _locate(path: str, key: str) -> Callable[..., Any]:
@@ -94,7 +121,7 @@ def _fits(value: Any, annotation: Any) -> bool:
     if origin in (typing.Union, types.UnionType):
         return any(_fits(value, argument) for argument in arguments)
     if origin is typing.Literal:
-        return value in arguments
+        return any(value == argument and type(value) is type(argument) for argument in arguments)
     if annotation is type(None) or value is None:
         return value is None and annotation in (None, type(None), Any, object)
     if annotation is bool:

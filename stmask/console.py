@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import logging
 import os
 import signal
@@ -36,6 +37,7 @@ def exit_status(call: Callable[[], int | None]) -> int:
     `STMASK_TRACEBACK=1` lets every error through with its traceback.
     """
     _speak_plainly()
+    _print_what_the_terminal_can()
     try:
         with _terminable():
             return int(call() or 0)
@@ -101,6 +103,13 @@ def _speak_plainly() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in _EXPECTED_WARNINGS:
         warnings.filterwarnings("ignore", message=message)
+
+
+def _print_what_the_terminal_can() -> None:
+    """A character that the terminal's encoding lacks is printed as its number: no text ends a command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _explain(error: Exception) -> str | None:

@@ -19,7 +19,8 @@ MODULES = sorted(ROOT.rglob("*.py"))
 LAYERS = [
     {"errors"},
     {"class_names", "files", "formats", "lettering", "number_checks", "structures", "weights"},
-    {"config_check", "config_globs"},
+    {"config_check", "config_globs", "config_paths", "config_ranges", "config_schemas"},
+    {"config_folders", "config_overrides"},
     {"ops", "config", "folders"},
     {"models", "losses", "tracking", "data", "evaluation", "viz"},
     {"inference"},

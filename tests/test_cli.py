@@ -8,9 +8,12 @@ import types
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 import stmask.cli
+from stmask.commands.parsing import Parser
 from stmask.errors import DataError
 
 COMMANDS = sorted(stmask.cli._available())
@@ -141,6 +144,67 @@ def test_a_mistyped_key_from_the_shell(tmp_path: Path) -> None:
     assert (ran.returncode, ran.stdout) == (2, "")
     assert ran.stderr == "stmask: error: unknown key 'sed'; did you mean 'seed'?\n"
     assert list(tmp_path.rglob("*.yaml")) == []
+
+
+def test_printing_ends_no_command_where_the_terminal_is_ascii(tmp_path: Path) -> None:
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    say = "from stmask.console import exit_status; import sys; sys.exit(exit_status(lambda: print('\\u00b2')))"
+    ran = subprocess.run([sys.executable, "-c", say], capture_output=True, text=True, env={**os.environ, **ascii_only})
+    assert (ran.returncode, ran.stdout) == (0, "\\xb2\n")
+
+
+def test_names_that_are_not_ascii(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "getfilesystemencoding", lambda: "ascii")
+    assert stmask.cli.main(["train", "data.root=caf\udcc3\udca9"]) == 2
+    assert "set LC_ALL=C.UTF-8 or PYTHONUTF8=1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["train", "--optimizer.lr=0.1"],
+        ["sweep", "table4", "--optimizer.lr=0.1"],
+        ["demo", "--optimizer.lr=0.1"],
+        ["predict", "clip.mp4", "--optimizer.lr=0.1"],
+    ],
+)
+def test_overrides_with_hyphens(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert stmask.cli.main(argv) == 2
+    line = "unknown flag --optimizer.lr=0.1: write optimizer.lr=0.1 (in the command of a W&B sweep: ${args_no_hyphens})"
+    assert capsys.readouterr().err == f"stmask: error: {line}\n"
+
+
+@pytest.mark.parametrize(
+    ("argv", "module"),
+    [
+        (["evaluate", "checkpoint=a.ckpt", "output=out"], "stmask.engine.evaluate"),
+        (["predict", ".", "checkpoint=a.ckpt", "output=null", "results=r.json"], "stmask.loading"),
+    ],
+)
+def test_null_reaches_the_tracker(
+    argv: list[str], module: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given: dict[str, object] = {}
+
+    def load_segmenter(path: str, *, inference: dict[str, object], device: object) -> None:
+        given.update(inference)
+        raise DataError("seen enough")
+
+    monkeypatch.chdir(tmp_path)
+    Path("0.png").write_bytes(cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes())
+    monkeypatch.setattr(f"{module}.load_segmenter", load_segmenter)
+    assert stmask.cli.main([*argv, "inference.forget_after=null", "inference.match_weights.label=1"]) == 2
+    assert given == {"forget_after": None, "match_weights": {"label": 1}}
+
+
+@pytest.mark.parametrize("word", ["~/a.json", "--json=~/a.json"])
+def test_home_in_the_words_of_other_commands(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    parser = Parser()
+    parser.add_argument("file", nargs="?")
+    parser.add_argument("--json")
+    found = parser.parse_args([word])
+    assert (found.file or found.json) == "/home/me/a.json"
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,10 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from stmask.config import check_config, compose, conf_dir, explain, run_hydra_app
-from stmask.config_check import check_targets
+from stmask.config import changes_of, check_config, compose, conf_dir, explain, run_hydra_app
+from stmask.config_check import AS_TRAINED, check_targets
 from stmask.errors import ConfigError, DataError
+from stmask.experiments.launcher import register
 
 CONF = conf_dir()
 NOT_GROUPS = {"hydra"}
@@ -68,7 +69,7 @@ def test_as_trained_offers_every_inference_setting_and_sets_none() -> None:
     default, as_trained = (OmegaConf.load(CONF / "inference" / f"{name}.yaml") for name in ("default", "as_trained"))
     assert keys(as_trained) == keys(default)
     leaves = (OmegaConf.select(as_trained, key) for key in keys(as_trained))
-    assert all(leaf is None or isinstance(leaf, DictConfig) for leaf in leaves)
+    assert all(leaf == AS_TRAINED or isinstance(leaf, DictConfig) for leaf in leaves)
 
 
 def test_composing_leaves_a_running_application_alone() -> None:
@@ -100,12 +101,15 @@ def test_composing_leaves_a_running_application_alone() -> None:
         (["experiment=coco/r50dcn_fac"], "no option 'coco/r50dcn_fac' in group 'experiment'; did you mean 'coco/"),
         (["experiment=tabel4/t4_fca"], "no option 'tabel4/t4_fca' in group 'experiment'; did you mean 'table4/"),
         (["experiment=r50dcn_plain"], "no option 'r50dcn_plain' in group 'experiment'; did you mean 'coco/"),
-        (["seed=abc"], "seed: Value 'abc' of type 'str' could not be converted to Integer"),
-        (["tags=paper"], "tags: "),
+        (["seed=abc"], "seed must be int, got 'abc'"),
+        (["tags=paper"], "tags must be list[str], got 'paper'; as a list: tags=[paper]"),
         (["model.channels=many"], "model.channels must be int, got 'many'"),
         (["optimizer.lr=fast"], "optimizer.lr must be float or Tensor, got 'fast'"),
         (["trainer.precision=15"], "trainer.precision must be 64 or 32 or 16 or "),
-        (["name=a=b"], "cannot read the override 'name=a=b'"),
+        (["naïve=3"], "cannot read the override 'naïve=3': 'naïve' is not a key"),
+        (["=3"], "cannot read the override '=3': '' is not a key"),
+        (["seed"], "cannot read 'seed'; overrides have the form KEY=VALUE, GROUP=OPTION or ~KEY"),
+        (["optimizer=null"], "no option 'null' in group 'optimizer'; there are: adamw, sgd"),
         (["name=${nope}"], "name: Interpolation key 'nope' not found"),
         (["+seed=3"], "Could not append to config. An item is already at 'seed'."),
         (["optimizer._target_=torch.optim.SGDD"], "optimizer._target_: cannot import 'torch.optim.SGDD'"),
@@ -201,6 +205,62 @@ def test_a_constructor_that_refuses_is_one_line_with_its_key() -> None:
     assert str(explain(caught.value)) == "model.point: x must not be negative, got -1"
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"seed": 1.5}, "seed must be int, got 1.5"),
+        ({"seed": "0"}, "seed must be int, got '0'"),
+        ({"seed": True}, "seed must be int, got True"),
+        ({"deterministic": 1}, "deterministic must be bool, got 1"),
+        ({"deterministic": "true"}, "deterministic must be bool, got 'true'"),
+        ({"name": 1.5}, "name must be str, got 1.5; as a text: 'name=\"1.5\"'"),
+        ({"name": None}, "name must be str, got None"),
+        ({"resume": True}, "resume must be str or null, got True; as a text: 'resume=\"True\"'"),
+        ({"total_batch": 8.0}, "total_batch must be int or null, got 8.0"),
+        ({"tags": ["a", 1]}, "tags must be list[str], got ['a', 1]"),
+    ],
+)
+def test_plain_keys_are_not_converted(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_config(OmegaConf.create(values), "train")
+    assert str(caught.value) == message
+
+
+def test_a_nested_schema_is_checked_with_its_full_key() -> None:
+    with pytest.raises(ConfigError, match=r"draw.zoom must be int, got '2'"):
+        check_config(OmegaConf.create({"draw": {"zoom": "2"}}), "predict")
+
+
+# --- as trained, and what is said instead
+
+
+def test_null_is_a_value_and_as_trained_is_none() -> None:
+    cfg = compose("evaluate", ["checkpoint=a", "inference.forget_after=null", "data.mix=null", "data.num_workers=1"])
+    assert changes_of(cfg.inference) == {"forget_after": None}
+    assert changes_of(cfg.data) == {"mix": None, "num_workers": 1}
+    assert changes_of(None) == {}
+
+
+# --- paths
+
+
+def test_a_path_begins_at_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("STMASK_DATA", "~/sets")
+    cfg = check_config(
+        OmegaConf.create(
+            {
+                "data": {"root": "${oc.env:STMASK_DATA,data}/coco", "mix": [{"root": "~/x"}], "cache": "a~/b"},
+                "name": "~/no/path",
+                "output_root": "~",
+            }
+        ),
+        "train",
+    )
+    assert cfg.data == {"root": "/home/me/sets/coco", "mix": [{"root": "/home/me/x"}], "cache": "a~/b"}
+    assert (cfg.name, cfg.output_root) == ("~/no/path", "/home/me")
+
+
 # --- the application
 
 
@@ -246,6 +306,20 @@ def test_an_unknown_flag_is_one_line(conf: Path) -> None:
         run_hydra_app("train", None, ["--sed", "3=4"])
 
 
+@pytest.mark.parametrize("arguments", [["--optimizer.lr=0.1", "name=b"], ["name=b", "--optimizer.lr=0.1"]])
+def test_an_override_with_hyphens_is_named_with_the_right_form(conf: Path, arguments: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        run_hydra_app("train", None, arguments)
+    assert str(caught.value) == (
+        "unknown flag --optimizer.lr=0.1: write optimizer.lr=0.1 (in the command of a W&B sweep: ${args_no_hyphens})"
+    )
+
+
+def test_several_values_without_several_runs(conf: Path) -> None:
+    with pytest.raises(ConfigError, match=r"seed=0,1 has several values: -m seed=0,1 is a run for each, seed=\[0,1\]"):
+        run_hydra_app("train", None, ["seed=0,1"])
+
+
 def test_multirun_goes_on_after_a_failure_and_reports_it(conf: Path) -> None:
     seen: list[DictConfig] = []
     with pytest.raises(DataError, match="no such file: train.json"):
@@ -259,6 +333,31 @@ def test_a_run_that_never_began_leaves_no_folder(conf: Path, override: str) -> N
     with pytest.raises((DataError, ConfigError)):
         run_hydra_app("train", partial(record, []), ["name=b", override])
     assert list((conf.parent / "runs").iterdir()) == []
+
+
+def in_shipped_conf(task: Any, *argv: str) -> None:
+    with pytest.raises((DataError, ConfigError)):
+        run_hydra_app("train", task, argv)
+
+
+def test_a_refused_command_leaves_no_folder_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    register()
+    for argv in (["seed=1"], ["seed=1", "output_dir=a/b/c"], ["-m", "seed=x"]):
+        in_shipped_conf(partial(record, []), *argv)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "runs" / "train").mkdir(parents=True)  # somebody's own, though nothing is in it
+    in_shipped_conf(partial(record, []), "seed=1")
+    assert list((tmp_path / "runs").iterdir()) == [tmp_path / "runs" / "train"]
+
+
+def test_no_folder_is_called_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    seen: list[DictConfig] = []
+    run_hydra_app("train", partial(record, seen), ["output_dir=~/x"])
+    assert seen[0].output_dir == str(tmp_path / "home" / "x")
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
 
 
 def test_a_run_that_fails_keeps_what_was_there(conf: Path) -> None:

@@ -37,6 +37,21 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(out.glob("stmask-*.whl"))
 
 
+def test_an_editable_install_is_an_entry_of_the_search_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no finder behind it: those lose to any folder called stmask in the current one."""
+    import runpy
+
+    import setuptools
+
+    given: dict[str, object] = {}
+    monkeypatch.setattr(setuptools, "setup", given.update)
+    monkeypatch.setattr(sys, "argv", ["setup.py", "editable_wheel"])
+    monkeypatch.chdir(ROOT)
+    runpy.run_path("setup.py")
+    assert given["package_dir"] == {"": "."}
+    assert not [name for name in given["packages"] if name.startswith("stmask.conf")]  # type: ignore[attr-defined]
+
+
 @pytest.mark.slow
 def test_the_wheel_has_every_module_and_configuration(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())

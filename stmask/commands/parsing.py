@@ -3,14 +3,37 @@
 from __future__ import annotations
 
 import argparse
-from typing import NoReturn
+import re
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 from stmask.errors import ConfigError
 
+_OVERRIDE = re.compile(r"unrecognized arguments:.*?(--[\w./]+=\S*)", re.DOTALL)
+_HOME = re.compile(r"(?P<option>--[\w-]+=)?(?P<path>~(/.*)?)", re.DOTALL)
+
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, as all others are."""
+    """A parser whose errors are one line, as all others are, and for which `~/` begins a path in the home folder."""
 
     def error(self, message: str) -> NoReturn:
         """Raises ConfigError with what is wrong and where the options are listed."""
+        takes_overrides = any("KEY=VALUE" in str(action.metavar) for action in self._actions)
+        if takes_overrides and (found := _OVERRIDE.search(message)):
+            from stmask.config import hyphenated
+
+            raise ConfigError(hyphenated(found[1]))
         raise ConfigError(f"{message}; see {self.prog} --help")
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """As argparse does, for the words with the home folder in place of `~`; shells leave it in `--option=~/x`."""
+        return super().parse_known_args(None if args is None else [_at_home(word) for word in args], namespace)
+
+
+def _at_home(word: str) -> str:
+    found = _HOME.fullmatch(word)
+    if not found:
+        return word
+    from stmask.config_paths import at_home
+
+    return (found["option"] or "") + at_home(found["path"])

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from stmask.config_schemas import PredictSchema
     from stmask.inference.predict import PredictSummary
 
 SUMMARY = "segment and track the objects of a video: an mp4 with masks, and results.json"
@@ -29,38 +29,15 @@ _ANSWERS = {
 _KEY = re.compile(r"[~+]{0,2}(((inference|hydra)/[\w/@.]*)|[A-Za-z_][\w.@]*)")
 
 
-@dataclass
-class DrawSchema:
-    """The key `draw` of conf/predict.yaml."""
-
-    min_score: float = 0.0
-    boxes: bool = True
-    labels: bool = True
-    opacity: float = 0.0
-    zoom: int = 1
-
-
-@dataclass
-class PredictSchema:
-    """The keys of conf/predict.yaml; inference is checked by what it builds."""
-
-    source: str | None = None
-    checkpoint: str = ""
-    output: str | None = None
-    results: str | None = None
-    device: Any = ""
-    fps: float | None = None
-    draw: DrawSchema = field(default_factory=DrawSchema)
-    inference: Any = None
-
-
 def main(argv: Sequence[str]) -> int:
     """Runs the command; see `stmask predict --help`."""
-    from stmask.config import run_hydra_app
+    from stmask.config import hyphenated, run_hydra_app
     from stmask.errors import ConfigError
 
     options = [argument for argument in argv if argument.startswith("-") and not Path(argument).exists()]
     if refused := sorted(option for option in options if option.partition("=")[0] not in _ANSWERS):
+        if "=" in refused[0]:
+            raise ConfigError(hyphenated(refused[0]))
         raise ConfigError(
             f"stmask predict has no option {refused[0]}; it takes KEY=VALUE, see stmask predict --help "
             f"(a file of that name is ./{refused[0]})"
@@ -107,20 +84,18 @@ def _exists(name: str) -> bool:
 
 def _compose(source: str | None, overrides: Sequence[str]) -> PredictSchema:
     from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
 
-    from stmask.config import compose, explain
+    from stmask.config import compose
+    from stmask.config_paths import at_home
+    from stmask.config_schemas import PredictSchema
     from stmask.errors import ConfigError
 
     composed = compose("predict", overrides)
     if source is not None:
-        composed.source = source if os.path.lexists(source) else os.path.expanduser(source)
+        composed.source = source if os.path.lexists(source) else at_home(source)
     if composed.source is None:
         raise ConfigError("no video to segment; usage: stmask predict VIDEO_OR_FOLDER checkpoint=FILE output=out.mp4")
-    try:
-        cfg: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(PredictSchema), composed))
-    except OmegaConfBaseException as error:
-        raise explain(error, "predict", overrides) or error from error
+    cfg: Any = OmegaConf.to_object(composed)
     assert isinstance(cfg, PredictSchema)
     if cfg.results == _AUTO:
         cfg.results = None if cfg.output is None else str(Path(cfg.output).with_suffix(".json"))
@@ -136,7 +111,7 @@ def _predict(cfg: PredictSchema) -> None:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from stmask.class_names import listed
-    from stmask.engine.evaluate import without_nulls
+    from stmask.config import changes_of
     from stmask.errors import ConfigError
     from stmask.inference.film import FPS_RANGE
     from stmask.inference.predict import DrawStyle, check_places, predict_video
@@ -153,7 +128,7 @@ def _predict(cfg: PredictSchema) -> None:
     assert cfg.source is not None
     check_places(cfg.source, cfg.output, cfg.results)
     source = VideoReader(cfg.source)
-    segmenter = load_segmenter(cfg.checkpoint, inference=without_nulls(cfg.inference), device=device)
+    segmenter = load_segmenter(cfg.checkpoint, inference=changes_of(cfg.inference), device=device)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("frames"))
     console = Console(stderr=True)
     with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as progress:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback, LearningRateMonitor
@@ -26,6 +25,7 @@ from stmask.engine.metrics_log import MetricsLog
 from stmask.engine.module import VISModule
 from stmask.engine.optimisation import scaled_learning_rate
 from stmask.engine.performance import Performance
+from stmask.engine.preflight import check_trainer
 from stmask.engine.processes import LastResort, Launcher
 from stmask.engine.run_folder import RunFolder
 from stmask.engine.validation import Validator
@@ -46,6 +46,7 @@ def build_trainer(
     Raises:
         ConfigError: (through `stmask.config.explain`) devices that are not there, values that contradict each other.
     """
+    check_trainer(cfg.trainer)
     loggers: list[Logger] = [log]
     if cfg.logger is not None and "_target_" in cfg.logger:
         loggers.append(instantiate(cfg.logger, _convert_="all"))
@@ -57,7 +58,6 @@ def build_trainer(
         callbacks.append(ProgressBar())
     if cfg.trainer.get("max_time") is not None:
         callbacks.append(TimeLimit(_plain(cfg.trainer)["max_time"], verbose=False))
-    _check_gpus(cfg.trainer)
     trainer: pl.Trainer = instantiate(
         cfg.trainer,
         callbacks=callbacks,
@@ -75,17 +75,6 @@ def build_trainer(
         trainer.strategy._launcher = Launcher(launcher, last_resort)
     rank_zero_only.rank = trainer.global_rank  # type: ignore[attr-defined]  # Lightning's import read it
     return trainer
-
-
-def _check_gpus(trainer: DictConfig) -> None:
-    """In words that name the way out; what Lightning finds besides, it says itself."""
-    if trainer.accelerator not in ("gpu", "cuda"):
-        return
-    there, wanted = torch.cuda.device_count(), trainer.devices
-    if not there:
-        raise ConfigError(f"trainer.accelerator={trainer.accelerator}: this machine has no GPU; give trainer=cpu")
-    if isinstance(wanted, int) and wanted > there:
-        raise ConfigError(f"trainer.devices={wanted}: this machine has {there} GPU{'s' * (there > 1)}; give fewer")
 
 
 def build_module(cfg: DictConfig, data: VISDataModule, validator: Validator | None, *, batch: int) -> VISModule:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from stmask.class_names import ids_by_name, listed
+from stmask.config import changes_of
 from stmask.data import ImageDataModule, VideoClips, VISDataModule
 from stmask.engine.videos import segment_image, segment_video
 from stmask.errors import DataError
@@ -38,7 +39,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         StmaskError: whatever the user can mend.
     """
     output = Path(cfg.output)
-    segmenter = load_segmenter(cfg.checkpoint, inference=without_nulls(cfg.inference), device=pick_device(cfg.device))
+    segmenter = load_segmenter(cfg.checkpoint, inference=changes_of(cfg.inference), device=pick_device(cfg.device))
     card = cast(ModelCard, segmenter.model.card)
     data = _datamodule(cfg, card)
     data.setup("validate")
@@ -123,15 +124,8 @@ def _kind_of(data: VISDataModule) -> _Kind:
     return _IMAGES if isinstance(data, ImageDataModule) else _VIDEOS
 
 
-def without_nulls(value: Any) -> dict[str, Any]:
-    """A configuration as plain dicts, without the keys that are null: those that say "as in training"."""
-    plain: Any = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-    kept = {str(k): without_nulls(v) if isinstance(v, Mapping) else v for k, v in plain.items() if v is not None}
-    return {k: v for k, v in kept.items() if v != {}}
-
-
 def _datamodule(cfg: DictConfig, card: ModelCard) -> VISDataModule:
-    changes = without_nulls(cfg.data)
+    changes = changes_of(cfg.data)
     if "_target_" not in changes and not card.data:
         raise DataError(f"{cfg.checkpoint} does not say what it was trained on: choose data=GROUP and data.root=FOLDER")
     merged = OmegaConf.merge(card.data, changes)

@@ -60,7 +60,7 @@ class MetricsLog(Logger):
             self._columns = [_FIRST, *sorted((set(self._columns) | row.keys()) - {_FIRST})]
             self._write([*before, row])
         else:
-            with self.file.open("a", newline="") as handle:
+            with self.file.open("a", newline="", encoding="utf-8") as handle:
                 handle.write(self._text([row]))
         self.rows += 1
 
@@ -73,7 +73,7 @@ class MetricsLog(Logger):
         self.rows = len(found)
 
     def _read(self, rows: int) -> list[dict[str, str]]:
-        with self.file.open(newline="") as handle:
+        with self.file.open(newline="", encoding="utf-8") as handle:
             found = [row for row, _ in zip(csv.DictReader(handle), range(rows))]
         return [{name: value for name, value in row.items() if value} for row in found]
 

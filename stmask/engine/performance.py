@@ -92,7 +92,7 @@ class Performance(Callback):
             _gpu_peak(trainer.strategy.root_device),
         )
         figures = {name: value for name, value in zip(FIGURES, values, strict=True) if value is not None}
-        with self._file.open("a", newline="") as handle:
+        with self._file.open("a", newline="", encoding="utf-8") as handle:
             handle.write(_line(step, figures))  # in one piece: a killed run leaves no half of it
         for logger in self._loggers:
             logger.log_metrics(figures, step=step)
@@ -100,7 +100,7 @@ class Performance(Callback):
 
 def read_performance(file: str | os.PathLike[str]) -> list[dict[str, float]]:
     """The rows of a performance.csv by the names of its columns; what was not measured is left out."""
-    with Path(file).open(newline="") as handle:
+    with Path(file).open(newline="", encoding="utf-8") as handle:
         rows = list(csv.DictReader(handle))
     return [{name: float(value) for name, value in row.items() if value} for row in rows]
 
@@ -111,7 +111,7 @@ def _line(step: int, figures: Mapping[str, float]) -> str:
 
 def _keep_rows(file: Path, *, before: int) -> None:
     """Leaves the rows of steps that are done and the header, whatever was there."""
-    rows = file.read_text().splitlines(keepends=True)[1:] if file.exists() else []
+    rows = file.read_text(encoding="utf-8").splitlines(keepends=True)[1:] if file.exists() else []
     with atomic_open(file) as handle:
         handle.write(",".join(["step", *FIGURES]) + "\n")
         handle.writelines(row for row in rows if row.endswith("\n") and int(row.partition(",")[0]) < before)

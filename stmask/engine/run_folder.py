@@ -216,7 +216,7 @@ class RunFolder:
 
     def _keep_traceback(self) -> None:
         try:
-            with (self.path / LOG).open("a") as handle:
+            with (self.path / LOG).open("a", encoding="utf-8", errors="backslashreplace") as handle:
                 handle.write(traceback.format_exc())
         except OSError:
             _log.debug("no room for the traceback", exc_info=True)

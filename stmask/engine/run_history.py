@@ -165,7 +165,7 @@ def _class(row: dict[str, str]) -> ClassFigures:
 def _rows(file: Path) -> list[dict[str, str]]:
     """Without a line that is not whole: a killed run can leave one at the end."""
     try:
-        with file.open(newline="") as handle:
+        with file.open(newline="", encoding="utf-8") as handle:
             return list(csv.DictReader(line for line in handle if line.endswith("\n")))
     except OSError as error:
         raise DataError(f"cannot read {file}: {error.strerror or error}") from error

@@ -26,6 +26,7 @@ from stmask.engine.checkpoint_callbacks import BestCheckpoint, LastCheckpoint, v
 from stmask.engine.interruption import StopRequest
 from stmask.engine.metrics_log import MetricsLog
 from stmask.engine.module import VISModule
+from stmask.engine.preflight import check_groups, check_intervals, check_optimisation
 from stmask.engine.processes import LastResort, in_words, is_first_process
 from stmask.engine.provenance import code_changes, describe
 from stmask.engine.resume import check_content, checkpoint_to_resume
@@ -51,6 +52,8 @@ def train(cfg: DictConfig, *, origin: Origin = Origin()) -> dict[str, float]:
         StmaskError: whatever the user can mend.
         Interrupted: a signal came; the run can go on from checkpoints/last.ckpt, if it was training already.
     """
+    check_groups(cfg)
+    check_optimisation(cfg)
     folder = RunFolder(cfg.output_dir, first=is_first_process(cfg.trainer))
     last_resort = LastResort(folder)
     stop = StopRequest(first=folder.first, end_now=last_resort.interrupt)
@@ -85,6 +88,8 @@ def _train(
     batch = batch_of(cfg, processes=trainer.world_size)
     data.batch_size = batch.per_process
     data.setup("fit")
+    batches = -(-len(data.train_samples()) // (batch.per_process * batch.processes))
+    check_intervals(cfg, trainer, batches=batches)
     validator = validator_for(data)
     if validator is not None:
         check_monitor(cfg.monitor, validator)

@@ -144,7 +144,7 @@ def describe_offline(folder: str | os.PathLike[str]) -> str:
 def run_id_of(folder: str | os.PathLike[str]) -> str | None:
     """The id in W&B of the run in a folder; None where it was not logged to W&B."""
     file = Path(folder) / RUN_ID_FILE
-    return file.read_text().strip() if file.exists() else None
+    return file.read_text(encoding="utf-8").strip() if file.exists() else None
 
 
 def _run_files(folder: str | os.PathLike[str]) -> list[Path]:

@@ -20,6 +20,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, ListConfig, open_dict, read_write
 
 from stmask.config import check_config
+from stmask.config_folders import keep_folder
 from stmask.engine.run_folder import State, state_of
 from stmask.errors import Interrupted, StmaskError
 from stmask.experiments.checks import check_jobs, check_queue
@@ -78,6 +79,7 @@ class InTurn(Launcher):
         planned = [self._plan(*job) for job in zip(job_overrides, titles)]
         jobs = merged(planned)
         check_jobs(jobs, launcher=self.name)
+        keep_folder(Path(self._config.hydra.sweep.dir))
         _tell(jobs)
         outcomes = run_jobs(jobs, devices=self.devices_for(jobs), log_of=self.log_of, torchrun=self.torchrun)
         if len(planned) > 1 or not all(outcome.good for outcome in outcomes.values()):

@@ -119,7 +119,7 @@ def read_curve(folder: Path, name: str) -> dict[int, float]:
     """
     path = folder / METRICS
     try:
-        with path.open(newline="") as handle:
+        with path.open(newline="", encoding="utf-8") as handle:
             rows = list(csv.DictReader(handle))
         curve = {int(row["step"]) + 1: float(row[name]) for row in rows if row.get(name)}
     except OSError as error:

@@ -78,7 +78,7 @@ def _hint(name: str, known: Sequence[str]) -> str:
 @cache
 def _paper_figures() -> dict[str, dict[str, float]]:
     """Row name to the figures of its line, those that the paper gives."""
-    text = (resources.files(__package__) / _FIGURES).read_text()
+    text = (resources.files(__package__) / _FIGURES).read_text(encoding="utf-8")
     lines = list(csv.DictReader(text.splitlines()))
     labels = {"table", "row"}
     return {

@@ -9,6 +9,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 from torch import nn
 
+from stmask.config_ranges import check_ranges
 from stmask.errors import ConfigError
 from stmask.inference.detector import NMS, Detector, DetectorLike
 from stmask.ops.nms import CrossClassNMS, PerClassNMS
@@ -49,6 +50,7 @@ class InferenceSettings:
     detector_wrappers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        check_ranges(asdict(self), key="inference")
         if self.nms not in _NMS_KINDS:
             raise ConfigError(f"inference.nms must be one of {', '.join(_NMS_KINDS)}, got {self.nms!r}")
         for name in self.detector_wrappers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -35,6 +36,8 @@ class FramePreprocessor:
             raise ValueError(
                 f"height, width and divisor must be positive, got {self.height}, {self.width}, {self.divisor}"
             )
+        if not all(map(math.isfinite, (*self.mean, *self.std))) or min(self.std) <= 0:
+            raise ValueError(f"mean must be finite and std positive, got {list(self.mean)} and {list(self.std)}")
 
     @property
     def padded_size(self) -> tuple[int, int]:

@@ -32,3 +32,6 @@ def test_the_papers_input_is_padded_to_384() -> None:
 def test_refusals() -> None:
     with pytest.raises(ValueError, match="must be positive"):
         FramePreprocessor(height=0)
+    for wrong in ({"std": (58.0, 0.0, 57.0)}, {"std": (58.0, float("nan"), 57.0)}, {"mean": (float("inf"), 0.0, 0.0)}):
+        with pytest.raises(ValueError, match="mean must be finite and std positive"):
+            FramePreprocessor(**wrong)

@@ -1,0 +1,116 @@
+"""`KEY=VALUE` as people type it, for Hydra's grammar: paths, names and words go in as they are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from functools import cache
+from typing import Any
+
+from stmask.config_paths import at_home, is_path_key
+from stmask.errors import ConfigError
+
+_OVERRIDE = re.compile(r"(?P<head>\+{0,2}(?P<key>[A-Za-z_][\w.$-]*)=)(?P<value>.*)", re.DOTALL | re.ASCII)
+_PIECES = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[\[\]{}(),]|[^\[\]{}(),"']+|.""", re.DOTALL)
+_OPENING, _CLOSING = "[{(", "]})"
+_UNREADABLE = object()
+
+
+def as_hydra_reads(overrides: Sequence[str], *, texts: Collection[str] = (), sweep: bool = False) -> list[str]:
+    """Quotes the values that Hydra's grammar could not read, or would read as something else than the text they are.
+
+    What Hydra reads already, in quotes or as a list, a dict or a function, stays. `~` at the beginning of a path
+    becomes the home folder. Doing it twice changes nothing more.
+
+    Args:
+        overrides: of a command line.
+        texts: keys whose values are texts, besides those of paths: `name=1.50` and `name=a,b` mean just that.
+        sweep: a comma separates the values of several runs.
+
+    Raises:
+        ConfigError: a path of a user who does not exist, or a comma that may be either; the argument to type is named.
+    """
+    return [_readable(override, texts, sweep) for override in overrides]
+
+
+def _readable(override: str, texts: Collection[str], sweep: bool) -> str:
+    found = _OVERRIDE.fullmatch(override)
+    if not found:
+        return override
+    head, key, value = found["head"], found["key"], found["value"]
+    is_text = is_path_key(key) or key in texts
+    values = _split(value) if sweep else [value]
+    return head + ",".join(_one_value(text, key=key, is_text=is_text, sweep=sweep) for text in values)
+
+
+def _one_value(text: str, *, key: str, is_text: bool, sweep: bool) -> str:
+    from hydra.core.override_parser.types import QuotedString, Sweep
+
+    value = _parsed(text)
+    if isinstance(value, QuotedString):
+        path = at_home(value.text, key) if is_path_key(key) else value.text
+        return text if path == value.text else quoted(path)
+    if value is not _UNREADABLE:
+        simple_sweep = isinstance(value, Sweep) and getattr(value, "simple_form", False)
+        means_itself = value is None or isinstance(value, (list, dict, Sweep)) or value == text
+        return text if (means_itself and not simple_sweep) or not is_text else quoted(text)
+    if text[:1] in ("[", "{") and _parsed(mended := _with_quoted_words(text)) is not _UNREADABLE:
+        return mended
+    if sweep and "," in text:
+        one = argument(key, text)
+        raise ConfigError(f"{key}={text}: with several runs, a comma separates values; {one} is one value")
+    return quoted(at_home(text, key) if is_path_key(key) else text)
+
+
+@cache
+def _parsed(text: str) -> Any:
+    """A value as Hydra reads it, or _UNREADABLE."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        return OverridesParser.create().parse_override(f"key={text}")._value
+    except HydraException:
+        return _UNREADABLE
+
+
+def quoted(text: str) -> str:
+    """A text as a value of an override, whatever characters it has."""
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    return QuotedString(text, Quote.single if '"' in text else Quote.double).with_quotes()
+
+
+def argument(key: str, text: str) -> str:
+    """What to type in a shell so that a key gets a text."""
+    import shlex
+
+    return shlex.quote(f"{key}={quoted(text)}")
+
+
+def _split(text: str) -> list[str]:
+    """The parts between those commas that stand in no quotes and brackets."""
+    parts, depth = [""], 0
+    for piece in _PIECES.findall(text):
+        depth += (piece in _OPENING) - (piece in _CLOSING)
+        if piece == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += piece
+    return parts
+
+
+def _with_quoted_words(text: str) -> str:
+    """A list or dict with quotes around each word in it that Hydra could not read."""
+    pieces: list[str] = []
+    open_brackets = ""
+    for piece in _PIECES.findall(text):
+        if piece in (*_OPENING, *_CLOSING, ",") or piece[0] in "\"'":
+            open_brackets = open_brackets + piece if piece in _OPENING else open_brackets
+            open_brackets = open_brackets[:-1] if piece in _CLOSING else open_brackets
+            pieces.append(piece)
+            continue
+        name, colon, word = piece.partition(":") if open_brackets[-1:] == "{" else ("", "", piece)
+        bare = word.strip()
+        pieces.append(name + colon + (quoted(bare) if bare and _parsed(bare) is _UNREADABLE else word))
+    return "".join(pieces)

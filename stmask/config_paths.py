@@ -1,0 +1,51 @@
+"""Paths in a configuration: which keys hold them, and `~` for the home folder."""
+
+from __future__ import annotations
+
+import os
+
+from omegaconf import DictConfig, ListConfig
+
+from stmask.errors import ConfigError
+
+# last parts of the keys whose strings are paths, in our own configurations and in those of Hydra and Lightning
+_PATH_NAMES = frozenset(
+    {"annotations", "cache", "checkpoint", "dir", "dirpath", "folder", "frames", "init_from", "output", "output_dir",
+     "output_root", "results", "resume", "root", "source", "train_annotations", "train_frames", "valid_annotations",
+     "valid_frames", "weights"}
+)  # fmt: skip
+
+
+def is_path_key(key: str) -> bool:
+    """Whether strings under a key, such as "data.root", are paths."""
+    return key.rpartition(".")[2] in _PATH_NAMES
+
+
+def at_home(path: str, key: str = "") -> str:
+    """A path with `~` or `~user` at its beginning replaced by the home folder; any other as it is.
+
+    Raises:
+        ConfigError: there is no such user.
+    """
+    if not path.startswith("~"):
+        return path
+    expanded = os.path.expanduser(path)
+    if expanded.startswith("~"):
+        user = path.partition("/")[0]
+        where = f"{key}={path}" if key else path
+        raise ConfigError(f"{where}: no user {user[1:]!r} on this machine; a folder of that name is ./{user}")
+    return expanded
+
+
+def expand_home(cfg: DictConfig | ListConfig, *, prefix: str = "") -> None:
+    """Replaces `~` at the beginning of every path of a configuration, in place.
+
+    Raises:
+        ConfigError: see `at_home`.
+    """
+    for name in range(len(cfg)) if isinstance(cfg, ListConfig) else list(cfg):
+        value, key = cfg[name], f"{prefix}{name}"
+        if isinstance(value, (DictConfig, ListConfig)):
+            expand_home(value, prefix=f"{key}.")
+        elif isinstance(value, str) and value.startswith("~") and is_path_key(key):
+            cfg[name] = at_home(value, key)

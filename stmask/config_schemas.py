@@ -1,0 +1,93 @@
+"""The plain keys of the commands that are Hydra applications. Groups are checked by what they build."""
+
+from __future__ import annotations
+
+import typing
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class TrainSchema:
+    """conf/train.yaml."""
+
+    name: str = ""
+    seed: int = 0
+    deterministic: bool = False
+    output_root: str = ""
+    output_dir: str = ""
+    resume: str | None = None
+    init_from: str | None = None
+    monitor: str = ""
+    total_batch: int | None = None
+    reference_batch: int | None = None
+    checkpoint_every: int | None = None
+    max_skipped_in_a_row: int = 20
+    retry_failed: bool = False
+    tags: list[str] = field(default_factory=list)
+    model: Any = None
+    data: Any = None
+    loss: Any = None
+    optimizer: Any = None
+    scheduler: Any = None
+    inference: Any = None
+    trainer: Any = None
+    logger: Any = None
+    records: Any = None
+
+
+@dataclass
+class EvaluateSchema:
+    """conf/evaluate.yaml."""
+
+    checkpoint: str = ""
+    split: str | None = None
+    device: str = ""
+    seed: int = 0
+    output_root: str = ""
+    output: str = ""
+    data: Any = None
+    inference: Any = None
+
+
+@dataclass
+class DrawSchema:
+    """The key `draw` of conf/predict.yaml."""
+
+    min_score: float = 0.0
+    boxes: bool = True
+    labels: bool = True
+    opacity: float = 0.0
+    zoom: int = 1
+
+
+@dataclass
+class PredictSchema:
+    """conf/predict.yaml."""
+
+    source: str | None = None
+    checkpoint: str = ""
+    output: str | None = None
+    results: str | None = None
+    device: str = ""
+    fps: float | None = None
+    draw: DrawSchema = field(default_factory=DrawSchema)
+    inference: Any = None
+
+
+SCHEMAS: dict[str, type] = {"train": TrainSchema, "evaluate": EvaluateSchema, "predict": PredictSchema}
+# what `stmask train` can do without: the others of its groups are choices that have to be made
+OPTIONAL_GROUPS = frozenset({"logger", "records"})
+_TEXTS_OF_GROUPS = ("data.train", "data.valid", "logger.name", "logger.project", "logger.entity", "logger.group")
+
+
+def groups(config_name: str) -> list[str]:
+    """The keys of a configuration that hold a group's option."""
+    hints = typing.get_type_hints(SCHEMAS[config_name]) if config_name in SCHEMAS else {}
+    return [name for name, hint in hints.items() if hint is Any]
+
+
+def text_keys(config_name: str) -> frozenset[str]:
+    """The keys of a configuration whose values are texts, whatever they look like."""
+    hints = typing.get_type_hints(SCHEMAS[config_name]) if config_name in SCHEMAS else {}
+    return frozenset({*(name for name, hint in hints.items() if hint in (str, str | None)), *_TEXTS_OF_GROUPS})

@@ -1,0 +1,155 @@
+"""What a training can't do is refused, by key, before it is described in its folder and before a process is started."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from stmask.config_check import AS_TRAINED
+from stmask.config_schemas import OPTIONAL_GROUPS, groups
+from stmask.engine.run_folder import is_first_process
+from stmask.errors import ConfigError
+
+_ACCELERATORS = ("auto", "cpu", "gpu", "cuda")
+_PRECISIONS = ("32-true", "32", "16-mixed", "16", "bf16-mixed", "bf16")  # weights stay float32
+_GPUS = ("gpu", "cuda")
+_PROCESSES_PER_CORE = 4
+_SOME_PROCESSES = 8  # that any machine is trusted with
+_DURATION = re.compile(r"\d+(:\d\d?){3}", re.ASCII)
+_NO_TARGET = "inference"
+_log = logging.getLogger(__name__)
+
+
+def check_groups(cfg: DictConfig) -> None:
+    """Refuses a training without a network, data, losses, an optimiser, ..
+
+    Raises:
+        ConfigError: the group that has no option.
+    """
+    for name in groups("train"):
+        option = cfg.get(name)
+        if name not in OPTIONAL_GROUPS and (not option or (name != _NO_TARGET and not _is_chosen(option))):
+            instead = "; scheduler=constant leaves the learning rate as it is" if name == "scheduler" else ""
+            raise ConfigError(f"a training needs an option of the group {name}: give {name}=OPTION{instead}")
+
+
+def check_trainer(trainer: DictConfig) -> None:
+    """Refuses devices that are not there, in words that name the way out; the rest Lightning says itself.
+
+    Raises:
+        ConfigError: an unknown accelerator, devices that this machine lacks, far more processes than it has cores,
+            or a precision or duration in another form.
+    """
+    accelerator, devices = trainer.get("accelerator", "auto"), trainer.get("devices", "auto")
+    if accelerator not in _ACCELERATORS:
+        raise ConfigError(f"trainer.accelerator must be {', '.join(_ACCELERATORS)}, got {accelerator!r}")
+    duration = trainer.get("max_time")
+    if isinstance(duration, str) and not _DURATION.fullmatch(duration):
+        raise ConfigError(f"trainer.max_time must be DD:HH:MM:SS, such as 00:11:30:00, got {duration!r}")
+    precision = trainer.get("precision")
+    if precision is not None and str(precision) not in _PRECISIONS:
+        raise ConfigError(f"trainer.precision must be 32-true, 16-mixed or bf16-mixed, got {precision!r}")
+    there = torch.cuda.device_count()
+    if accelerator in _GPUS and not there:
+        raise ConfigError(f"trainer.accelerator={accelerator}: this machine has no GPU; give trainer=cpu")
+    if accelerator in _GPUS or (accelerator == "auto" and there):
+        _check_gpus(devices, there)
+    else:
+        _check_processes(devices)
+
+
+def _check_gpus(devices: Any, there: int) -> None:
+    if isinstance(devices, ListConfig):
+        unknown = [number for number in devices if not isinstance(number, int) or not 0 <= number < there]
+        if unknown or not devices or len(set(devices)) < len(devices):
+            raise ConfigError(f"trainer.devices={list(devices)}: give different numbers of 0 to {there - 1}")
+    elif isinstance(devices, int):
+        if devices > there:
+            raise ConfigError(f"trainer.devices={devices}: this machine has {there} GPU{'s' * (there > 1)}; give fewer")
+        if devices == 0 or devices < -1:
+            raise ConfigError(f"trainer.devices must be a number of GPUs, a list of them, or -1, got {devices}")
+
+
+def _check_processes(devices: Any) -> None:
+    if devices == "auto":
+        return
+    if not isinstance(devices, int) or devices < 1:
+        shown = list(devices) if isinstance(devices, ListConfig) else devices
+        raise ConfigError(f"trainer.devices must be a number of processes on a CPU, at least 1, got {shown!r}")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    most = max(_SOME_PROCESSES, _PROCESSES_PER_CORE * cores)
+    if devices > most:
+        raise ConfigError(
+            f"trainer.devices={devices}: this machine has {cores} CPU core{'s' * (cores > 1)} for {devices} processes; "
+            f"give at most {most}"
+        )
+
+
+def check_optimisation(cfg: DictConfig) -> None:
+    """Tries optimiser and schedule on one parameter: their constructors know best what they can't work with.
+
+    Raises:
+        ConfigError: what they refuse, with its group.
+    """
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = instantiate(cfg.optimizer, _convert_="all")
+    scheduler = instantiate(cfg.scheduler, _convert_="all")
+    group = "optimizer"
+    try:
+        made = optimizer([parameter])
+        group = "scheduler"
+        scheduler(made)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{group}: {error}") from error
+    if cfg.optimizer.get("lr") == 0:
+        _say("optimizer.lr=0: the network stays as it is")
+
+
+def check_intervals(cfg: DictConfig, trainer: pl.Trainer, *, batches: int) -> None:
+    """Refuses intervals that do not fit into an epoch, and says which are odd.
+
+    Args:
+        cfg: the configuration.
+        trainer: made of it.
+        batches: of an epoch, for each process.
+
+    Raises:
+        ConfigError: a validation that would never come, or an epoch without a batch.
+    """
+    limit = trainer.limit_train_batches
+    taken = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+    if taken < 1:
+        raise ConfigError(f"trainer.limit_train_batches={limit}: there are {batches} batches in an epoch; give more")
+    interval = trainer.val_check_interval
+    if isinstance(interval, int) and trainer.check_val_every_n_epoch is not None:
+        if interval > taken:
+            raise ConfigError(
+                f"trainer.val_check_interval={interval} is longer than an epoch, which has {taken} batches; "
+                "trainer.check_val_every_n_epoch=null counts over epochs"
+            )
+        if interval == 1 < taken:
+            _say("trainer.val_check_interval=1 validates after every step; 1.0 is once in an epoch")
+    steps = trainer.max_steps
+    if steps < 0 and (trainer.max_epochs or -1) > 0:
+        steps = int(trainer.max_epochs or 0) * -(-taken // trainer.accumulate_grad_batches)
+    schedule = OmegaConf.to_container(cfg.scheduler, resolve=True)
+    warmup = schedule.get("warmup_steps") if isinstance(schedule, Mapping) else None
+    if isinstance(warmup, int) and 0 < steps <= warmup:
+        _say(f"scheduler.warmup_steps={warmup}: this training has {steps} steps and never comes to optimizer.lr")
+
+
+def _say(warning: str) -> None:
+    if is_first_process():
+        _log.warning(warning)
+
+
+def _is_chosen(option: DictConfig) -> bool:
+    return option.get("_target_") not in (None, AS_TRAINED)

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import logging
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from stmask.engine import preflight
+from stmask.errors import ConfigError
+
+SGD = {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.1}
+STEPS = {"_target_": "stmask.engine.optimisation.warmup_steps", "_partial_": True, "warmup_steps": 2}
+COSINE = {"_target_": "stmask.engine.optimisation.warmup_cosine", "_partial_": True, "total_steps": 5}
+
+
+def config(**changes: Any) -> DictConfig:
+    option = {"_target_": "a.b"}
+    groups = dict.fromkeys(("model", "data", "loss", "trainer"), option)
+    return OmegaConf.create({**groups, "inference": {"nms": "x"}, "optimizer": SGD, "scheduler": STEPS, **changes})
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"scheduler": None}, "group scheduler: give scheduler=OPTION; scheduler=constant leaves the learning rate"),
+        ({"model": None}, "group model: give model=OPTION"),
+        ({"data": {"_target_": "as_trained"}}, "group data: give data=OPTION"),
+        ({"inference": {}}, "group inference"),
+        ({"optimizer": {"lr": 1}}, "group optimizer"),
+    ],
+)
+def test_a_training_needs_its_groups(change: dict[str, Any], complaint: str) -> None:
+    preflight.check_groups(config())
+    with pytest.raises(ConfigError, match=complaint):
+        preflight.check_groups(config(**change))
+
+
+@pytest.mark.parametrize(
+    ("gpus", "trainer", "complaint"),
+    [
+        (0, {"accelerator": "tpu"}, "trainer.accelerator must be auto, cpu, gpu, cuda, got 'tpu'"),
+        (0, {"accelerator": "mps"}, "trainer.accelerator must be"),
+        (0, {"accelerator": "gpu"}, "this machine has no GPU; give trainer=cpu"),
+        (0, {"accelerator": "cpu", "devices": 0}, "trainer.devices must be a number of processes on a CPU"),
+        (0, {"accelerator": "cpu", "devices": -1}, "trainer.devices must be a number of processes on a CPU"),
+        (0, {"accelerator": "auto", "devices": [0, 1]}, r"at least 1, got \[0, 1\]"),
+        (0, {"accelerator": "cpu", "devices": "two"}, "at least 1, got 'two'"),
+        (0, {"accelerator": "cpu", "devices": 99}, "trainer.devices=99: this machine has 2 CPU cores for 99 processes"),
+        (2, {"accelerator": "gpu", "devices": 3}, "trainer.devices=3: this machine has 2 GPUs; give fewer"),
+        (2, {"accelerator": "auto", "devices": 0}, "trainer.devices must be a number of GPUs"),
+        (2, {"accelerator": "cuda", "devices": [0, 2]}, r"trainer.devices=\[0, 2\]: give different numbers of 0 to 1"),
+        (2, {"accelerator": "cuda", "devices": [1, 1]}, "give different numbers"),
+        (2, {"accelerator": "cuda", "devices": []}, "give different numbers"),
+        (0, {"precision": "64-true"}, "trainer.precision must be 32-true, 16-mixed or bf16-mixed, got '64-true'"),
+        (0, {"max_time": "4 hours"}, "trainer.max_time must be DD:HH:MM:SS, such as 00:11:30:00, got '4 hours'"),
+    ],
+)
+def test_what_a_trainer_can_not_be(
+    gpus: int, trainer: dict[str, Any], complaint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(preflight.os, "sched_getaffinity", lambda process: {0, 1}, raising=False)
+    with pytest.raises(ConfigError, match=complaint):
+        preflight.check_trainer(OmegaConf.create(trainer))
+
+
+@pytest.mark.parametrize(
+    ("gpus", "trainer"),
+    [
+        (0, {}),
+        (0, {"accelerator": "auto", "devices": "auto", "precision": 16}),
+        (0, {"accelerator": "cpu", "devices": 3, "max_time": "00:00:00:04"}),
+        (2, {"accelerator": "gpu", "devices": -1, "precision": "bf16-mixed"}),
+        (2, {"accelerator": "gpu", "devices": [1, 0]}),
+        (2, {"accelerator": "cpu", "devices": 4}),
+    ],
+)
+def test_what_a_trainer_can_be(gpus: int, trainer: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    preflight.check_trainer(OmegaConf.create(trainer))
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"optimizer": {**SGD, "momentum": -1}}, "optimizer: Invalid momentum value: -1"),
+        ({"optimizer": {**SGD, "nesterov": True}}, "optimizer: Nesterov momentum requires a momentum"),
+        ({"scheduler": {**STEPS, "milestones": [3, 2]}}, "scheduler.milestones must increase"),
+        ({"scheduler": COSINE}, "scheduler.total_steps must exceed scheduler.warmup_steps = 500, got 5"),
+    ],
+)
+def test_optimiser_and_schedule_are_tried(change: dict[str, Any], complaint: str) -> None:
+    preflight.check_optimisation(config())
+    with pytest.raises(ConfigError, match=complaint):
+        preflight.check_optimisation(config(**change))
+
+
+def test_a_learning_rate_of_nothing_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    preflight.check_optimisation(config(optimizer={**SGD, "lr": 0}))
+    assert caplog.messages == ["optimizer.lr=0: the network stays as it is"]
+
+
+def trainer(**changes: Any) -> Any:
+    usual = {"limit_train_batches": 1.0, "val_check_interval": 1.0, "check_val_every_n_epoch": 1}
+    return SimpleNamespace(**{**usual, "max_steps": 50, "max_epochs": -1, "accumulate_grad_batches": 1, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        (
+            {"val_check_interval": 1000},
+            "trainer.val_check_interval=1000 is longer than an epoch, which has 3 batches; "
+            "trainer.check_val_every_n_epoch=null counts over epochs",
+        ),
+        ({"val_check_interval": 3, "limit_train_batches": 2}, "is longer than an epoch, which has 2 batches"),
+        ({"limit_train_batches": 0.1}, "trainer.limit_train_batches=0.1: there are 3 batches in an epoch; give more"),
+        ({"limit_train_batches": 0}, "trainer.limit_train_batches=0"),
+    ],
+)
+def test_intervals_that_fit_in_no_epoch(changes: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        preflight.check_intervals(config(), trainer(**changes), batches=3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, []),
+        ({"val_check_interval": 0.01}, []),
+        ({"val_check_interval": 1000, "check_val_every_n_epoch": None}, []),
+        ({"val_check_interval": 3}, []),
+        (
+            {"val_check_interval": 1},
+            ["trainer.val_check_interval=1 validates after every step; 1.0 is once in an epoch"],
+        ),
+        (
+            {"max_steps": 2},
+            ["scheduler.warmup_steps=2: this training has 2 steps and never comes to optimizer.lr"],
+        ),
+        (
+            {"max_steps": -1, "max_epochs": 1, "accumulate_grad_batches": 2},
+            ["scheduler.warmup_steps=2: this training has 2 steps and never comes to optimizer.lr"],
+        ),
+        ({"max_steps": -1, "max_epochs": 1}, []),
+    ],
+)
+def test_what_is_odd_is_said(changes: dict[str, Any], said: list[str], caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        preflight.check_intervals(config(), trainer(**changes), batches=3)
+    assert caplog.messages == said
