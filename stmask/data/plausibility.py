@@ -105,13 +105,10 @@ def check_videos(report: Report, dataset: VideoDataset, *, of_images: bool) -> N
 
 def _out_of_order(names: Sequence[str]) -> tuple[str, str] | None:
     """The first frame whose number falls and the one before it, if the names differ in their last number only."""
-    before: tuple[str | Any, ...] | None = None
-    for name in names:
-        found = _LAST_NUMBER.fullmatch(name)
-        if found is None or (before is not None and (found[1], found[3]) != (before[0], before[2])):
-            return None
-        before = found.groups()
-    numbers = [int(_LAST_NUMBER.fullmatch(name)[2]) for name in names]  # type: ignore[index]
+    parts = [found.groups() for name in names if (found := _LAST_NUMBER.fullmatch(name))]
+    if len(parts) < len(names) or len({(start, end) for start, _, end in parts}) > 1:
+        return None
+    numbers = [int(number) for _, number, _ in parts]
     return next(((names[i], names[i + 1]) for i, (a, b) in enumerate(pairwise(numbers)) if b < a), None)
 
 
