@@ -69,7 +69,7 @@ def split_file(
     document = read_json(annotations)
     if "images" in document:
         raise DataError(f"{annotations} is of images (COCO), only files of videos can be divided")
-    if document.get("annotations") is None:
+    if not document.get("annotations"):
         raise DataError(f"{annotations} is unlabelled, there is nothing to split")
     for path, part in zip(paths, split_document(document, ratio, seed=seed), strict=True):
         write_json(path, part)
