@@ -32,18 +32,18 @@ def hints(ground_truth: GroundTruth, predictions: Predictions, report: VideoAPRe
 
 def repeated_entries(predictions: Predictions) -> list[tuple[int, int]]:
     """Entries that equal an earlier one in everything, each with the first of its kind."""
-    seen: dict[tuple[int, int, float], list[int]] = {}
-    repeats = []
+    alike: dict[tuple[int, int, float], list[int]] = {}
     columns = (predictions.video_ids.tolist(), predictions.category_ids.tolist(), predictions.scores.tolist())
     for entry, key in enumerate(zip(*columns, strict=True)):
-        alike = seen.setdefault(key, [])
-        masks = predictions.segmentations
-        first = next((other for other in alike if masks[other] == masks[entry]), None)
-        if first is None:
-            alike.append(entry)
-        elif any(masks[entry]):
-            repeats.append((entry, first))
-    return repeats
+        alike.setdefault(key, []).append(entry)
+    repeats = []
+    for entries in alike.values():
+        first: dict[tuple[str | None, ...], int] = {}
+        for entry in entries if len(entries) > 1 else ():
+            masks = tuple(mask["counts"] if mask else None for mask in predictions.segmentations[entry])
+            if first.setdefault(masks, entry) != entry and any(masks):
+                repeats.append((entry, first[masks]))
+    return sorted(repeats)
 
 
 def without_classes(ground_truth: GroundTruth, predictions: Predictions) -> tuple[GroundTruth, Predictions]:
