@@ -6,6 +6,7 @@ Images (COCO) are videos of one frame, also in a file whose 'videos' name no fil
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -116,7 +117,7 @@ class AnnotationReader:
         read = [self._checked(read_category, entry, f"categories[{i}]", "category") for i, entry in enumerate(value)]
         ids = tuple(identity for identity, _ in read)
         if len(set(ids)) < len(ids):
-            twice = next(i for i in ids if ids.count(i) > 1)
+            twice = Counter(ids).most_common(1)[0][0]
             raise self.error("a category id twice", f"category id {twice} occurs twice in 'categories'")
         return Categories(ids, tuple(name for _, name in read))
 

@@ -81,7 +81,7 @@ def split_file(
     document = read_json(annotations)
     if "images" in document:
         raise DataError(f"{annotations} is of images (COCO), only files of videos can be divided")
-    if document.get("annotations") is None:
+    if not document.get("annotations"):
         raise DataError(f"{annotations} is unlabelled, there is nothing to split")
     if not document["annotations"]:
         raise DataError(f"{annotations} has no annotation, there is nothing to split")

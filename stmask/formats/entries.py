@@ -23,7 +23,7 @@ from stmask.formats.fields import (
 )
 
 MAX_SIDE, MAX_PIXELS = 2**20, 2**30  # of a frame; OpenCV decodes no larger image
-MAX_FRAMES = 10**7  # of a video: 46 hours at 60 frames per second
+MAX_FRAMES = 10**6  # of a video: nine hours at 30 frames per second
 KEY_MISSING = "a video with a key missing"
 IMAGE_KEY_MISSING = "an image with a key missing"
 CATEGORY_KEY_MISSING = "a category with a key missing"

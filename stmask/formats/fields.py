@@ -126,4 +126,4 @@ def file_name(name: Any) -> str:
 def _named(character: str) -> str:
     if character == "\0":
         return "a NUL character"
-    return "half of a surrogate pair, which is not a character" if character > "\x7f" else "a control character"
+    return "half of a surrogate pair" if character > "\x7f" else "a control character"

@@ -137,8 +137,8 @@ def is_drawable(reach: float, length: float, height: int, width: int) -> bool:
 
 
 def _longest_outline(height: int, width: int) -> int:
-    """Pixels; an outline that visits each pixel of the frame from two sides is not longer."""
-    return 2 * height * width + 2**16
+    """Pixels; one that visits each pixel of a small frame from two sides is not longer, one of any object is not."""
+    return min(2 * height * width + 2**16, 2**22)
 
 
 def draw_polygons(points: list[list[float]], height: int, width: int) -> bytes:

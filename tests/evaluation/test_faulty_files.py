@@ -550,3 +550,21 @@ def test_no_output_is_written_over_what_is_read(tmp_path: Path, capsys: pytest.C
         assert main(arguments) == 2
         assert "would be written over itself" in capsys.readouterr().err
     assert json.loads(path.read_text()) == document()
+
+
+def test_results_that_can_be_scored_but_were_hardly_meant_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, found = tmp_path / "valid.json", tmp_path / "results.json"
+    path.write_text(json.dumps(document()))
+    tracks = [entry | {"segmentations": [TEXT] * 3} for entry in results()]
+    expected = {
+        "": tracks,
+        "entry 2 is entry 0 over again": [*tracks, tracks[0]],
+        "entry 2 is entry 0 over again and 1 more": [*tracks, *tracks],
+        "AP50 is 0.0, and 100.0 when classes are left out": [t | {"category_id": 3 - t["category_id"]} for t in tracks],
+    }
+    for hint, entries in expected.items():
+        found.write_text(json.dumps(entries))
+        assert main(["metric", str(path), str(found)]) == 0
+        assert capsys.readouterr().err.startswith(hint and f"warning: {found}: {hint}")
