@@ -42,6 +42,9 @@ def _parser() -> Parser:
         "--videos-by-folder", action="store_true", help="each folder of images is a video, whatever 'video_id' says"
     )
     grouping.add_argument("--single-frames", action="store_true", help="each image is a video")
+    coco.add_argument(
+        "--ignore-iscrowd", action="store_true", help="crowd regions are objects (CVAT says 'iscrowd' of brush strokes)"
+    )
     kind("ytvis-to-coco", "videos to COCO images with instance ids", ("IN", "YouTube-VIS file"), written)
     masks = kind(
         "masks-to-ytvis",
@@ -91,8 +94,9 @@ def _coco_to_ytvis(options: argparse.Namespace, notes: Notes) -> tuple[Path, lis
     path: Path = getattr(options, "in")
     document = _read(path, "images", options.kind)
     videos = Videos.BY_FOLDER if options.videos_by_folder else Videos.BY_ID
+    videos = Videos.SINGLE_FRAMES if options.single_frames else videos
     with _naming(path):
-        document = from_images(document, videos=Videos.SINGLE_FRAMES if options.single_frames else videos, notes=notes)
+        document = from_images(document, videos=videos, ignore_iscrowd=options.ignore_iscrowd, notes=notes)
     require_free(options.out, [path], overwrite=options.overwrite)
     return options.out, publish(options.out, document, source=path)
 

@@ -53,6 +53,9 @@ def publish(out: Path, document: Document, *, frames: Path | None = None, source
             raise DataError(f"{said}{more}; nothing was written")
         if not report.videos or (report.labelled and not report.tracks):
             raise DataError(f"{source or out}: there is no {'annotation' if report.videos else 'frame'} in it")
+        if report.labelled and report.masks and not report.annotated_frames:
+            said = f"all {report.masks} masks are crowd regions ('iscrowd': 1), there would be nothing to learn"
+            raise DataError(f"{source or out}: {said}; nothing was written")
     things = f"{report.videos} videos, {report.frame_count} frames, {report.tracks} tracks"
     if "images" in document:
         things = f"{len(document['videos'])} videos, {report.videos} images, {report.tracks} annotations"

@@ -15,7 +15,6 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from stmask.config_check import AS_TRAINED
 from stmask.config_schemas import OPTIONAL_GROUPS, groups
-from stmask.engine.run_folder import is_first_process
 from stmask.errors import ConfigError
 
 _ACCELERATORS = ("auto", "cpu", "gpu", "cuda")
@@ -146,9 +145,9 @@ def check_intervals(cfg: DictConfig, trainer: pl.Trainer, *, batches: int) -> No
         _say(f"scheduler.warmup_steps={warmup}: this training has {steps} steps and never comes to optimizer.lr")
 
 
+@rank_zero_only
 def _say(warning: str) -> None:
-    if is_first_process():
-        _log.warning(warning)
+    _log.warning(warning)
 
 
 def _is_chosen(option: DictConfig) -> bool:

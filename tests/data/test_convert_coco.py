@@ -85,7 +85,7 @@ NO_VIDEOS = each("images", video_id=None)
             "annotations without 'instance_id' or 'track_id', each a track of one frame: 3",
         ),
         (one("annotations", 1, instance_id=None), {5: 2, 2: 1}, "each a track of one frame: 1, first: annotation 2"),
-        (each("annotations", iscrowd=True), {5: 3}, None),
+        (each("annotations", iscrowd=False), {5: 3}, None),
     ],
 )
 def test_an_object_is_known_by_its_number_wherever_it_stands(change, tracks, said):
@@ -223,6 +223,15 @@ def test_what_makes_a_video(videos, change, groups):
     assert ("images without 'video_id', each a video of one frame" in "\n".join(notes)) is (videos == Videos.BY_ID)
 
 
+def test_crowd_regions_are_counted_and_can_be_taken_for_objects():
+    painted = coco(both(one("annotations", 1, iscrowd=1), each("annotations", attributes={"is_crowd": True})))
+    document = from_images(painted, ignore_iscrowd=True)
+    assert (shapes(document), document["annotations"][0]["iscrowd"]) == ({5: 3}, 0)
+    notes = Notes()
+    assert from_images(coco(each("annotations", iscrowd=1)), notes=notes)["annotations"][0]["iscrowd"] == 1
+    assert "crowd regions, which are not learnt" in "\n".join(notes)
+
+
 def run(tmp_path, kind, document, *more, out="out.json"):
     source = tmp_path / "in.json"
     source.write_text(json.dumps(document))
@@ -249,6 +258,7 @@ def run(tmp_path, kind, document, *more, out="out.json"):
             coco(lambda d: d.update(annotations=[], images=[])),
             r"in\.json: there is no frame in it|no videos",
         ),
+        ("coco-to-ytvis", coco(each("annotations", iscrowd=1)), r"in\.json: all 3 masks are crowd regions"),
         ("ytvis-to-coco", contents() | {"annotations": []}, r"in\.json: there is no annotation in it"),
         ("ytvis-to-masks", contents() | {"annotations": None}, r"in\.json: there is no track in it"),
     ],

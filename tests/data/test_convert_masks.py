@@ -235,6 +235,18 @@ def test_what_has_no_partner_is_counted(tmp_path):
     shutil.move(frames / "v/2.png", frames / "v/00002.png")
     with pytest.raises(DataError, match=r"no frame .*v/2\.jpg .*there are frames such as 0\.png"):
         convert(tmp_path)
+    shutil.rmtree(frames / "v")
+    (frames / "v.mp4").touch()
+    with pytest.raises(DataError, match=r"no frame .*v/2\.jpg .*but .*v\.mp4: take its frames out"):
+        convert(tmp_path)
+
+
+def test_names_that_are_no_text(tmp_path):
+    frames, masks = frames_and_masks(tmp_path, [numbers(1)])
+    for folder in (frames, masks):
+        (folder / "v/0.png").rename(folder / "v" / "\udcff.png")
+    with pytest.raises(DataError, match="is not valid UTF-8 and cannot be written to JSON"):
+        convert(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def _shapes_of(
         entry = {"id": numbered + len(found) + 1, "image_id": image_ids[index], **shared}
         if measured is None:
             notes.add("boxes without a mask, kept as they are", where)
-            entry |= {"bbox": box, "area": area if area is not None else float(box[2] * box[3])}
+            entry |= {"segmentation": [], "bbox": box, "area": area if area is not None else float(box[2] * box[3])}
         else:
             entry |= {"segmentation": segmentation, "bbox": box or measured[1], "area": area or measured[0]}
         found.append(entry)
@@ -88,7 +88,9 @@ def _per_frame(track: Document, key: str, count: int, notes: Notes) -> list[Any]
     return [value if usable(value) else None for value in values]
 
 
-def from_images(document: Document, *, videos: Videos = Videos.BY_ID, notes: Notes | None = None) -> Document:
+def from_images(
+    document: Document, *, videos: Videos = Videos.BY_ID, ignore_iscrowd: bool = False, notes: Notes | None = None
+) -> Document:
     """A YouTube-VIS document. Images with a 'video_id' are put together to videos, others become videos of one frame.
 
     An object is known by 'instance_id', 'track_id' or 'attributes.track_id'; an annotation without is a track of its
@@ -96,6 +98,7 @@ def from_images(document: Document, *, videos: Videos = Videos.BY_ID, notes: Not
 
     Args:
         videos: what makes a video instead.
+        ignore_iscrowd: crowd regions are objects: CVAT says 'iscrowd' of what was painted with its brush.
         notes: receives what had to be decided or left out.
 
     Raises:
@@ -110,6 +113,8 @@ def from_images(document: Document, *, videos: Videos = Videos.BY_ID, notes: Not
     entries, places = group(document, images, videos, notes)
     if videos == Videos.BY_ID and all(image.video_id is None for image in images):
         _require_no_object_in_two_images(annotations or [], identities)
+    if ignore_iscrowd:
+        annotations = annotations and [annotation | {"iscrowd": 0} for annotation in annotations]
     tracks = None if annotations is None else _tracks(document, annotations, identities, places, notes)
     rest = {key: value for key, value in document.items() if key not in ("images", "videos", "annotations")}
     return rest | {"videos": entries, "annotations": tracks}
@@ -178,6 +183,8 @@ def _tracks(
             notes.add(kind, where)
         instance = number if identity is None else identity
         crowd = _crowd(annotation, where)
+        if crowd:
+            notes.add("crowd regions, which are not learnt (--ignore-iscrowd makes objects of them)", where)
         key = (video["id"], identity is not None, instance)
         track = tracks.setdefault(key, _empty_track(instance, category, crowd, video))
         begun = begins.setdefault(key, where)
@@ -191,7 +198,7 @@ def _tracks(
         if track["iscrowd"] != crowd:
             raise DataError(
                 f"{where}: 'iscrowd' is {crowd}, in {begun} of the same instance {instance} it is {track['iscrowd']}; "
-                "an instance is a crowd region in all its frames or in none"
+                "an instance is a crowd region in all its frames or in none (--ignore-iscrowd: in none)"
             )
         taken.add((key, position))
         _put(track, position, annotation, (video["height"], video["width"]), where, notes)

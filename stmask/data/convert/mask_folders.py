@@ -78,6 +78,9 @@ def _match(frames: Path, masks: Path, notes: Notes) -> MaskedVideo:
     if not matched:
         example = next(iter(available.values()), None)
         said = f"there are frames such as {example.name}" if example else f"there are no frames in {frames}"
+        films = [file for file in _divide(frames.parent)[1] if file.stem == name and not _is_frame(file)]
+        if films:
+            said = f"but {films[0]}: take its frames out of it first (ffmpeg -i {films[0].name} {name}/%05d.jpg)"
         raise DataError(f"no frame {frames / by_name[missing[0]].stem}.jpg for the mask of that name, {said}")
     for stem in missing:
         notes.add("masks without a frame of their name, left out", str(by_name[stem]))

@@ -135,10 +135,10 @@ def _read_classes(path: Path) -> Classes:
     except (AttributeError, KeyError, TypeError):
         wanted = '{"videos": {VIDEO: {"objects": {"1": {"category": NAME}}}}}'
         raise DataError(f"{path} does not name classes, expected {wanted}") from None
-    for of_video, objects in named.items():
-        for number, name in objects.items():
-            if not isinstance(name, str) or not name:
-                raise DataError(f"{path}: the category of object {number} of {of_video!r} must be text, got {name!r}")
+    for name, objects in named.items():
+        for number, label in objects.items():
+            if not isinstance(label, str) or not label:
+                raise DataError(f"{path}: the category of object {number} of {name!r} must be text, got {label!r}")
     return named
 
 
