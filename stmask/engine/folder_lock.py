@@ -6,6 +6,7 @@ import fcntl
 import json
 import logging
 import os
+import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -22,11 +23,12 @@ _held: set[int] = set()  # descriptors of this process's locks
 
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Holds a folder, made where it is missing, for the length of the block.
+    """Holds a folder, made where it is missing, for the length of the block; what is made for nothing is removed.
 
     Raises:
         OutputError: another process holds it, or it cannot be written to.
     """
+    made = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder / _FILE, os.O_RDWR | os.O_CREAT, 0o644)
@@ -40,6 +42,8 @@ def lock(folder: Path) -> Iterator[None]:
         os.pwrite(descriptor, json.dumps(holder).encode(), 0)
         yield
     finally:
+        if made and [path.name for path in folder.iterdir()] == [_FILE]:
+            shutil.rmtree(folder, ignore_errors=True)
         _held.discard(descriptor)
         os.close(descriptor)
 

@@ -104,6 +104,7 @@ class StopRequest:
         finally:
             signal.set_wakeup_fd(before)
             _sockets.discard(ours.fileno())
+            ours.shutdown(socket.SHUT_RDWR)  # a forked process may hold it open
             ours.close()
             thread.join()
             its.close()

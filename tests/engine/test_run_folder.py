@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -11,13 +12,14 @@ import pytest
 from engine.runs import LONG, content, fit, same
 from omegaconf import OmegaConf
 
+from stmask.cli import main
 from stmask.config import compose
-from stmask.engine import provenance
+from stmask.engine import folder_lock, provenance
 from stmask.engine.identity import config_hash
 from stmask.engine.metrics_log import MetricsLog
 from stmask.engine.run_folder import Origin, RunFolder, state_of, status_of
 from stmask.engine.train import train
-from stmask.errors import ConfigError, DataError, Interrupted, OutputError
+from stmask.errors import CheckpointError, ConfigError, DataError, Interrupted, OutputError
 
 # holds a folder, with a process forked from it, until both are killed
 HOLDER = """
@@ -44,6 +46,25 @@ def test_a_folder_is_held_by_one_run_and_free_when_that_is_killed(tmp_path: Path
     assert state_of(tmp_path) == "cut off"  # though the forked process lives on
     with RunFolder(tmp_path).locked():
         pass
+
+
+def test_a_second_run_leaves_a_held_folder_as_it_is(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(folder_lock, "_PATIENCE", 0.0)
+    with RunFolder(tmp_path).locked(), RunFolder(tmp_path).attempt(resumed=False):
+        logging.getLogger("stmask").warning("held")
+        before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+        assert main(["train", *LONG, f"data.root={dataset}", f"output_dir={tmp_path}"]) == 2
+        assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert "in use by another run" in capsys.readouterr().err
+    assert "WARNING stmask: held" in (tmp_path / "train.log").read_text()
+
+
+def test_a_folder_that_was_made_for_nothing_is_removed(dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no such checkpoint to resume from"):
+        fit(dataset, tmp_path / "run", f"resume={tmp_path / 'none.ckpt'}")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_look_at_a_folder_does_not_keep_a_run_out(tmp_path: Path) -> None:
