@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from pytorch_lightning.utilities import rank_zero_only
 
 from stmask.config_check import AS_TRAINED
 from stmask.config_schemas import OPTIONAL_GROUPS, groups
