@@ -20,10 +20,11 @@ from typing import Any
 from omegaconf import DictConfig, Node, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
-from stmask.config_check import check_targets, nearest
+from stmask.config_check import check_targets
 from stmask.config_globs import expand_globs
 from stmask.errors import ConfigError, StmaskError
 from stmask.files import read_json
+from stmask.signatures import nearest
 
 _VERSION_BASE = "1.3"
 _CONF_VARIABLE = "STMASK_CONF"
@@ -54,6 +55,7 @@ class TrainSchema:
     max_skipped_in_a_row: int = 20
     retry_failed: bool = False
     tags: list[str] = field(default_factory=list)
+    trust: list[str] = field(default_factory=list)
     model: Any = None
     data: Any = None
     loss: Any = None
@@ -75,6 +77,7 @@ class EvaluateSchema:
     seed: int = 0
     output_root: str = ""
     output: str = ""
+    trust: list[str] = field(default_factory=list)
     data: Any = None
     inference: Any = None
 

@@ -47,6 +47,7 @@ class PredictSchema:
     results: str | None = None
     device: str = ""
     fps: float | None = None
+    trust: list[str] = field(default_factory=list)
     draw: DrawSchema = field(default_factory=DrawSchema)
     inference: Any = None
 
@@ -122,7 +123,9 @@ def _predict(cfg: PredictSchema) -> None:
         require_video_suffix(cfg.output)
     assert cfg.source is not None
     source = VideoReader(cfg.source)
-    segmenter = load_segmenter(cfg.checkpoint, inference=without_nulls(cfg.inference), device=pick_device(cfg.device))
+    segmenter = load_segmenter(
+        cfg.checkpoint, inference=without_nulls(cfg.inference), device=pick_device(cfg.device), trust=cfg.trust
+    )
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("frames"))
     console = Console(stderr=True)
     with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as progress:

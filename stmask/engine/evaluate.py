@@ -8,14 +8,14 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, cast
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from stmask.data import ImageDataModule, VideoClips, VISDataModule
+from stmask.engine.evaluation_data import evaluation_data
 from stmask.engine.videos import segment_image, segment_video
-from stmask.errors import ConfigError, DataError
+from stmask.errors import ConfigError
 from stmask.evaluation import GroundTruth, to_results
 from stmask.evaluation import evaluate as score_videos
 from stmask.evaluation.image_ap import evaluate_images, to_detections
@@ -37,9 +37,12 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         StmaskError: whatever the user can mend.
     """
     output = Path(cfg.output)
-    segmenter = load_segmenter(cfg.checkpoint, inference=without_nulls(cfg.inference), device=pick_device(cfg.device))
+    segmenter = load_segmenter(
+        cfg.checkpoint, inference=without_nulls(cfg.inference), device=pick_device(cfg.device), trust=cfg.trust
+    )
     card = cast(ModelCard, segmenter.model.card)
-    data = _datamodule(cfg, card)
+    changes = without_nulls(cfg.data) | ({} if cfg.split is None else {"valid": cfg.split})
+    data = evaluation_data(card, cfg.checkpoint, changes)
     data.setup("validate")
     dataset = data.valid_dataset
     if len(dataset.class_names) != len(card.class_names):
@@ -122,21 +125,6 @@ def without_nulls(value: Any) -> dict[str, Any]:
     plain: Any = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
     kept = {str(k): without_nulls(v) if isinstance(v, Mapping) else v for k, v in plain.items() if v is not None}
     return {k: v for k, v in kept.items() if v != {}}
-
-
-def _datamodule(cfg: DictConfig, card: ModelCard) -> VISDataModule:
-    changes = without_nulls(cfg.data)
-    if "_target_" not in changes and not card.data:
-        raise DataError(f"{cfg.checkpoint} does not say what it was trained on: choose data=GROUP and data.root=FOLDER")
-    merged = OmegaConf.merge(card.data, changes)
-    if "_target_" in changes:  # another dataset altogether: only the network's input stays
-        merged = OmegaConf.create(changes)
-    merged = OmegaConf.merge(merged, {"train": None, "augmentation": None})
-    if cfg.split is not None:
-        merged = OmegaConf.merge(merged, {"valid": cfg.split})
-    data: VISDataModule = instantiate(merged, _convert_="all")
-    data.preprocessor = card.preprocessor
-    return data
 
 
 def _progress() -> Progress:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from stmask.engine.checkpoint import card_of, check_weights, network_weights, read_file
 from stmask.engine.identity import config_changes
-from stmask.engine.run_folder import CONFIG, RunFolder, is_first_process
+from stmask.engine.run_config import config_beside
+from stmask.engine.run_folder import RunFolder, is_first_process
 from stmask.errors import CheckpointError, ConfigError
 from stmask.models import STMask
 
@@ -62,11 +63,9 @@ def _refuse_overwriting(folder: RunFolder) -> None:
 
 
 def _refuse_changes(cfg: DictConfig, checkpoint: Path) -> None:
-    written = checkpoint.resolve().parent.parent / CONFIG
-    if not written.is_file():
+    before = config_beside(checkpoint)
+    if before is None:
         return
-    before = OmegaConf.load(written)
-    assert isinstance(before, DictConfig)
     changes = config_changes(before, cfg)
     if changes:
         more = f" and {len(changes) - _SHOWN} more" if len(changes) > _SHOWN else ""

@@ -22,6 +22,7 @@ from stmask.engine.resume import check_content, checkpoint_to_resume
 from stmask.engine.run_folder import Origin, RunFolder, is_first_process
 from stmask.engine.validation import validator_for
 from stmask.engine.wandb_logging import wandb_runs
+from stmask.registry import trust
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ def train(cfg: DictConfig, *, origin: Origin = Origin()) -> dict[str, float]:
         StmaskError: whatever the user can mend.
         Interrupted: a signal came; the run can go on from checkpoints/last.ckpt, if it was training already.
     """
+    trust(cfg.get("trust") or ())
     folder = RunFolder(cfg.output_dir)
     stop = StopRequest()
     with folder.locked(), stop.listening():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
@@ -10,9 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from hydra.utils import instantiate
 
-from stmask.data import VideoClips, VISDataModule
+from stmask.data import VideoClips
+from stmask.engine.evaluation_data import evaluation_data, same_videos
 from stmask.errors import ConfigError, DataError, StmaskError
 from stmask.experiments.collect import SPEED, checkpoint_of
 from stmask.experiments.speed import FRAMES, PRECISIONS, Speed
@@ -38,16 +37,24 @@ def load_networks(places: Sequence[str | os.PathLike[str]], *, device: str, prec
         raise ConfigError(f"--precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     where = pick_device(device)
     autocast = None if precision == PRECISIONS[0] else getattr(torch, precision)
-    files = [checkpoint_of(Path(place)) if Path(place).is_dir() else Path(place) for place in places]
-    return [load_segmenter(file, device=where, autocast=autocast) for file in files]
+    return [load_segmenter(checkpoint_at(place), device=where, autocast=autocast) for place in places]
 
 
-def validation_clips(network: VideoSegmenter, *, frames: int, source: str) -> list[Clip]:
+def checkpoint_at(place: str | os.PathLike[str]) -> Path:
+    """A checkpoint, or the best one of a run's folder.
+
+    Raises:
+        CheckpointError: the folder holds none.
+    """
+    return checkpoint_of(Path(place)) if Path(place).is_dir() else Path(place)
+
+
+def validation_clips(network: VideoSegmenter, *, frames: int, checkpoint: Path) -> list[Clip]:
     """Clips of the videos that a network was validated with.
 
     Args:
         frames: to time.
-        source: of the network, for the errors.
+        checkpoint: of the network.
 
     Raises:
         DataError: the data is not there.
@@ -56,16 +63,14 @@ def validation_clips(network: VideoSegmenter, *, frames: int, source: str) -> li
     card = network.model.card
     assert isinstance(card, ModelCard)
     if not card.data:
-        raise ConfigError(f"{source} does not say what it was validated with: {_WAY_OUT}")
+        raise ConfigError(f"{checkpoint} does not say what it was validated with: {_WAY_OUT}")
     try:
-        data = instantiate({**card.data, "train": None, "augmentation": None}, _convert_="all")
-        if not isinstance(data, VISDataModule):
-            raise ConfigError(f"{source} was validated with images: {_WAY_OUT}")
+        data = evaluation_data(card, checkpoint)
         videos = VideoClips(data.valid_dataset)
         source = str(data.valid_dataset.frames_path)
         return take_clips((videos[i] for i in range(len(videos))), frames=frames, source=source)
     except DataError as error:
-        raise DataError(f"the validation videos of {source} can't be read ({error}): {_WAY_OUT}") from error
+        raise DataError(f"the validation videos of {checkpoint} can't be read ({error}): {_WAY_OUT}") from error
 
 
 def file_clips(path: str | os.PathLike[str], *, frames: int) -> list[Clip]:
@@ -107,7 +112,7 @@ def measure_runs(folders: Sequence[Path], *, device: str, on_run: Callable[[str]
         for folder in folders[start : start + _AT_ONCE]:
             try:
                 (network,) = load_networks([folder], device=device, precision=PRECISIONS[0])
-                loaded.append(_Loaded(folder, network, _videos_of(network)))
+                loaded.append(_Loaded(folder, network, _videos_of(network, folder)))
             except StmaskError as error:
                 problems.append(_not_measured(folder, error))
         for _, group in groupby(sorted(loaded, key=lambda one: one.videos), key=lambda one: one.videos):
@@ -121,17 +126,16 @@ class _Loaded(NamedTuple):
     videos: str  # equal for networks that were validated with the same
 
 
-def _videos_of(network: VideoSegmenter) -> str:
+def _videos_of(network: VideoSegmenter, folder: Path) -> str:
     card = network.model.card
     assert isinstance(card, ModelCard)
-    named = {key: value for key, value in card.data.items() if key == "root" or key.startswith("valid")}
-    return json.dumps(named, sort_keys=True)
+    return same_videos(card, checkpoint_of(folder)) if card.data else ""
 
 
 def _measure_together(group: Sequence[_Loaded], on_run: Callable[[str], None]) -> list[str]:
     networks = [one.network for one in group]
     try:
-        clips = validation_clips(networks[0], frames=FRAMES, source=str(group[0].folder))
+        clips = validation_clips(networks[0], frames=FRAMES, checkpoint=checkpoint_of(group[0].folder))
     except StmaskError as error:
         return [_not_measured(one.folder, error) for one in group]
     for one, speed in zip(group, measure(networks, clips, precision=PRECISIONS[0]), strict=True):

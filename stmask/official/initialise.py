@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from stmask.engine.checkpoint import is_ours, network_weights, read_file
+from stmask.engine.checkpoint import card_of, is_ours, network_weights, read_file
 from stmask.errors import CheckpointError
 from stmask.models import STMask
 from stmask.official.keys import to_ours
@@ -52,6 +52,7 @@ def initialise(model: STMask, path: str | os.PathLike[str]) -> InitReport:
     """
     content = read_file(path)
     if is_ours(content):
+        card_of(content, source=os.fspath(path))
         tensors = network_weights(content)
         named: dict[str, str | None] = {name: name for name in tensors}
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -12,6 +13,7 @@ from torch import Tensor
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)  # RGB, of pixel values in [0, 255]
 IMAGENET_STD = (58.395, 57.12, 57.375)
+_LARGEST_SIDE = 16_384  # pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,10 @@ class FramePreprocessor:
             raise ValueError(
                 f"height, width and divisor must be positive, got {self.height}, {self.width}, {self.divisor}"
             )
+        if max(self.padded_size) > _LARGEST_SIDE:
+            raise ValueError(f"the input may have {_LARGEST_SIDE} pixels a side, got {self.padded_size}")
+        if not all(map(math.isfinite, self.mean)) or not all(math.isfinite(s) and s > 0 for s in self.std):
+            raise ValueError(f"mean must be finite and std positive, got {self.mean} and {self.std}")
 
     @property
     def padded_size(self) -> tuple[int, int]:
