@@ -23,9 +23,9 @@ _LEGACY_PICKLES = 5  # before PyTorch 1.6: magic number, version, system, what w
 # what a pickle may name: tensors and what they are made of, and the collections in which they are kept
 _GLOBAL = re.compile(
     r"collections (OrderedDict|Counter)|(builtins|__builtin__) (set|complex)|_codecs encode"
-    r"|torch (Size|Tensor|device|\w+Storage|b?float\d*\w*|q?u?int\d*|complex\d*|bool|double|half|long|short)|torch\.storage (Unt|T)ypedStorage"
-    r"|torch\.nn\.parameter Parameter|torch\._utils _rebuild_\w+|torch\._tensor _rebuild_from_type_v2"
-    r"|torch\.serialization _get_layout"
+    r"|torch (Size|Tensor|device|\w+Storage|b?float\d*\w*|q?u?int\d*|complex\d*|bool|double|half|long|short)"
+    r"|torch\.storage (Unt|T)ypedStorage|torch\.nn\.parameter Parameter|torch\.serialization _get_layout"
+    r"|torch\._utils _rebuild_\w+|torch\._tensor _rebuild_from_type_v2"
 )
 _OTHER_WAYS_TO_CODE = frozenset({"STACK_GLOBAL", "INST", "OBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4"})
 

@@ -71,11 +71,11 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _clips(network: VideoSegmenter, place: str, *, source: str | None, frames: int) -> list[Clip]:
-    from stmask.experiments.benchmark import checkpoint_at, file_clips, validation_clips
+    from stmask.experiments.benchmark import file_clips, validation_clips
 
     if source is not None:
         return file_clips(source, frames=frames)
-    return validation_clips(network, frames=frames, checkpoint=checkpoint_at(place))
+    return validation_clips(network, frames=frames, source=place)
 
 
 def _table(places: Sequence[str], speeds: Sequence[Speed], *, yardstick: float | None) -> str:

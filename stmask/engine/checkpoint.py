@@ -152,8 +152,10 @@ def card_of(content: Mapping[str, Any], *, source: str) -> ModelCard:
             "stmask"
         )
     try:
-        card = ModelCard.from_dict(construct.plain(entry.get("card"), key="card"))
-        construct.plain(card.model, key="card.model", limit=_MODEL_VALUES)
+        described = entry.get("card")
+        if isinstance(described, Mapping):
+            construct.plain(described.get("model"), key="card.model", limit=_MODEL_VALUES)
+        card = ModelCard.from_dict(construct.plain(described, key="card"))
         card = replace(card, model=_without_files(card.model))
         skeleton = _skeleton(card.model)
     except StmaskError as error:

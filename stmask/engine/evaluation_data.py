@@ -19,12 +19,17 @@ from stmask.signatures import TARGET, check_arguments, shown
 
 _PLACES = ("root", "valid_annotations", "valid_frames")
 _SPLIT = re.compile(r"\w[\w .-]*")  # a name, and no way through folders
-_MOST_AHEAD = 1000
+_MOST_AHEAD = 1000  # frames
+_WAY_OUT = "give data.root=FOLDER"
 _ONLY_TO_TRAIN = {"train": None, "augmentation": None}
 
 
 def evaluation_settings(
-    card: ModelCard, checkpoint: str | os.PathLike[str], changes: Mapping[str, Any] | None = None
+    card: ModelCard,
+    checkpoint: str | os.PathLike[str],
+    changes: Mapping[str, Any] | None = None,
+    *,
+    way_out: str = _WAY_OUT,
 ) -> dict[str, Any]:
     """The `data` configuration to evaluate a checkpoint with.
 
@@ -35,6 +40,7 @@ def evaluation_settings(
         card: of the checkpoint.
         checkpoint: its path.
         changes: the user's own, which win; with a `_target_` they are another dataset altogether.
+        way_out: what to give where nothing says where the data lie, for the error.
 
     Raises:
         DataError: nothing says where the data lie.
@@ -46,23 +52,27 @@ def evaluation_settings(
     if not card.data:
         raise DataError(f"{checkpoint} does not say what it was trained on: choose data=GROUP and data.root=FOLDER")
     settings = _settings_of(card, checkpoint)
-    if not any(changes.get(place) for place in _PLACES):
+    if not changes.get("root"):
         settings |= _places_beside(checkpoint, other_split="valid" in changes)
     settings |= changes
     if not settings.get("root") and not settings.get("valid_annotations"):
         said = ", ".join(f"data.{name}={shown(card.data[name])}" for name in ("root", "valid") if name in card.data)
         raise DataError(
-            f"where the data of {checkpoint} lie is yours to say, unless it lies in the folder of its run: give "
-            f"data.root=FOLDER (it was trained with {said or 'nothing that it names'})"
+            f"{checkpoint} is not in the folder of its run, which would say where its data are, and a path in a "
+            f"checkpoint is not followed (it has {said or 'none'}): {way_out}"
         )
     return {**settings, **_ONLY_TO_TRAIN}
 
 
 def evaluation_data(
-    card: ModelCard, checkpoint: str | os.PathLike[str], changes: Mapping[str, Any] | None = None
+    card: ModelCard,
+    checkpoint: str | os.PathLike[str],
+    changes: Mapping[str, Any] | None = None,
+    *,
+    way_out: str = _WAY_OUT,
 ) -> VISDataModule:
     """The data module of `evaluation_settings`; its frames are brought to the network's input as the card says."""
-    settings = evaluation_settings(card, checkpoint, changes)
+    settings = evaluation_settings(card, checkpoint, changes, way_out=way_out)
     if changes and TARGET in changes:
         data = instantiate(settings, _convert_="all")  # all of it the user's own
     else:

@@ -18,7 +18,7 @@ from stmask.engine.checkpoint_callbacks import BestCheckpoint, LastCheckpoint, v
 from stmask.engine.interruption import StopRequest
 from stmask.engine.metrics_log import MetricsLog
 from stmask.engine.provenance import code_changes, describe
-from stmask.engine.resume import check_content, checkpoint_to_resume
+from stmask.engine.resume import check_content, checkpoint_to_resume, taking_up
 from stmask.engine.run_folder import Origin, RunFolder, is_first_process
 from stmask.engine.validation import validator_for
 from stmask.engine.wandb_logging import wandb_runs
@@ -88,7 +88,7 @@ def _train(
     elif cfg.init_from is not None:
         start_from(module, cfg.init_from, report=folder.path / "init_from.txt")
     folder.describe(cfg, describe(cfg, module.model, origin), changes=code_changes())
-    with wandb_runs(trainer.loggers):
+    with wandb_runs(trainer.loggers), taking_up(resume):
         trainer.fit(module, datamodule=data, ckpt_path=resume)
         step = {"step": float(trainer.global_step)}
         if trainer.fast_dev_run:  # type: ignore[attr-defined]

@@ -49,12 +49,12 @@ def checkpoint_at(place: str | os.PathLike[str]) -> Path:
     return checkpoint_of(Path(place)) if Path(place).is_dir() else Path(place)
 
 
-def validation_clips(network: VideoSegmenter, *, frames: int, checkpoint: Path) -> list[Clip]:
+def validation_clips(network: VideoSegmenter, *, frames: int, source: str) -> list[Clip]:
     """Clips of the videos that a network was validated with.
 
     Args:
         frames: to time.
-        checkpoint: of the network.
+        source: of the network, a checkpoint or a run's folder.
 
     Raises:
         DataError: the data is not there.
@@ -63,14 +63,14 @@ def validation_clips(network: VideoSegmenter, *, frames: int, checkpoint: Path) 
     card = network.model.card
     assert isinstance(card, ModelCard)
     if not card.data:
-        raise ConfigError(f"{checkpoint} does not say what it was validated with: {_WAY_OUT}")
+        raise ConfigError(f"{source} does not say what it was validated with: {_WAY_OUT}")
+    data = evaluation_data(card, checkpoint_at(source), way_out=_WAY_OUT)
     try:
-        data = evaluation_data(card, checkpoint)
         videos = VideoClips(data.valid_dataset)
         source = str(data.valid_dataset.frames_path)
         return take_clips((videos[i] for i in range(len(videos))), frames=frames, source=source)
     except DataError as error:
-        raise DataError(f"the validation videos of {checkpoint} can't be read ({error}): {_WAY_OUT}") from error
+        raise DataError(f"the validation videos of {source} can't be read ({error}): {_WAY_OUT}") from error
 
 
 def file_clips(path: str | os.PathLike[str], *, frames: int) -> list[Clip]:
@@ -135,7 +135,7 @@ def _videos_of(network: VideoSegmenter, folder: Path) -> str:
 def _measure_together(group: Sequence[_Loaded], on_run: Callable[[str], None]) -> list[str]:
     networks = [one.network for one in group]
     try:
-        clips = validation_clips(networks[0], frames=FRAMES, checkpoint=checkpoint_of(group[0].folder))
+        clips = validation_clips(networks[0], frames=FRAMES, source=str(group[0].folder))
     except StmaskError as error:
         return [_not_measured(one.folder, error) for one in group]
     for one, speed in zip(group, measure(networks, clips, precision=PRECISIONS[0]), strict=True):
