@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from stmask.inference import VideoSegmenter
     from stmask.loading import load, load_segmenter
     from stmask.models import STMask
+    from stmask.registry import register
 
 _HOMES = {
     "STMask": "stmask.models",
@@ -21,9 +22,10 @@ _HOMES = {
     "compose": "stmask.config",
     "load": "stmask.loading",
     "load_segmenter": "stmask.loading",
+    "register": "stmask.registry",
 }
 
-__all__ = ["STMask", "StmaskError", "VideoSegmenter", "compose", "load", "load_segmenter"]
+__all__ = ["STMask", "StmaskError", "VideoSegmenter", "compose", "load", "load_segmenter", "register"]
 
 
 def __getattr__(name: str) -> Any:

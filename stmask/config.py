@@ -18,7 +18,7 @@ from typing import Any
 from omegaconf import DictConfig, Node, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
-from stmask.config_check import AS_TRAINED, check_fields, check_targets, nearest
+from stmask.config_check import AS_TRAINED, check_fields, check_targets
 from stmask.config_folders import discard_empty_folder, discarding_empty_folders
 from stmask.config_globs import expand_globs
 from stmask.config_overrides import argument, as_hydra_reads
@@ -26,6 +26,7 @@ from stmask.config_paths import at_home, expand_home
 from stmask.config_ranges import check_ranges
 from stmask.config_schemas import SCHEMAS, text_keys
 from stmask.errors import ConfigError, StmaskError
+from stmask.signatures import nearest
 
 _VERSION_BASE = "1.3"
 _CONF_VARIABLE = "STMASK_CONF"

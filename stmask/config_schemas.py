@@ -25,6 +25,7 @@ class TrainSchema:
     max_skipped_in_a_row: int = 20
     retry_failed: bool = False
     tags: list[str] = field(default_factory=list)
+    trust: list[str] = field(default_factory=list)
     model: Any = None
     data: Any = None
     loss: Any = None
@@ -46,6 +47,7 @@ class EvaluateSchema:
     seed: int = 0
     output_root: str = ""
     output: str = ""
+    trust: list[str] = field(default_factory=list)
     data: Any = None
     inference: Any = None
 
@@ -71,6 +73,7 @@ class PredictSchema:
     results: str | None = None
     device: str = ""
     fps: float | None = None
+    trust: list[str] = field(default_factory=list)
     draw: DrawSchema = field(default_factory=DrawSchema)
     inference: Any = None
 

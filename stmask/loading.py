@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from stmask import registry
 from stmask.engine.checkpoint import is_ours, load_model
 from stmask.errors import ConfigError
 from stmask.inference.builder import build_segmenter
@@ -20,15 +21,17 @@ if TYPE_CHECKING:
     from stmask.official import InitReport
 
 
-def load(path: str | os.PathLike[str]) -> STMask:
+def load(path: str | os.PathLike[str], *, trust: Iterable[str | Callable[..., Any]] = ()) -> STMask:
     """The network in a checkpoint, in evaluation mode; `model.card` says how it was trained.
 
     Args:
         path: a checkpoint of a training, what `stmask import` or `save_model` wrote, or a file of the authors' weights.
+        trust: classes of one's own, or their names, that the checkpoint may name; see `stmask.register`.
 
     Raises:
-        CheckpointError: missing, broken, or of another project.
+        CheckpointError: missing, broken, of another project, or naming a class that is not registered.
     """
+    registry.trust(trust)
     content = read_file(path)
     if is_ours(content):
         return load_model(content, source=str(path))
@@ -57,6 +60,7 @@ def load_segmenter(
     inference: Mapping[str, Any] | None = None,
     device: torch.device | str | None = None,
     autocast: torch.dtype | None = None,
+    trust: Iterable[str | Callable[..., Any]] = (),
 ) -> VideoSegmenter:
     """A segmenter for the network in a checkpoint, with the settings it was trained with.
 
@@ -65,12 +69,13 @@ def load_segmenter(
         inference: plain settings that win over the checkpoint's, keys as in conf/inference/default.yaml.
         device: default the CPU.
         autocast: half precision type for the network.
+        trust: as `load`.
 
     Raises:
         CheckpointError: as `load`.
         ConfigError: a setting that does not exist or cannot work.
     """
-    model = load(path)
+    model = load(path, trust=trust)
     return build_segmenter(
         model,
         _merged(model.card.inference, inference or {}),

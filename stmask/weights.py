@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from stmask.archives import check_archive
 from stmask.errors import CheckpointError
 
 _SHOWN = 3
@@ -170,6 +171,7 @@ def _read_safetensors(source: Path) -> dict[str, Tensor]:
 
 
 def _read_torch(source: Path, head: bytes) -> Any:
+    check_archive(source)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd pickles, besides the error that names the file

@@ -128,7 +128,7 @@ def _predict(cfg: PredictSchema) -> None:
     assert cfg.source is not None
     check_places(cfg.source, cfg.output, cfg.results)
     source = VideoReader(cfg.source)
-    segmenter = load_segmenter(cfg.checkpoint, inference=changes_of(cfg.inference), device=device)
+    segmenter = load_segmenter(cfg.checkpoint, inference=changes_of(cfg.inference), device=device, trust=cfg.trust)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("frames"))
     console = Console(stderr=True)
     with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as progress:

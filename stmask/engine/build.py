@@ -18,7 +18,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from stmask.data import VISDataModule
 from stmask.engine.callbacks import LoggedStep, ProgressBar
-from stmask.engine.checkpoint import AtomicCheckpointIO, build_model
+from stmask.engine.checkpoint import AtomicCheckpointIO, build_model, check_card
 from stmask.engine.checkpoint_callbacks import TimeLimit
 from stmask.engine.interruption import NoSignals
 from stmask.engine.metrics_log import MetricsLog
@@ -94,6 +94,7 @@ def build_module(cfg: DictConfig, data: VISDataModule, validator: Validator | No
         data=_plain(cfg.data),
         origin=f"run {cfg.name}",
     )
+    check_card(card)
     lr = scaled_learning_rate(
         cfg.optimizer.lr, frames_per_batch=data.clip_length * batch, reference_batch=cfg.reference_batch
     )

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
-from stmask.errors import CheckpointError, ConfigError
+from stmask import construct, registry
+from stmask.errors import CheckpointError, ConfigError, StmaskError
 from stmask.files import atomic_open
 from stmask.inference.card import ModelCard
 from stmask.models import STMask
-from stmask.weights import as_in, named_tensors
+from stmask.signatures import TARGET, shown
+from stmask.weights import as_in, named_tensors, read_file
 
 FORMAT = 1
 ENTRY = "stmask"  # of the checkpoint's dict: format and card
 _PREFIX = "model."  # of the network's tensors inside the Lightning module
-_TRUSTED = ("stmask.models.", "stmask.official.")  # a checkpoint names the classes to build; only ours are built
+_MODEL_VALUES = 2_000  # in the description of a network, at most
 _SHOWN = 3
 
 
@@ -28,6 +31,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         write_file(os.fspath(path), checkpoint)
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        return read_file(path)  # on the CPU, and nothing but tensors and plain values, whatever the caller says
 
 
 def write_file(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
@@ -46,21 +52,22 @@ def write_file(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
 
 
 def build_model(config: Mapping[str, Any], *, num_classes: int) -> STMask:
-    """The network of a `model` configuration.
+    """The network of a plain `model` configuration, of registered classes (`stmask.registry`) only.
 
     Raises:
-        ConfigError: a value that its constructor refuses (through `stmask.config.explain`), or values for a part that
-            the network was told to do without.
+        ConfigError: a class that is not registered, a value that a constructor refuses, or values for a part that the
+            network was told to do without.
     """
-    from hydra.utils import instantiate
-
     for name, part in config.items():
-        if isinstance(part, Mapping) and "_target_" not in part:
+        if isinstance(part, Mapping) and TARGET not in part:
             keys = ", ".join(map(str, part))
             raise ConfigError(f"model.{name} is none, yet {keys} of it are set: leave them out, or model.{name}=null")
-    model = instantiate(dict(config), num_classes=num_classes, _convert_="all")
+    if TARGET not in config:
+        raise ConfigError(f"model has no {TARGET}, the class of the network")
+    construct.check({**config, "num_classes": num_classes}, key="model")
+    model = construct.build(config, key="model", num_classes=num_classes)
     if not isinstance(model, STMask):
-        raise CheckpointError(f"the model configuration builds a {type(model).__name__}, not an STMask")
+        raise ConfigError(f"the model configuration builds a {type(model).__name__}, not an STMask")
     return model
 
 
@@ -70,25 +77,47 @@ def is_ours(content: Mapping[str, Any]) -> bool:
 
 
 def card_of(content: Mapping[str, Any], *, source: str) -> ModelCard:
-    """The card in a checkpoint's dict.
+    """The card in a checkpoint's dict, and that it describes the network whose tensors are there.
+
+    Everything in it is data: names are looked up in `stmask.registry`, values checked against what they are for, and
+    nothing is allocated that the file's own tensors do not fill.
 
     Raises:
-        CheckpointError: not a checkpoint of stmask, of a newer version, or with a broken card.
+        CheckpointError: not a checkpoint of stmask, of a newer version, or with a card that can't be meant.
     """
     if not is_ours(content):
-        keys = ", ".join(map(str, list(content)[:_SHOWN]))
+        keys = ", ".join(shown(key) for key in list(content)[:_SHOWN])
         raise CheckpointError(f"{source} is not a checkpoint of stmask (it holds {keys or 'nothing'}, ..)")
     entry = content[ENTRY]
-    if entry.get("format") != FORMAT:
+    if type(entry.get("format")) is not int or entry["format"] != FORMAT:
         raise CheckpointError(
-            f"{source} has checkpoint format {entry.get('format')!r}, this version reads {FORMAT}: use a newer stmask"
+            f"{source} has checkpoint format {shown(entry.get('format'))}, this version reads {FORMAT}: use a newer "
+            "stmask"
         )
     try:
-        card = ModelCard.from_dict(entry["card"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{source} has a broken description of its network ({error})") from error
-    _refuse_foreign_classes(card.model, source)
+        described = entry.get("card")
+        if isinstance(described, Mapping):
+            construct.plain(described.get("model"), key="card.model", limit=_MODEL_VALUES)
+        card = ModelCard.from_dict(construct.plain(described, key="card"))
+        card = replace(card, model=_without_files(card.model))
+        skeleton = _skeleton(card.model)
+    except StmaskError as error:
+        raise CheckpointError(f"{source} has a description of its network that can't be used: {error}") from error
+    except Exception as error:  # whatever a constructor does with values that can't be meant
+        raise CheckpointError(
+            f"{source} has a description of its network that can't be used ({type(error).__name__}: {error})"
+        ) from error
+    check_weights(skeleton, network_weights(content, source=source), source=source)
     return card
+
+
+def check_card(card: ModelCard) -> None:
+    """Refuses to train what its checkpoints could not say.
+
+    Raises:
+        ConfigError: something that a card can't hold.
+    """
+    ModelCard.from_dict(construct.plain(card.to_dict(), key="card"))
 
 
 def entry_of(card: ModelCard) -> dict[str, Any]:
@@ -97,11 +126,13 @@ def entry_of(card: ModelCard) -> dict[str, Any]:
 
 
 def load_model(content: Mapping[str, Any], *, source: str) -> STMask:
-    """The network of a checkpoint's dict, with its weights and its card, in evaluation mode."""
+    """The network of a checkpoint's dict, with its weights and its card, in evaluation mode.
+
+    Raises:
+        CheckpointError: as `card_of`.
+    """
     card = card_of(content, source=source)
-    config = _without_files(card.model)
-    num_classes = config.pop("num_classes")
-    model = build_model(config, num_classes=num_classes)
+    model = _built(card.model)
     load_weights(model, network_weights(content, source=source), source=source)
     model.card = card
     return model.eval()
@@ -153,21 +184,26 @@ def save_model(path: str | os.PathLike[str], model: STMask, card: ModelCard) -> 
     write_file(path, {"state_dict": state, ENTRY: entry_of(card)})
 
 
-def _refuse_foreign_classes(value: Any, source: str) -> None:
+def _built(config: Mapping[str, Any]) -> STMask:
+    """The network of a card's `model`, num_classes included."""
+    return build_model(
+        {name: value for name, value in config.items() if name != "num_classes"}, num_classes=config["num_classes"]
+    )
+
+
+def _skeleton(config: Mapping[str, Any]) -> STMask:
+    """A network without storage, for its names and shapes."""
+    try:
+        with torch.device("meta"):
+            return _built(config)
+    except Exception:
+        if all(map(registry.is_ours, construct.names_in(config))):
+            raise
+        return _built(config)  # a class of the user's own, which may need storage to be built
+
+
+def _without_files(value: Any) -> Any:
+    """The weights file that a training started from is not needed, may be gone, and is nothing to open for a file."""
     if isinstance(value, Mapping):
-        target = value.get("_target_")
-        if target is not None and not str(target).startswith(_TRUSTED):
-            raise CheckpointError(f"{source} wants {target} to be called; only classes of stmask are built")
-        for child in value.values():
-            _refuse_foreign_classes(child, source)
-    elif isinstance(value, (list, tuple)):
-        for child in value:
-            _refuse_foreign_classes(child, source)
-
-
-def _without_files(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The weights file that a training started from is not needed, and may be gone."""
-    plain = dict(config)
-    if isinstance(plain.get("backbone"), Mapping):
-        plain["backbone"] = {**plain["backbone"], "weights": None}
-    return plain
+        return {name: None if name == "weights" else _without_files(child) for name, child in value.items()}
+    return [_without_files(child) for child in value] if isinstance(value, list) else value

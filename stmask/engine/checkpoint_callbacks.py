@@ -49,16 +49,15 @@ class BestCheckpoint(ModelCheckpoint):
         return {**super().state_dict(), "figures": self.figures, "step": self.step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes up the state where best.ckpt is there, in whatever folder: it may have been moved."""
-        folder = Path(str(self.dirpath))
-        if not (folder / f"{self.filename}.ckpt").exists():
+        """Takes up the state where best.ckpt is there, in whatever folder: it may have been moved.
+
+        Whatever the file calls it: the file that a better one replaces, and so removes, is best.ckpt alone.
+        """
+        best = Path(str(self.dirpath)) / f"{self.filename}.ckpt"
+        if not best.exists():
             return
-
-        def here(path: str) -> str:
-            return str(folder / Path(path).name) if path else path
-
-        moved = {name: here(state_dict[name]) for name in _PATHS}
-        models = {here(path): score for path, score in state_dict["best_k_models"].items()}
+        moved = {name: str(best) if state_dict[name] else "" for name in _PATHS}
+        models = {str(best): score for score in list(state_dict["best_k_models"].values())[-1:]}
         super().load_state_dict({**state_dict, **moved, "dirpath": self.dirpath, "best_k_models": models})
         self.figures, self.step = dict(state_dict["figures"]), int(state_dict["step"])
 

@@ -8,16 +8,15 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, cast
 
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from stmask.class_names import ids_by_name, listed
 from stmask.config import changes_of
 from stmask.data import ImageDataModule, VideoClips, VISDataModule
+from stmask.engine.evaluation_data import evaluation_data
 from stmask.engine.videos import segment_image, segment_video
-from stmask.errors import DataError
 from stmask.evaluation import GroundTruth, to_results
 from stmask.evaluation import evaluate as score_videos
 from stmask.evaluation.image_ap import evaluate_images, to_detections
@@ -39,9 +38,12 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         StmaskError: whatever the user can mend.
     """
     output = Path(cfg.output)
-    segmenter = load_segmenter(cfg.checkpoint, inference=changes_of(cfg.inference), device=pick_device(cfg.device))
+    segmenter = load_segmenter(
+        cfg.checkpoint, inference=changes_of(cfg.inference), device=pick_device(cfg.device), trust=cfg.trust
+    )
     card = cast(ModelCard, segmenter.model.card)
-    data = _datamodule(cfg, card)
+    changes = changes_of(cfg.data) | ({} if cfg.split is None else {"valid": cfg.split})
+    data = evaluation_data(card, cfg.checkpoint, changes)
     data.setup("validate")
     dataset = data.valid_dataset
     category_ids = ids_by_name(
@@ -124,19 +126,6 @@ def _kind_of(data: VISDataModule) -> _Kind:
     return _IMAGES if isinstance(data, ImageDataModule) else _VIDEOS
 
 
-def _datamodule(cfg: DictConfig, card: ModelCard) -> VISDataModule:
-    changes = changes_of(cfg.data)
-    if "_target_" not in changes and not card.data:
-        raise DataError(f"{cfg.checkpoint} does not say what it was trained on: choose data=GROUP and data.root=FOLDER")
-    merged = OmegaConf.merge(card.data, changes)
-    if "_target_" in changes:  # another dataset altogether: only the network's input stays
-        merged = OmegaConf.create(changes)
-    merged = OmegaConf.merge(merged, {"train": None, "augmentation": None})
-    if cfg.split is not None:
-        merged = OmegaConf.merge(merged, {"valid": cfg.split})
-    data: VISDataModule = instantiate(merged, _convert_="all")
-    data.preprocessor = card.preprocessor
-    return data
 
 
 def _progress() -> Progress:

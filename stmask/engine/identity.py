@@ -12,8 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 # where things go, how they are shown, and how fast they are read
 NEUTRAL_KEYS = frozenset(
     {
-        "name", "tags", "output_root", "output_dir", "resume", "logger", "records", "trainer.enable_progress_bar",
-        "data.num_workers", "data.prefetch", "data.cache", "checkpoint_every", "retry_failed",
+        "name", "tags", "trust", "output_root", "output_dir", "resume", "logger", "records",
+        "trainer.enable_progress_bar", "data.num_workers", "data.prefetch", "data.cache",
+        "checkpoint_every", "retry_failed",
     }
 )  # fmt: skip
 # what a resumed run may change: how long it goes on
@@ -21,22 +22,28 @@ _EXTENDABLE = frozenset({"trainer.max_steps", "trainer.max_epochs", "trainer.max
 _DIGITS = 8
 
 
-def config_hash(cfg: DictConfig) -> str:
+def config_hash(cfg: DictConfig | Mapping[str, Any]) -> str:
     """Eight hexadecimal digits that two configurations share if they train the same network the same way.
 
-    The seed has no part in it: the runs of one configuration with several seeds belong together.
+    The seed has no part in it: the runs of one configuration with several seeds belong together. A plain configuration
+    is taken as it stands: it may be out of someone's file, where interpolations are text.
     """
-    unseeded = OmegaConf.merge(cfg, {"seed": 0})
-    text = json.dumps(sorted(_leaves(_resolved(unseeded))), default=str)
+    plain = _resolved(OmegaConf.merge(cfg, {"seed": 0})) if OmegaConf.is_config(cfg) else {**cfg, "seed": 0}
+    text = json.dumps(sorted(_leaves(plain)), default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
 
 
-def config_changes(before: DictConfig, after: DictConfig) -> list[str]:
+def config_changes(before: Mapping[str, Any], after: DictConfig) -> list[str]:
     """What a run that goes on with another configuration would change, a line `KEY: OLD -> NEW` each.
 
     Left out is what a run may change on its way: places, loggers, workers, and how long it goes on.
+
+    Args:
+        before: plain, as it was written.
+        after: the one that is asked for.
     """
-    old, new = (dict(_leaves(_resolved(cfg))) for cfg in (before, after))
+    old = dict(_leaves({key: value for key, value in before.items() if key != "hydra"}))
+    new = dict(_leaves(_resolved(after)))
     keys = sorted((old.keys() | new.keys()) - _EXTENDABLE)
     return [f"{key}: {_shown(old, key)} -> {_shown(new, key)}" for key in keys if _shown(old, key) != _shown(new, key)]
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from stmask.engine.checkpoint import card_of, check_weights, network_weights
 from stmask.engine.identity import config_changes
-from stmask.engine.run_folder import CONFIG, RunFolder
-from stmask.errors import CheckpointError, ConfigError
+from stmask.engine.run_config import config_beside
+from stmask.engine.run_folder import RunFolder
+from stmask.errors import CheckpointError, ConfigError, StmaskError
 from stmask.models import STMask
+from stmask.signatures import shown
 from stmask.weights import read_file
 
 _AUTO = "auto"
 _SHOWN = 5
+_MOST_STEPS = 2**53
 
 
 def checkpoint_to_resume(cfg: DictConfig, folder: RunFolder) -> Path | None:
@@ -51,8 +57,33 @@ def check_content(checkpoint: Path, model: STMask) -> None:
     content = read_file(source)
     card_of(content, source=source)
     check_weights(model, network_weights(content, source=source), source=source)
+    steps = [content.get(name) for name in ("epoch", "global_step")]
+    if "optimizer_states" in content and not all(type(step) is int and 0 <= step < _MOST_STEPS for step in steps):
+        raise CheckpointError(
+            f"{source} says that it was written in epoch {shown(steps[0])} after {shown(steps[1])} steps"
+        )
     if "optimizer_states" not in content:
         raise CheckpointError(f"{source} holds weights only, no training to go on with: give it as init_from")
+
+
+@contextmanager
+def taking_up(checkpoint: Path | None) -> Iterator[None]:
+    """Says of what fails while Lightning takes up the state in a checkpoint that the checkpoint is the cause.
+
+    Raises:
+        CheckpointError: the state in it is not one of this training.
+    """
+    try:
+        yield
+    except StmaskError:
+        raise
+    except Exception as error:
+        frames = (frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__))
+        if checkpoint is None or not any(name.endswith("checkpoint_connector.py") for name in frames):
+            raise
+        raise CheckpointError(
+            f"{checkpoint} holds no state that this training can go on from ({shown(error)}): give it as init_from"
+        ) from error
 
 
 def _refuse_overwriting(folder: RunFolder) -> None:
@@ -63,11 +94,9 @@ def _refuse_overwriting(folder: RunFolder) -> None:
 
 
 def _refuse_changes(cfg: DictConfig, checkpoint: Path) -> None:
-    written = checkpoint.resolve().parent.parent / CONFIG
-    if not written.is_file():
+    before = config_beside(checkpoint)
+    if before is None:
         return
-    before = OmegaConf.load(written)
-    assert isinstance(before, DictConfig)
     changes = config_changes(before, cfg)
     if changes:
         more = f" and {len(changes) - _SHOWN} more" if len(changes) > _SHOWN else ""

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from omegaconf import OmegaConf
 
 from stmask.engine import performance, records
+from stmask.engine.run_config import read_config
 from stmask.engine.run_folder import CONFIG, METRICS, RECORD, SUMMARY, Status, status_of
 from stmask.errors import DataError
 from stmask.files import read_json
@@ -118,11 +118,9 @@ def read_history(folder: str | os.PathLike[str]) -> RunHistory:
     path = Path(folder)
     if not (path / CONFIG).exists():
         raise DataError(f"{path} is not the folder of a run: it has no {CONFIG}")
-    config = OmegaConf.to_container(OmegaConf.load(path / CONFIG))
-    assert isinstance(config, dict)
     return RunHistory(
         folder=path,
-        config={str(key): value for key, value in config.items()},
+        config=read_config(path / CONFIG),
         origin=read_json(path / RECORD) if (path / RECORD).exists() else {},
         status=status_of(path),
         summary=read_json(path / SUMMARY) if (path / SUMMARY).exists() else {},

@@ -29,10 +29,11 @@ from stmask.engine.module import VISModule
 from stmask.engine.preflight import check_groups, check_intervals, check_optimisation
 from stmask.engine.processes import LastResort, in_words, is_first_process
 from stmask.engine.provenance import code_changes, describe
-from stmask.engine.resume import check_content, checkpoint_to_resume
+from stmask.engine.resume import check_content, checkpoint_to_resume, taking_up
 from stmask.engine.run_folder import Origin, RunFolder
 from stmask.engine.validation import validator_for
 from stmask.engine.wandb_logging import wandb_runs
+from stmask.registry import trust
 
 _log = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ def train(cfg: DictConfig, *, origin: Origin = Origin()) -> dict[str, float]:
         StmaskError: whatever the user can mend.
         Interrupted: a signal came; the run can go on from checkpoints/last.ckpt, if it was training already.
     """
+    trust(cfg.get("trust") or ())
     check_groups(cfg)
     check_optimisation(cfg)
     folder = RunFolder(cfg.output_dir, first=is_first_process(cfg.trainer))
@@ -101,7 +103,7 @@ def _train(
     elif not trainer.fast_dev_run:  # type: ignore[attr-defined]
         refuse_frozen_random_norms(cfg.model)
     folder.describe(cfg, describe(cfg, module.model, origin), changes=code_changes())
-    with wandb_runs(trainer.loggers):
+    with wandb_runs(trainer.loggers), taking_up(resume):
         _fit(trainer, module, data, resume)
         step = {"step": float(trainer.global_step)}
         if trainer.fast_dev_run:  # type: ignore[attr-defined]

@@ -13,12 +13,12 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
-from omegaconf import OmegaConf
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from stmask.engine.pictures import LabelledFrame
 from stmask.engine.records import CLASSES, FIGURES, RESULTS, ValidationRecord, record_folders
+from stmask.engine.run_config import read_config
 from stmask.engine.wandb_environment import Mode, wandb_settings
 from stmask.engine.wandb_offline import RUN_ID_FILE, run_id_of
 from stmask.errors import ConfigError
@@ -293,10 +293,8 @@ def _cell(value: str) -> str | float | None:
 
 def _described(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """What config.yaml and run.json say."""
-    config = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
     origin = read_json(folder / "run.json") if (folder / "run.json").exists() else {}
-    assert isinstance(config, dict)
-    return {str(key): value for key, value in config.items()}, origin
+    return read_config(folder / "config.yaml"), origin
 
 
 def _run_id(folder: Path, asked: str | None) -> str:

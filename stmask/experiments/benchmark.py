@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
@@ -10,9 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from hydra.utils import instantiate
 
-from stmask.data import VideoClips, VISDataModule
+from stmask.data import VideoClips
+from stmask.engine.evaluation_data import evaluation_data, same_videos
 from stmask.errors import ConfigError, DataError, StmaskError
 from stmask.experiments.collect import SPEED, checkpoint_of
 from stmask.experiments.speed import FRAMES, PRECISIONS, Speed
@@ -38,8 +37,16 @@ def load_networks(places: Sequence[str | os.PathLike[str]], *, device: str, prec
         raise ConfigError(f"--precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     where = pick_device(device)
     autocast = None if precision == PRECISIONS[0] else getattr(torch, precision)
-    files = [checkpoint_of(Path(place)) if Path(place).is_dir() else Path(place) for place in places]
-    return [load_segmenter(file, device=where, autocast=autocast) for file in files]
+    return [load_segmenter(checkpoint_at(place), device=where, autocast=autocast) for place in places]
+
+
+def checkpoint_at(place: str | os.PathLike[str]) -> Path:
+    """A checkpoint, or the best one of a run's folder.
+
+    Raises:
+        CheckpointError: the folder holds none.
+    """
+    return checkpoint_of(Path(place)) if Path(place).is_dir() else Path(place)
 
 
 def validation_clips(network: VideoSegmenter, *, frames: int, source: str) -> list[Clip]:
@@ -47,7 +54,7 @@ def validation_clips(network: VideoSegmenter, *, frames: int, source: str) -> li
 
     Args:
         frames: to time.
-        source: of the network, for the errors.
+        source: of the network, a checkpoint or a run's folder.
 
     Raises:
         DataError: the data is not there.
@@ -57,10 +64,8 @@ def validation_clips(network: VideoSegmenter, *, frames: int, source: str) -> li
     assert isinstance(card, ModelCard)
     if not card.data:
         raise ConfigError(f"{source} does not say what it was validated with: {_WAY_OUT}")
+    data = evaluation_data(card, checkpoint_at(source), way_out=_WAY_OUT)
     try:
-        data = instantiate({**card.data, "train": None, "augmentation": None}, _convert_="all")
-        if not isinstance(data, VISDataModule):
-            raise ConfigError(f"{source} was validated with images: {_WAY_OUT}")
         videos = VideoClips(data.valid_dataset)
         source = str(data.valid_dataset.frames_path)
         return take_clips((videos[i] for i in range(len(videos))), frames=frames, source=source)
@@ -107,7 +112,7 @@ def measure_runs(folders: Sequence[Path], *, device: str, on_run: Callable[[str]
         for folder in folders[start : start + _AT_ONCE]:
             try:
                 (network,) = load_networks([folder], device=device, precision=PRECISIONS[0])
-                loaded.append(_Loaded(folder, network, _videos_of(network)))
+                loaded.append(_Loaded(folder, network, _videos_of(network, folder)))
             except StmaskError as error:
                 problems.append(_not_measured(folder, error))
         for _, group in groupby(sorted(loaded, key=lambda one: one.videos), key=lambda one: one.videos):
@@ -121,11 +126,10 @@ class _Loaded(NamedTuple):
     videos: str  # equal for networks that were validated with the same
 
 
-def _videos_of(network: VideoSegmenter) -> str:
+def _videos_of(network: VideoSegmenter, folder: Path) -> str:
     card = network.model.card
     assert isinstance(card, ModelCard)
-    named = {key: value for key, value in card.data.items() if key == "root" or key.startswith("valid")}
-    return json.dumps(named, sort_keys=True)
+    return same_videos(card, checkpoint_of(folder)) if card.data else ""
 
 
 def _measure_together(group: Sequence[_Loaded], on_run: Callable[[str], None]) -> list[str]:

@@ -9,10 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
-
+from stmask.engine.run_config import read_config
 from stmask.engine.run_folder import BEST, CHECKPOINTS, CONFIG, LAST, RECORD, SUMMARY, status_of
 from stmask.errors import CheckpointError, DataError
 from stmask.experiments.settings import Setting, configuration_of
@@ -119,7 +116,7 @@ def read_run(folder: Path, *, name: str) -> RunRecord | None:
         name=name,
         folder=folder,
         made=made,
-        config=_config(folder),
+        config=read_config(folder / CONFIG),
         summary=read_json(folder / SUMMARY) if done else {},
         state=status.state,
         finished=status.finished or "",
@@ -196,19 +193,6 @@ def checkpoint_of(folder: Path) -> Path:
         if (path := folder / CHECKPOINTS / name).is_file():
             return path
     raise CheckpointError(f"{folder} holds no {CHECKPOINTS}/{BEST} or {LAST}: give a checkpoint, or a run's folder")
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    path = folder / CONFIG
-    try:
-        config = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-    except (YAMLError, OmegaConfBaseException) as error:
-        raise DataError(f"{path} is not a configuration") from error
-    if not isinstance(config, dict):
-        raise DataError(f"{path} is not a configuration")
-    return {str(key): value for key, value in config.items()}
 
 
 def _figures(summary: Mapping[str, Any]) -> dict[str, float]:

@@ -10,8 +10,8 @@ from importlib import resources
 from pathlib import Path
 
 from stmask.config import conf_dir
-from stmask.config_check import nearest
 from stmask.errors import ConfigError
+from stmask.signatures import nearest
 
 ALL_TABLES = "all"
 IMAGES = "coco"  # the image networks that trainings on videos start from: a table beside the paper's six

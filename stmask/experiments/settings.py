@@ -31,6 +31,7 @@ _AS_IN_THE_PAPER = {"trainer", "trainer.accelerator", "trainer.devices", "traine
                     "trainer.strategy", "total_batch", "data.batch_size", "deterministic", "init_from"}  # fmt: skip
 _PAPER_RECIPES = {"paper", "release", "coco"}
 _PAPER_DATASET = re.compile("(yt|youtube)vis2019|coco")
+_RESOLVER = re.compile(r"\$\{[^}]*:")
 _SIMPLE = re.compile(r"[\w.+-]+")
 
 
@@ -81,12 +82,17 @@ def configuration_of(config: Mapping[str, Any]) -> str:
     plain = {key: value for key, value in config.items() if key != "hydra"}
     if isinstance(plain.get("data"), Mapping):
         plain["data"] = {**plain["data"], "seed": None}  # the run's seed, written out
-    return config_hash(OmegaConf.create(_without_folders(plain)))
+    return config_hash(_without_folders(plain))
 
 
 @cache
 def configuration_of_row(experiment: str, setting: Setting) -> str | None:
-    """The hash of a row under a setting, as conf/ is now; None where it can't be composed (any more)."""
+    """The hash of a row under a setting, as conf/ is now; None where it can't be composed (any more).
+
+    A setting is out of a run's file: one that calls a resolver, such as oc.env, is not composed.
+    """
+    if any(map(_RESOLVER.search, setting.overrides)):
+        return None
     try:
         cfg = compose("train", [f"experiment={experiment}", *setting.overrides], check=False)
     except ConfigError:

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from stmask.errors import ConfigError
+from stmask.inference.settings import InferenceSettings
 from stmask.ops.frames import FramePreprocessor
+from stmask.signatures import check_arguments, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +49,47 @@ class ModelCard:
         }
 
     @staticmethod
-    def from_dict(values: Mapping[str, Any]) -> ModelCard:
+    def from_dict(values: Any) -> ModelCard:
         """The inverse of `to_dict`.
 
         Raises:
-            KeyError, TypeError, ValueError: it is no card.
+            ConfigError: something in it is missing, unknown, or not what it must be; the key is named.
         """
-        frames = dict(values["preprocessor"])
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"a card must be a mapping, got {shown(values)}")
+        for name, kind in _KINDS.items():
+            if name not in values:
+                raise ConfigError(f"card.{name} is missing")
+            if not isinstance(values[name], kind):
+                raise ConfigError(f"card.{name} must be {_WORDS[kind]}, got {shown(values[name])}")
+        if unknown := [name for name in values if name not in _KINDS]:
+            raise ConfigError(f"unknown key card.{unknown[0]}")
+        names, classes = values["class_names"], values["model"].get("num_classes")
+        if not all(isinstance(name, str) and name for name in names):
+            raise ConfigError(f"card.class_names must be a list of names, got {shown(names)}")
+        if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
+            raise ConfigError(f"card.model.num_classes must be an integer of at least 1, got {shown(classes)}")
+        if len(names) != classes:
+            raise ConfigError(f"card.class_names has {len(names)} names for {classes} classes")
+        InferenceSettings.from_dict(values["inference"])
         return ModelCard(
             model=dict(values["model"]),
-            class_names=tuple(values["class_names"]),
-            preprocessor=FramePreprocessor(**{**frames, "mean": tuple(frames["mean"]), "std": tuple(frames["std"])}),
+            class_names=tuple(names),
+            preprocessor=_preprocessor(values["preprocessor"]),
             inference=dict(values["inference"]),
             data=dict(values["data"]),
-            origin=str(values["origin"]),
+            origin=values["origin"],
         )
+
+
+_KINDS = {"model": Mapping, "class_names": list, "preprocessor": Mapping, "inference": Mapping, "data": Mapping,
+          "origin": str}  # fmt: skip
+_WORDS = {Mapping: "a mapping", list: "a list", str: "a text"}
+
+
+def _preprocessor(frames: Mapping[str, Any]) -> FramePreprocessor:
+    check_arguments(FramePreprocessor, frames, key="card.preprocessor")
+    try:
+        return FramePreprocessor(**{name: tuple(v) if isinstance(v, list) else v for name, v in frames.items()})
+    except ValueError as error:
+        raise ConfigError(f"card.preprocessor: {error}") from error

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from torch import nn
 
+from stmask import registry
 from stmask.config_ranges import check_ranges
 from stmask.errors import ConfigError
 from stmask.inference.detector import NMS, Detector, DetectorLike
@@ -31,8 +31,8 @@ class InferenceSettings:
         score_decay, max_age, min_mask_pixels: see `OnlineTracker` (with temporal fusion).
         occlusion_iou: see `PlainTracker` (without).
         forget_after: both trackers; None keeps tracks for ever.
-        detector_wrappers: dotted names within stmask of functions from detector to detector, applied in order; only
-            parity with released weights needs them.
+        detector_wrappers: registered names of functions from detector to detector, each at most once; only parity
+            with released weights needs them.
     """
 
     score_threshold: float = 0.05
@@ -54,8 +54,11 @@ class InferenceSettings:
         if self.nms not in _NMS_KINDS:
             raise ConfigError(f"inference.nms must be one of {', '.join(_NMS_KINDS)}, got {self.nms!r}")
         for name in self.detector_wrappers:
-            if not name.startswith("stmask."):  # a checkpoint names them, and nobody else's code is called
-                raise ConfigError(f"inference.detector_wrappers takes functions of stmask, got {name!r}")
+            if registry.find(name, "wrapper") is None:
+                known = ", ".join(registry.names_of("wrapper"))
+                raise ConfigError(f"inference.detector_wrappers has no {name!r}; there are {known}")
+        if len(set(self.detector_wrappers)) < len(self.detector_wrappers):
+            raise ConfigError(f"inference.detector_wrappers names one twice: {', '.join(self.detector_wrappers)}")
         if self.forget_after is not None and self.forget_after < self.max_age:
             raise ConfigError(
                 f"inference.forget_after must be null or at least inference.max_age = {self.max_age}, "
@@ -82,7 +85,9 @@ class InferenceSettings:
             nms = PerClassNMS(self.nms_iou, self.nms_top_k, self.max_detections, self.score_threshold)
         detector: DetectorLike = Detector(score_threshold=self.score_threshold, nms=nms)
         for name in self.detector_wrappers:
-            detector = pkgutil.resolve_name(name)(detector)
+            wrapper = registry.find(name, "wrapper")
+            assert wrapper is not None
+            detector = wrapper(detector)
         return detector
 
     def tracker(self, model: nn.Module) -> Tracker:

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from stmask.class_names import matches
-from stmask.engine.checkpoint import ENTRY, is_ours, network_weights
+from stmask.engine.checkpoint import ENTRY, card_of, is_ours, network_weights
 from stmask.errors import CheckpointError
 from stmask.models import STMask
 from stmask.models.backbones.resnet import is_deformable
@@ -82,6 +82,7 @@ def initialise(model: STMask, path: str | os.PathLike[str], *, class_names: Sequ
     content, source = read_file(path), os.fspath(path)
     own = model.state_dict()
     if is_ours(content):
+        card_of(content, source=source)
         given = tensors = network_weights(content, source=source)
         places: dict[str, str | None] = {name: name for name in tensors}
     else:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stmask.errors import ConfigError
 from stmask.inference.detector import NMS, Detector, DetectorLike
 from stmask.losses.classification import hard_negatives
 from stmask.ops.matching import BACKGROUND
@@ -36,12 +37,36 @@ def misaligned_cross_entropy(class_logits: Tensor, labels: Tensor, *, weights: T
     return (torch.cat([weights, negative_weights]) * cost).sum() / (ratio + 1)
 
 
+@dataclass(frozen=True, slots=True)
+class Around:
+    """A detector with something done to what it gets and to what it finds."""
+
+    detector: DetectorLike
+    before: Callable[[DensePredictions], DensePredictions] | None = None
+    after: Callable[[Detections], Detections] | None = None
+
+    def __call__(self, predictions: DensePredictions, index: int = 0) -> Detections:
+        found = self.detector(predictions if self.before is None else self.before(predictions), index)
+        return found if self.after is None else self.after(found)
+
+
 def unlimited_across_classes(detector: DetectorLike) -> DetectorLike:
     """Quirk 5: suppression across classes keeps whatever of its top k is left, not the best 100."""
-    if not isinstance(detector, Detector) or not isinstance(detector.nms, CrossClassNMS):
-        return detector
-    nms = replace(detector.nms, max_detections=detector.nms.top_k)
-    return Detector(score_threshold=detector.score_threshold, nms=nms)
+
+    def change(nms: NMS) -> NMS:
+        return replace(nms, max_detections=nms.top_k) if isinstance(nms, CrossClassNMS) else nms
+
+    return _with_suppression(detector, change)
+
+
+def _with_suppression(detector: DetectorLike, change: Callable[[NMS], NMS]) -> DetectorLike:
+    """The detector with another suppression, however deep it lies in wrappers of this module."""
+    if isinstance(detector, Around):
+        return replace(detector, detector=_with_suppression(detector.detector, change))
+    if not isinstance(detector, Detector):
+        raise ConfigError("inference.detector_wrappers: those that change the suppression must come first")
+    nms = change(detector.nms)
+    return detector if nms is detector.nms else Detector(score_threshold=detector.score_threshold, nms=nms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,25 +81,14 @@ class ClassOnly:
 
 def class_only_per_class(detector: DetectorLike) -> DetectorLike:
     """Quirk 6: without temporal fusion, per-class suppression leaves centre-ness out of the score."""
-    if not isinstance(detector, Detector) or not isinstance(detector.nms, PerClassNMS):
-        return detector
-    return Detector(score_threshold=detector.score_threshold, nms=ClassOnly(detector.nms))
+    return _with_suppression(detector, lambda nms: ClassOnly(nms) if isinstance(nms, PerClassNMS) else nms)
 
 
 def tanh_twice(detector: DetectorLike) -> DetectorLike:
     """Quirk 7: without temporal fusion, coefficients pass through tanh once before suppression, again in the mask."""
-
-    def detect(predictions: DensePredictions, index: int = 0) -> Detections:
-        return detector(replace(predictions, mask_coeffs=predictions.mask_coeffs.tanh()), index)
-
-    return detect
+    return Around(detector, before=lambda found: replace(found, mask_coeffs=found.mask_coeffs.tanh()))
 
 
 def binary_masks(detector: DetectorLike) -> DetectorLike:
     """Quirk 8: without temporal fusion, masks become 0 or 1 at prototype resolution, before they are enlarged."""
-
-    def detect(predictions: DensePredictions, index: int = 0) -> Detections:
-        found = detector(predictions, index)
-        return replace(found, masks=(found.masks > 0.5).to(found.masks.dtype))
-
-    return detect
+    return Around(detector, after=lambda found: replace(found, masks=(found.masks > 0.5).to(found.masks.dtype)))

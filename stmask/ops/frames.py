@@ -13,6 +13,7 @@ from torch import Tensor
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)  # RGB, of pixel values in [0, 255]
 IMAGENET_STD = (58.395, 57.12, 57.375)
+_LARGEST_SIDE = 16_384  # pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,8 @@ class FramePreprocessor:
             raise ValueError(
                 f"height, width and divisor must be positive, got {self.height}, {self.width}, {self.divisor}"
             )
+        if max(self.padded_size) > _LARGEST_SIDE:
+            raise ValueError(f"the input may have {_LARGEST_SIDE} pixels a side, got {self.padded_size}")
         if not all(map(math.isfinite, (*self.mean, *self.std))) or min(self.std) <= 0:
             raise ValueError(f"mean must be finite and std positive, got {list(self.mean)} and {list(self.std)}")
 

@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from stmask.config import compose
 from stmask.data.synthetic import SyntheticConfig, write_dataset
 from stmask.engine.checkpoint import build_model
+from stmask.engine.run_config import read_config
 from stmask.errors import ConfigError
 from stmask.loading import load
 from stmask.models import PredictionHead, STMask
@@ -110,8 +111,9 @@ def _trained_on(run: Path | None) -> Path | None:
     """The dataset in a run's configuration, if it is still there."""
     if run is None or not (run / "config.yaml").is_file():
         return None
-    root = OmegaConf.select(OmegaConf.load(run / "config.yaml"), "data.root")
-    return Path(root).resolve() if root and Path(root).is_dir() else None
+    data = read_config(run / "config.yaml").get("data")
+    root = data.get("root") if isinstance(data, dict) else None
+    return Path(root).resolve() if isinstance(root, str) and root and Path(root).is_dir() else None
 
 
 def _above(name: str) -> Path | None:

@@ -13,7 +13,10 @@ from engine.tiny import TINY
 import stmask
 from stmask.cli import main
 from stmask.config import compose
+from stmask.engine.checkpoint_callbacks import BestCheckpoint
+from stmask.engine.run_folder import RunFolder
 from stmask.engine.train import train
+from stmask.errors import CheckpointError
 
 
 def fit(dataset: Path, output: Path, *overrides: str) -> dict[str, float]:
@@ -148,3 +151,34 @@ def test_training_starts_from_the_weights_of_another_run(run: Path, dataset: Pat
     name = "model.head.tower.0.weight"
     assert torch.equal(before[name], after[name])
     assert f"{len(before)} tensors taken, 0 fresh" in (tmp_path / "init_from.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("loops", "x"),
+        ("optimizer_states", [1]),
+        ("global_step", "3"),
+    ],
+)
+def test_a_state_that_cannot_be_taken_up_is_one_line(
+    run: Path, dataset: Path, tmp_path: Path, name: str, value: object
+) -> None:
+    content = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    torch.save({**content, name: value}, tmp_path / "bad.ckpt")
+    with pytest.raises(
+        CheckpointError, match=r"bad\.ckpt (holds no state that this training|says that it was written in)"
+    ):
+        fit(dataset, tmp_path / "run", f"resume={tmp_path / 'bad.ckpt'}")
+
+
+def test_a_checkpoint_names_no_file_to_be_removed(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "best.ckpt").touch()
+    best = BestCheckpoint(RunFolder(tmp_path), monitor="valid/AP")
+    callbacks = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["callbacks"]
+    state = next(value for name, value in callbacks.items() if name.startswith("BestCheckpoint"))
+    wanted = dict.fromkeys(("best_model_path", "kth_best_model_path", "last_model_path"), "..")
+    best.load_state_dict({**state, **wanted, "best_k_models": {"..": torch.tensor(0.1), "/": torch.tensor(0.2)}})
+    file = str(tmp_path / "checkpoints" / "best.ckpt")
+    assert (best.best_model_path, best.kth_best_model_path, list(best.best_k_models)) == (file, file, [file])

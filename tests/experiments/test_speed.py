@@ -38,7 +38,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def save(path: Path, data: Path | None, *overrides: str) -> Path:
-    """A checkpoint with weights as they were drawn."""
+    """A checkpoint with weights as they were drawn; in a run's folder its config.yaml says where its data lie."""
     torch.manual_seed(0)
     cfg = compose("train", [*TINY, f"data.root={data}", *overrides])
     config = _plain(cfg.model)
@@ -51,6 +51,10 @@ def save(path: Path, data: Path | None, *overrides: str) -> Path:
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     save_model(path, model, card)
+    if path.parent.name == "checkpoints" and data is not None:
+        config_file = path.parent.parent / "config.yaml"
+        config_file.touch()
+        OmegaConf.save(OmegaConf.merge(OmegaConf.load(config_file), {"data": {"root": str(data)}}), config_file)
     return path
 
 
@@ -137,7 +141,7 @@ def test_networks_side_by_side_and_a_run_keeps_its_figures(
 ) -> None:
     run = tmp_path / "run"
     save(run / "checkpoints" / "best.ckpt", data)
-    other = save(tmp_path / "other.ckpt", data, "model/head=plain")
+    other = save(tmp_path / "other" / "checkpoints" / "other.ckpt", data, "model/head=plain")
     out = tmp_path / "speed.json"
     arguments = [str(run), "--against", str(other), "--frames", "4", "--device", "cpu", "--json", str(out)]
     assert main(["benchmark", "inference", *arguments]) == 0
@@ -151,14 +155,14 @@ def test_networks_side_by_side_and_a_run_keeps_its_figures(
     assert kept is not None
     assert (kept.frames, kept.height, kept.width, kept.conditions.precision) == (4, 64, 96, "float32")
     assert [entry["network"] for entry in json.loads(out.read_text())["networks"]] == [str(other), str(run)]
-    assert sorted(path.name for path in run.iterdir()) == ["checkpoints", "fps.json"]
+    assert sorted(path.name for path in run.iterdir()) == ["checkpoints", "config.yaml", "fps.json"]
 
 
 def test_a_video_stands_in_for_data_that_is_gone(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     frames = next((data / "valid" / "JPEGImages").iterdir())
-    checkpoint = save(tmp_path / "a.ckpt", tmp_path / "moved")
+    checkpoint = save(tmp_path / "run" / "checkpoints" / "a.ckpt", tmp_path / "moved")
     command = ["benchmark", "inference", str(checkpoint), "--frames", "2", "--precision", "bfloat16"]
     assert main(command) == 2
     error = capsys.readouterr().err
@@ -204,7 +208,7 @@ def test_tables_measure_the_runs_that_lack_it(
     another = write_run(runs / "another", "table4/t4_fca_ada", seed=0)
     save(another / "checkpoints" / "last.ckpt", data)
     moved = write_run(runs / "moved", "table4/t4_fca_ada", seed=1)
-    save(moved / "checkpoints" / "best.ckpt", tmp_path / "elsewhere")
+    save(moved / "checkpoints" / "best.ckpt", tmp_path / "elsewhere" / "synthetic")
     has = write_run(runs / "has", seed=1, fps=30.0)
     without_weights = write_run(runs / "without", seed=2)
     failed = write_run(runs / "failed", seed=3, state="failed")

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+from itertools import permutations
+
+import pytest
 import torch
 
+from stmask.errors import ConfigError
 from stmask.inference.detector import Detector
-from stmask.official.quirks import KernelsFirst, class_only_per_class, unlimited_across_classes
+from stmask.inference.settings import InferenceSettings
+from stmask.official.quirks import Around, ClassOnly, KernelsFirst, class_only_per_class, unlimited_across_classes
 from stmask.ops.layout import anchors_last
 from stmask.ops.nms import CrossClassNMS, PerClassNMS
 
@@ -32,3 +37,26 @@ def test_centerness_is_left_out_only_per_class() -> None:
     torch.testing.assert_close(kept.scores, torch.tensor([0.6, 0.2]))
     across = Detector(nms=CrossClassNMS())
     assert class_only_per_class(across) is across
+
+
+def test_the_order_of_the_wrappers_makes_no_difference() -> None:
+    names = [
+        f"stmask.official.quirks.{name}"
+        for name in ("unlimited_across_classes", "class_only_per_class", "tanh_twice", "binary_masks")
+    ]
+    for kind, nms in (("cross_class", CrossClassNMS(max_detections=200)), ("per_class", ClassOnly(PerClassNMS()))):
+        for wrappers in permutations(names):
+            detector = InferenceSettings(nms=kind, detector_wrappers=wrappers).detector()
+            steps = []
+            while isinstance(detector, Around):
+                steps += [name for name in ("before", "after") if getattr(detector, name)]
+                detector = detector.detector
+            assert sorted(steps) == ["after", "before"]
+            assert isinstance(detector, Detector)
+            assert isinstance(detector.nms, type(nms))
+            assert getattr(detector.nms, "max_detections", None) == getattr(nms, "max_detections", None)
+
+
+def test_suppression_behind_a_foreign_wrapper_is_refused_and_not_left_alone() -> None:
+    with pytest.raises(ConfigError, match="must come first"):
+        unlimited_across_classes(lambda predictions, index=0: Detector()(predictions, index))

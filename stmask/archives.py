@@ -1,0 +1,101 @@
+"""Looks into a file of torch.save before torch reads it: nothing of it is run, and nothing unpacked."""
+
+from __future__ import annotations
+
+import pickletools
+import re
+import tarfile
+import zipfile
+from io import SEEK_END, BytesIO
+from pathlib import Path
+from typing import IO
+
+from stmask.errors import CheckpointError
+
+_ZIP = b"PK"
+_PICKLE = b"\x80"
+# in the one folder of an archive: the pickle, the tensors' bytes, and what torch notes about itself
+_MEMBER = re.compile(
+    r"[^/]+/(data\.pkl|data/\d+|version|byteorder|\.data/serialization_id|\.format_version|\.storage_alignment)"
+)
+_LARGEST_PICKLE = 64 << 20  # bytes; that of a network with its optimiser takes a few hundred thousand
+_LEGACY_PICKLES = 5  # before PyTorch 1.6: magic number, version, system, what was saved, names of its storages
+# what a pickle may name: tensors and what they are made of, and the collections in which they are kept
+_GLOBAL = re.compile(
+    r"collections (OrderedDict|Counter)|(builtins|__builtin__) (set|complex)|_codecs encode"
+    r"|torch (Size|Tensor|device|\w+Storage|b?float\d*\w*|q?u?int\d*|complex\d*|bool|double|half|long|short)"
+    r"|torch\.storage (Unt|T)ypedStorage|torch\.nn\.parameter Parameter|torch\.serialization _get_layout"
+    r"|torch\._utils _rebuild_\w+|torch\._tensor _rebuild_from_type_v2"
+)
+_OTHER_WAYS_TO_CODE = frozenset({"STACK_GLOBAL", "INST", "OBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4"})
+
+
+def check_archive(source: Path) -> None:
+    """Refuses what torch.save does not write, by what is in the file and not by what its reader makes of it.
+
+    Raises:
+        CheckpointError: an archive with other members than torch's, or packed ones; a tar file; a pickle that names
+            anything but tensors, or is larger than that of any network.
+    """
+    with source.open("rb") as handle:
+        head = handle.read(2)
+        handle.seek(0)
+        if head == _ZIP:
+            _check_zip(handle, source)
+        elif head[:1] == _PICKLE:
+            _check_pickles(handle, source)
+        elif _is_tar(handle):
+            raise CheckpointError(f"{source} is a tar archive, not a PyTorch checkpoint (or one of before 2017)")
+
+
+def _check_zip(handle: IO[bytes], source: Path) -> None:
+    try:
+        archive = zipfile.ZipFile(handle)
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{source} is truncated") from error
+    members = archive.infolist()
+    names = [member.filename for member in members]
+    if odd := next((name for name in names if not _MEMBER.fullmatch(name)), None):
+        raise CheckpointError(f"{source} is an archive with {odd[:200]!r} in it, not a PyTorch checkpoint")
+    if len(set(names)) < len(names) or len({name.partition("/")[0] for name in names}) > 1:
+        raise CheckpointError(f"{source} is an archive with a member twice, not a PyTorch checkpoint")
+    if any(member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1 for member in members):
+        raise CheckpointError(f"{source} is a packed archive, torch.save writes none: unpack the checkpoint in it")
+    for member in members:
+        if member.filename.endswith("/data.pkl"):
+            if member.file_size > _LARGEST_PICKLE:
+                raise CheckpointError(f"{source} describes {member.file_size} bytes of objects, not of a network")
+            try:
+                with archive.open(member) as pickled:
+                    _check_pickle(BytesIO(pickled.read()), source)
+            except (zipfile.BadZipFile, EOFError, OSError) as error:
+                raise CheckpointError(f"{source} is truncated or not a PyTorch checkpoint") from error
+
+
+def _check_pickles(handle: IO[bytes], source: Path) -> None:
+    """A file of before PyTorch 1.6 is a row of pickles, and the tensors' bytes behind them."""
+    data = BytesIO(handle.read(_LARGEST_PICKLE))
+    for _ in range(_LEGACY_PICKLES):
+        if data.tell() < len(data.getbuffer()):
+            _check_pickle(data, source)
+
+
+def _check_pickle(data: IO[bytes], source: Path) -> None:
+    """Looks through one pickle, up to its end. A damaged one is left to the reader, which says so."""
+    try:
+        for operation, argument, _ in pickletools.genops(data):
+            named = operation.name == "GLOBAL" and not _GLOBAL.fullmatch(str(argument))
+            if named or operation.name in _OTHER_WAYS_TO_CODE:
+                raise CheckpointError(
+                    f"{source} holds Python objects besides tensors and plain values; reading it could run code"
+                )
+    except (ValueError, IndexError):
+        data.seek(0, SEEK_END)
+
+
+def _is_tar(handle: IO[bytes]) -> bool:
+    try:
+        with tarfile.open(fileobj=handle, mode="r:"):
+            return True
+    except (tarfile.TarError, EOFError, ValueError):
+        return False

@@ -1,0 +1,120 @@
+"""The data that a checkpoint is evaluated with; where they lie is the user's to say, never the checkpoint's."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from hydra.utils import instantiate
+
+from stmask import registry
+from stmask.data import VISDataModule
+from stmask.engine.run_config import config_beside
+from stmask.errors import ConfigError, DataError
+from stmask.inference.card import ModelCard
+from stmask.signatures import TARGET, check_arguments, shown
+
+_PLACES = ("root", "valid_annotations", "valid_frames")
+_SPLIT = re.compile(r"\w[\w .-]*")  # a name, and no way through folders
+_MOST_AHEAD = 1000  # frames
+_WAY_OUT = "give data.root=FOLDER"
+_ONLY_TO_TRAIN = {"train": None, "augmentation": None}
+
+
+def evaluation_settings(
+    card: ModelCard,
+    checkpoint: str | os.PathLike[str],
+    changes: Mapping[str, Any] | None = None,
+    *,
+    way_out: str = _WAY_OUT,
+) -> dict[str, Any]:
+    """The `data` configuration to evaluate a checkpoint with.
+
+    Of the card come the kind of data, the split's name and the frames to read ahead. Where the data lie is the user's
+    to say, or the config.yaml's of the run in whose folder the checkpoint lies.
+
+    Args:
+        card: of the checkpoint.
+        checkpoint: its path.
+        changes: the user's own, which win; with a `_target_` they are another dataset altogether.
+        way_out: what to give where nothing says where the data lie, for the error.
+
+    Raises:
+        DataError: nothing says where the data lie.
+        ConfigError: the card says something of its data that can't be meant.
+    """
+    changes = dict(changes or {})
+    if TARGET in changes:
+        return {**changes, **_ONLY_TO_TRAIN}
+    if not card.data:
+        raise DataError(f"{checkpoint} does not say what it was trained on: choose data=GROUP and data.root=FOLDER")
+    settings = _settings_of(card, checkpoint)
+    if not changes.get("root"):
+        settings |= _places_beside(checkpoint, other_split="valid" in changes)
+    settings |= changes
+    if not settings.get("root") and not settings.get("valid_annotations"):
+        said = ", ".join(f"data.{name}={shown(card.data[name])}" for name in ("root", "valid") if name in card.data)
+        raise DataError(
+            f"{checkpoint} is not in the folder of its run, which would say where its data are, and a path in a "
+            f"checkpoint is not followed (it has {said or 'none'}): {way_out}"
+        )
+    return {**settings, **_ONLY_TO_TRAIN}
+
+
+def evaluation_data(
+    card: ModelCard,
+    checkpoint: str | os.PathLike[str],
+    changes: Mapping[str, Any] | None = None,
+    *,
+    way_out: str = _WAY_OUT,
+) -> VISDataModule:
+    """The data module of `evaluation_settings`; its frames are brought to the network's input as the card says."""
+    settings = evaluation_settings(card, checkpoint, changes, way_out=way_out)
+    if changes and TARGET in changes:
+        data = instantiate(settings, _convert_="all")  # all of it the user's own
+    else:
+        kind = registry.find(settings.pop(TARGET), "data")
+        assert kind is not None
+        settings = {name: value for name, value in settings.items() if name != "preprocessor"}
+        check_arguments(kind, settings, key="data")
+        parts = {name: value for name, value in (changes or {}).items() if isinstance(value, (dict, list))}
+        made = {name: instantiate(parts[name], _convert_="all") for name in parts if name in settings}
+        data = kind(**settings | made)
+    if not isinstance(data, VISDataModule):
+        raise ConfigError(f"data builds a {type(data).__name__}, not a VISDataModule")
+    data.preprocessor = card.preprocessor
+    return data
+
+
+def same_videos(card: ModelCard, checkpoint: str | os.PathLike[str]) -> str:
+    """A text that is equal for checkpoints which are evaluated with the same data."""
+    return json.dumps(evaluation_settings(card, checkpoint), sort_keys=True)
+
+
+def _settings_of(card: ModelCard, checkpoint: str | os.PathLike[str]) -> dict[str, Any]:
+    kind, valid, ahead = card.data.get(TARGET), card.data.get("valid", "valid"), card.data.get("prefetch", 4)
+    if not isinstance(kind, str) or registry.find(kind, "data") is None:
+        raise ConfigError(
+            f"{checkpoint} was trained on data of {shown(kind)}, which is not a registered class: choose data=GROUP "
+            f"and data.root=FOLDER; {registry.HOW_TO_ALLOW}"
+        )
+    if valid is not None and not (isinstance(valid, str) and _SPLIT.fullmatch(valid)):
+        raise ConfigError(f"{checkpoint}: its split to evaluate with is {shown(valid)}, not a name")
+    if isinstance(ahead, bool) or not isinstance(ahead, int) or not 1 <= ahead <= _MOST_AHEAD:
+        raise ConfigError(f"{checkpoint}: its data.prefetch is {shown(ahead)}, not 1 to {_MOST_AHEAD} frames")
+    return {TARGET: kind, "valid": valid, "prefetch": ahead}
+
+
+def _places_beside(checkpoint: str | os.PathLike[str], *, other_split: bool) -> dict[str, Any]:
+    """Where the run's own configuration says that the data lie; explicit files are those of its own split."""
+    data = (config_beside(checkpoint) or {}).get("data")
+    if not isinstance(data, dict):
+        return {}
+    places = {name: data.get(name) for name in (_PLACES[:1] if other_split else _PLACES)}
+    for name, place in places.items():
+        if place is not None and (not isinstance(place, str) or "${" in place):
+            raise ConfigError(f"the config.yaml of {checkpoint}: data.{name} is {shown(place)}, not a path")
+    return places

@@ -1,0 +1,168 @@
+"""Checks plain arguments against the signature of what they are for, before it is called."""
+
+from __future__ import annotations
+
+import difflib
+import enum
+import inspect
+import os
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from stmask.errors import ConfigError
+
+TARGET, PARTIAL = "_target_", "_partial_"  # of a node that stands for a call; see conf/
+_FROM_STRING = (os.PathLike, enum.Enum)  # what a string of a yaml file may stand for
+
+
+def check_arguments(target: Callable[..., Any], arguments: Mapping[str, Any], *, key: str) -> None:
+    """Checks that arguments exist and that plain values have their type; a `_target_` node may stand for any object.
+
+    Args:
+        arguments: plain values, lists, dicts.
+        key: of the call in its configuration, for the errors.
+
+    Raises:
+        ConfigError: an argument that the target does not have (with the nearest that it has), or a plain value of a
+            type that its annotation excludes; the full key is named.
+    """
+    try:
+        parameters = inspect.signature(target).parameters
+    except (TypeError, ValueError):  # some builtins have no signature
+        return
+    named = {name for name, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    annotations = annotations_of(target)
+    for name, value in arguments.items():
+        if name not in named:
+            if open_ended:
+                continue
+            near = nearest(name, named)
+            hint = (
+                f"did you mean {join(key, near)!r}?"
+                if near
+                else f"{key or 'it'} takes: {', '.join(sorted(named)) or 'no keys'}"
+            )
+            raise ConfigError(f"unknown key {join(key, name)!r}; {hint}")
+        allowed = value is None and parameters[name].default is None
+        if name in annotations and not allowed and not fits(value, annotations[name]):
+            raise wrong_type(join(key, name), value, annotations[name])
+
+
+def wrong_type(key: str, value: Any, annotation: Any) -> ConfigError:
+    """The error for a value that an annotation excludes, with what may have been meant."""
+    hint = ""
+    choices = [annotation, *typing.get_args(annotation)]
+    if isinstance(value, (bool, int, float)) and str in choices:
+        hint = f"; as a text: '{key}=\"{value}\"'"
+    elif isinstance(value, str) and any(_is_sequence(typing.get_origin(choice)) for choice in choices):
+        hint = f"; as a list: {key}=[{shown(value)[1:-1]}]"
+    return ConfigError(f"{key} must be {describe(annotation)}, got {shown(value)}{hint}")
+
+
+def missing_arguments(target: Callable[..., Any], given: Iterable[str]) -> list[str]:
+    """The arguments that a target must get and is not given."""
+    try:
+        parameters = inspect.signature(target).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    required = [p.name for p in parameters if p.default is p.empty and p.kind not in variable]
+    return [name for name in required if name not in set(given)]
+
+
+def annotations_of(target: Callable[..., Any]) -> dict[str, Any]:
+    """The types of a target's arguments, as far as they are known when the program runs."""
+    try:
+        return typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    except (NameError, TypeError, AttributeError):  # names that exist for type checkers only
+        return {}
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """The one of `names` that looks most like `name`, if any does."""
+    return next(iter(difflib.get_close_matches(name, list(names), n=1, cutoff=0.6)), None)
+
+
+def join(key: str, name: Any) -> str:
+    """The full name of a key."""
+    return f"{key}.{name}" if key else str(name)
+
+
+def shown(value: Any) -> str:
+    """A value in an error, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]} .."
+
+
+def fits(value: Any, annotation: Any) -> bool:
+    """False only where a plain value surely contradicts its annotation; what can't be judged fits."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if annotation in (Any, object):
+        return True
+    if isinstance(value, Mapping) and TARGET in value:
+        return not _is_plain(annotation)
+    if origin in (typing.Union, types.UnionType):
+        return any(fits(value, argument) for argument in arguments)
+    if origin is typing.Literal:
+        return any(type(value) is type(argument) and value == argument for argument in arguments)
+    if annotation is type(None) or value is None:
+        return value is None and annotation in (None, type(None))
+    if annotation is bool:
+        return isinstance(value, bool)
+    if annotation is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if annotation is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if annotation is str:
+        return isinstance(value, str)
+    if origin is Callable or getattr(annotation, "_is_protocol", False):
+        return not isinstance(value, (bool, int, float, str, list, dict))
+    if _is_sequence(origin or annotation):
+        return isinstance(value, list) and _elements_fit(value, origin, arguments)
+    if inspect.isclass(origin or annotation) and issubclass(origin or annotation, Mapping):
+        return isinstance(value, dict) and _items_fit(value, arguments)
+    if inspect.isclass(annotation):
+        if isinstance(value, (bool, int, float, str)):
+            return isinstance(value, annotation) or (isinstance(value, str) and issubclass(annotation, _FROM_STRING))
+        return isinstance(value, annotation) or not isinstance(value, (list, dict))
+    return True
+
+
+def _is_plain(annotation: Any) -> bool:
+    """Whether only plain values fit, so that no object can stand there."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (typing.Union, types.UnionType):
+        return all(map(_is_plain, arguments))
+    return origin is typing.Literal or annotation in (type(None), bool, int, float, str)
+
+
+def _is_sequence(kind: Any) -> bool:
+    return inspect.isclass(kind) and issubclass(kind, Sequence) and not issubclass(kind, (str, bytes))
+
+
+def _elements_fit(values: list[Any], origin: Any, arguments: tuple[Any, ...]) -> bool:
+    if origin is tuple and arguments and arguments[-1] is not Ellipsis:
+        return len(values) == len(arguments) and all(map(fits, values, arguments))
+    return not arguments or all(fits(value, arguments[0]) for value in values)
+
+
+def _items_fit(values: dict[Any, Any], arguments: tuple[Any, ...]) -> bool:
+    if len(arguments) != 2:
+        return True
+    return all(fits(key, arguments[0]) and fits(value, arguments[1]) for key, value in values.items())
+
+
+def describe(annotation: Any) -> str:
+    """A type in words."""
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return " or ".join(describe(argument) for argument in typing.get_args(annotation))
+    if typing.get_origin(annotation) is typing.Literal:
+        return " or ".join(repr(argument) for argument in typing.get_args(annotation))
+    if annotation is type(None):
+        return "null"
+    if typing.get_origin(annotation) is None and inspect.isclass(annotation):
+        return annotation.__name__
+    return str(annotation).replace("typing.", "").replace("collections.abc.", "")

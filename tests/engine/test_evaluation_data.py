@@ -1,0 +1,135 @@
+"""Which data a checkpoint is evaluated with, and that no place that it names has a part in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stmask.data import ImageDataModule, VISDataModule
+from stmask.engine.evaluation_data import evaluation_data, evaluation_settings
+from stmask.engine.run_config import read_config
+from stmask.errors import ConfigError, DataError
+from stmask.inference.card import ModelCard
+from stmask.ops.frames import FramePreprocessor
+
+FRAMES = FramePreprocessor(height=64, width=96)
+DATA: dict[str, Any] = {
+    "_target_": "stmask.data.VISDataModule",
+    "root": "/card/root",
+    "valid": "valid-sub",
+    "valid_annotations": "/card/valid.json",
+    "valid_frames": "/card/frames",
+    "train_annotations": "/card/train.json",
+    "cache": "appeared",
+    "prefetch": 7,
+    "mix": [{"_target_": "os.system", "root": "/card/mix"}],
+    "preprocessor": {"_target_": "os.system", "command": "touch appeared"},
+    "augmentation": {"_target_": "hydra.utils.get_method", "path": "os.system"},
+    "motion": {"_target_": "torch.utils.collect_env.run", "command": "touch appeared"},
+}
+
+
+def card(**changes: Any) -> ModelCard:
+    return ModelCard(model={}, class_names=(), preprocessor=FRAMES, data={**DATA, **changes})
+
+
+def checkpoint(folder: Path, config: str | None = None) -> Path:
+    """Where a run's checkpoint would lie, with this config.yaml beside it."""
+    path = folder / "run" / "checkpoints" / "best.ckpt"
+    path.parent.mkdir(parents=True)
+    if config is not None:
+        (folder / "run" / "config.yaml").write_text(config)
+    return path
+
+
+def test_of_a_card_come_the_kind_the_split_and_what_is_read_ahead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = evaluation_settings(card(), tmp_path / "best.ckpt", {"root": "/mine"})
+    assert settings == {
+        "_target_": "stmask.data.VISDataModule", "root": "/mine", "valid": "valid-sub", "prefetch": 7, "train": None,
+        "augmentation": None,
+    }  # fmt: skip
+    data = evaluation_data(card(), tmp_path / "best.ckpt", {"root": "/mine"})
+    assert (data.root, data.cache, data.mix, data.prefetch, data.preprocessor) == ("/mine", None, (), 7, FRAMES)
+    assert not (tmp_path / "appeared").exists()
+    kind = {"_target_": "stmask.data.ImageDataModule"}
+    assert isinstance(evaluation_data(card(**kind), "x", {"root": "/mine"}), ImageDataModule)
+
+
+def test_without_a_place_the_card_is_shown_and_not_followed(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"\(it has data\.root='/card/root', data\.valid='valid-sub'\): give data\.root=FOLDER"):
+        evaluation_data(card(), tmp_path / "best.ckpt")
+
+
+def test_the_place_is_that_of_the_runs_own_configuration(tmp_path: Path) -> None:
+    config = "data: {root: /run/root, valid_annotations: /run/valid.json, valid_frames: null, cache: /run/cache}"
+    path = checkpoint(tmp_path, config)
+    places = ("root", "valid_annotations", "valid_frames", "cache")
+
+    def found(**changes: str) -> list[str | None]:
+        settings = evaluation_settings(card(), path, changes)
+        return [settings.get(name) for name in places]
+
+    assert found() == ["/run/root", "/run/valid.json", None, None]
+    assert found(valid_frames="/mine") == ["/run/root", "/run/valid.json", "/mine", None]
+    assert found(root="/mine") == ["/mine", None, None, None]  # the run's files are not those of another folder
+    assert found(valid="train") == ["/run/root", None, None, None]  # nor of another split
+    assert found(cache="/mine") == ["/run/root", "/run/valid.json", None, "/mine"]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "data: {root: '${oc.env:HOME}'}",
+        "data: {root: [a]}",
+        "data: {root: 3}",
+        "data: {root: !!python/object/apply:os.system ['touch appeared']}",
+        "a: &a [x]\ndata: {root: *a}",
+        "[" * 1000,
+        "data: [",
+        "- data",
+        "\x00",
+    ],
+)
+def test_a_configuration_is_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((ConfigError, DataError)):
+        evaluation_data(card(), checkpoint(tmp_path, config))
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_interpolations_of_a_configuration_are_text(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("a: ${oc.env:HOME}\nb: 1.0e-05\nc: {1: x}\n")
+    assert read_config(tmp_path / "config.yaml") == {"a": "${oc.env:HOME}", "b": 1e-5, "c": {1: "x"}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"_target_": "os.system"}, "trained on data of 'os.system', which is not a registered class"),
+        ({"_target_": "stmask.data.Source"}, "not a registered class"),
+        ({"_target_": "stmask.models.STMask"}, "not a registered class"),
+        ({"_target_": ["os.system"]}, "not a registered class"),
+        ({"_target_": None}, "trained on data of None"),
+        ({"valid": "../../other/train"}, "its split to evaluate with is '../../other/train', not a name"),
+        ({"valid": "/etc"}, "not a name"),
+        ({"valid": 3}, "not a name"),
+        ({"prefetch": 10**9}, "its data.prefetch is 1000000000, not 1 to 1000 frames"),
+        ({"prefetch": True}, "its data.prefetch is True"),
+        ({"prefetch": "4"}, "its data.prefetch is '4'"),
+    ],
+)
+def test_what_a_card_cannot_mean_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        evaluation_data(card(**changes), "x.ckpt", {"root": "/mine"})
+
+
+def test_a_dataset_of_the_users_own_leaves_nothing_of_the_card_but_the_frames(tmp_path: Path) -> None:
+    mine = {"_target_": "stmask.data.VISDataModule", "root": "/mine", "valid": "test"}
+    data = evaluation_data(card(_target_="os.system"), tmp_path / "best.ckpt", mine)
+    assert isinstance(data, VISDataModule)
+    assert (data.root, data.valid_split, data.prefetch, data.preprocessor) == ("/mine", "test", 4, FRAMES)

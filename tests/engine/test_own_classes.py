@@ -1,0 +1,102 @@
+"""A backbone of one's own: refused before the first step, or trained, resumed, loaded and evaluated."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from engine.own_backbone import Strided
+from engine.tiny import TINY
+
+import stmask
+from stmask import registry
+from stmask.cli import main
+from stmask.errors import CheckpointError, ConfigError
+
+NAME = "engine.own_backbone.Strided"
+OWN = [
+    *TINY,
+    "~model.backbone",
+    f"+model.backbone={{_target_: {NAME}, channels: 4}}",
+    "records=none",
+    "trainer.max_steps=2",
+]
+
+
+@pytest.fixture(autouse=True)
+def _unregistered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_registered", {})
+
+
+def _train(dataset: Path, output: Path, *overrides: str) -> int:
+    return main(["train", *OWN, f"data.root={dataset}", f"output_dir={output}", *overrides])
+
+
+def test_what_is_not_registered_is_refused_before_the_first_step(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _train(dataset, tmp_path / "run") == 2
+    said = capsys.readouterr().err
+    assert f"model.backbone wants '{NAME}' to be called, which is not registered" in said
+    assert "trust=[NAME]" in said
+    assert "stmask.register" in said
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
+def test_once_allowed_it_trains_resumes_loads_and_evaluates(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trust, run = f"trust=[{NAME}]", tmp_path / "run"
+    assert _train(dataset, run, trust) == 0
+    monkeypatch.setattr(registry, "_registered", {})  # as another process
+    assert _train(dataset, run, trust, "resume=auto") == 0
+    checkpoint = run / "checkpoints" / "last.ckpt"
+    monkeypatch.setattr(registry, "_registered", {})
+    with pytest.raises(CheckpointError, match=f"wants '{NAME}' to be called"):
+        stmask.load(checkpoint)
+    evaluated = ["evaluate", f"checkpoint={checkpoint}", f"output={tmp_path / 'evaluation'}", "device=cpu"]
+    assert isinstance(stmask.load(checkpoint, trust=[NAME]).backbone, Strided)
+    monkeypatch.setattr(registry, "_registered", {})
+    assert main([*evaluated, trust]) == 0
+    assert "AP" in json.loads((tmp_path / "evaluation" / "metrics.json").read_text())
+    monkeypatch.setattr(registry, "_registered", {})
+    stmask.register(Strided)
+    assert stmask.load(checkpoint).backbone.gain.item() == 1
+
+
+def test_a_package_may_register_by_an_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    point = importlib.metadata.EntryPoint(NAME, "engine.own_backbone:Strided", registry.ENTRY_POINTS)
+
+    def entry_points(*, group: str, name: str) -> Iterator[importlib.metadata.EntryPoint]:
+        return iter([point] if (group, name) == (registry.ENTRY_POINTS, NAME) else [])
+
+    monkeypatch.setattr(registry, "entry_points", entry_points)
+    assert registry.find(NAME, "network") is Strided
+    assert registry.find("engine.own_backbone.nn", "network") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("engine.own_backbone.Gone", "cannot import 'engine.own_backbone.Gone'"),
+        ("no_such_package.Part", "cannot import 'no_such_package.Part'"),
+        ("not a name", "cannot import 'not a name'"),
+        ("engine.own_backbone.NAMES", "cannot import"),
+        ("sys.path", "'sys.path' is not a class or function"),
+    ],
+)
+def test_what_cannot_be_trusted_is_named(name: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"trust: {message}"):
+        registry.trust([name])
+
+
+def test_names_are_exact_and_ours_stay_ours() -> None:
+    assert registry.find("stmask.models.STMask", "network") is stmask.STMask
+    for name in ("stmask.models", "stmask.models.stmask.STMask", "stmask.models.STMask.forward", "STMask", ""):
+        assert registry.find(name) is None
+    assert registry.find("stmask.models.STMask", "wrapper") is None
+    with pytest.raises(ConfigError, match="is a class of stmask"):
+        stmask.register(Strided, name="stmask.models.ResNet")
