@@ -21,8 +21,9 @@ import torch
 
 import stmask
 from stmask.cli import main
-from stmask.commands.predict import PredictSchema, _predict
+from stmask.commands.predict import _predict
 from stmask.config import compose
+from stmask.config_schemas import PredictSchema
 from stmask.engine.checkpoint import ENTRY, build_model
 from stmask.engine.evaluate import evaluate
 from stmask.engine.resume import check_content
