@@ -121,7 +121,7 @@ def build(config: Mapping[str, Any], *, key: str, **more: Any) -> Any:
     except StmaskError as error:
         raise type(error)(f"{key}: {error}") from error
     except (ValueError, TypeError, OSError, RuntimeError) as error:
-        raise ConfigError(f"{key}: {error}") from error
+        raise ConfigError(f"{key}: {error} ({config[TARGET].rpartition('.')[2]})") from error
 
 
 def names_in(config: Any) -> Iterator[str]:

@@ -119,15 +119,15 @@ def fits(value: Any, annotation: Any) -> bool:
     if annotation is str:
         return isinstance(value, str)
     if origin is Callable or getattr(annotation, "_is_protocol", False):
-        return not isinstance(value, (bool, int, float, str, list, dict))
+        return not isinstance(value, (bool, int, float, str, list, tuple, dict))
     if _is_sequence(origin or annotation):
-        return isinstance(value, list) and _elements_fit(value, origin, arguments)
+        return isinstance(value, (list, tuple)) and _elements_fit(value, origin, arguments)
     if inspect.isclass(origin or annotation) and issubclass(origin or annotation, Mapping):
         return isinstance(value, dict) and _items_fit(value, arguments)
     if inspect.isclass(annotation):
         if isinstance(value, (bool, int, float, str)):
             return isinstance(value, annotation) or (isinstance(value, str) and issubclass(annotation, _FROM_STRING))
-        return isinstance(value, annotation) or not isinstance(value, (list, dict))
+        return isinstance(value, annotation) or not isinstance(value, (list, tuple, dict))
     return True
 
 
@@ -143,7 +143,7 @@ def _is_sequence(kind: Any) -> bool:
     return inspect.isclass(kind) and issubclass(kind, Sequence) and not issubclass(kind, (str, bytes))
 
 
-def _elements_fit(values: list[Any], origin: Any, arguments: tuple[Any, ...]) -> bool:
+def _elements_fit(values: Sequence[Any], origin: Any, arguments: tuple[Any, ...]) -> bool:
     if origin is tuple and arguments and arguments[-1] is not Ellipsis:
         return len(values) == len(arguments) and all(map(fits, values, arguments))
     return not arguments or all(fits(value, arguments[0]) for value in values)

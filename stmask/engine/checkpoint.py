@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import torch
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
@@ -52,12 +54,18 @@ def write_file(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
 
 
 def build_model(config: Mapping[str, Any], *, num_classes: int) -> STMask:
-    """The network of a plain `model` configuration, of registered classes (`stmask.registry`) only.
+    """The network of a `model` configuration, of registered classes (`stmask.registry`) only.
+
+    Args:
+        config: plain, as a checkpoint has it, or composed.
+        num_classes: K, without the background.
 
     Raises:
         ConfigError: a class that is not registered, a value that a constructor refuses, or values for a part that the
             network was told to do without.
     """
+    if isinstance(config, DictConfig):
+        config = cast(Mapping[str, Any], OmegaConf.to_container(config, resolve=True))
     for name, part in config.items():
         if isinstance(part, Mapping) and TARGET not in part:
             keys = ", ".join(map(str, part))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -28,7 +28,10 @@ def config_hash(cfg: DictConfig | Mapping[str, Any]) -> str:
     The seed has no part in it: the runs of one configuration with several seeds belong together. A plain configuration
     is taken as it stands: it may be out of someone's file, where interpolations are text.
     """
-    plain = _resolved(OmegaConf.merge(cfg, {"seed": 0})) if OmegaConf.is_config(cfg) else {**cfg, "seed": 0}
+    if isinstance(cfg, DictConfig):
+        plain = _resolved(OmegaConf.merge(cfg, {"seed": 0}))
+    else:
+        plain = dict(cast(Mapping[str, Any], cfg), seed=0)
     text = json.dumps(sorted(_leaves(plain)), default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
 

@@ -90,6 +90,7 @@ _WORDS = {Mapping: "a mapping", list: "a list", str: "a text"}
 def _preprocessor(frames: Mapping[str, Any]) -> FramePreprocessor:
     check_arguments(FramePreprocessor, frames, key="card.preprocessor")
     try:
-        return FramePreprocessor(**{name: tuple(v) if isinstance(v, list) else v for name, v in frames.items()})
+        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in frames.items()}
+        return FramePreprocessor(**values)
     except ValueError as error:
         raise ConfigError(f"card.preprocessor: {error}") from error
