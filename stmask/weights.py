@@ -21,6 +21,7 @@ from stmask.errors import CheckpointError
 
 _SHOWN = 3
 _HEAD = 512  # bytes that tell what a file is
+_LONGEST_HEADER = 100_000_000  # of safetensors: its length comes first, then JSON
 _LEGACY_PICKLES = 4  # before PyTorch 1.6: magic number, version, system, and what was saved
 _MAGIC = {
     b"\x1f\x8b": "a gzip archive: unpack it first",
@@ -32,6 +33,7 @@ _MAGIC = {
     b"\x93NUMPY": "a NumPy array, not a file of PyTorch",
     b"version https://git-lfs": "a Git LFS pointer, not the weights: fetch the file itself (git lfs pull)",
 }
+_LONGEST_NAME = 200
 _TAR, _TAR_MAGIC = 257, b"ustar"
 # where other programs put a network's tensors in what they save, best first
 _ENTRIES = ("state_dict", "model_state_dict", "model_state", "model", "module", "network", "net", "weights", "params")
@@ -58,7 +60,8 @@ def read_file(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise CheckpointError(f"cannot read the checkpoint {source}: {error.strerror or error}") from error
     if what := _other_format(source, head):
         raise CheckpointError(f"{source} is {what}")
-    content = _read_safetensors(source) if head[8:9] == b"{" else _read_torch(source, head)
+    of_safetensors = head[8:9] == b"{" and int.from_bytes(head[:8], "little") < _LONGEST_HEADER
+    content = _read_safetensors(source) if of_safetensors else _read_torch(source, head)
     if not isinstance(content, dict):
         raise CheckpointError(f"{source} holds a {type(content).__name__}, not the dict of a checkpoint")
     return content
@@ -96,6 +99,8 @@ def named_tensors(state: Mapping[Any, Any], *, source: str) -> dict[str, Tensor]
     for name, value in state.items():
         if not isinstance(name, str):
             raise CheckpointError(f"{source} names its tensors by {type(name).__name__} ({name!r}), not as networks do")
+        if len(name) > _LONGEST_NAME or not name.isprintable():
+            raise CheckpointError(f"{source} names a tensor {name[:_LONGEST_NAME]!r}, as no network does")
         if isinstance(value, Tensor):
             if flaw := _flaw(value):
                 raise CheckpointError(f"{source}: the tensor {name} {flaw}")
@@ -238,6 +243,8 @@ def _plain_name(name: str) -> str:
 
 def _flaw(value: Tensor) -> str | None:
     """Why a tensor is not a dense array of numbers."""
+    if type(value) not in (Tensor, torch.nn.Parameter):
+        return f"is a {type(value).__name__}, not a plain tensor"
     if value.is_nested or value.layout is not torch.strided:
         return "is sparse or nested"
     if value.device.type == "meta":

@@ -110,6 +110,7 @@ def scripted() -> bytes:
         ),
         (lambda: stored([1]), "holds a list, not the dict"),
         (lambda: stored({0: torch.ones(1)}), r"names its tensors by int \(0\)"),
+        (lambda: stored({"fpn.\nbias": torch.ones(1)}), r"names a tensor 'fpn\.\\nbias', as no network does"),
         (lambda: stored({}), r"holds no tensors \(nothing, \.\.\)"),
         (lambda: stored({"state_dict": {}}), "holds no tensors"),
         (lambda: stored({"epoch": 3}), r"holds no tensors \(epoch, \.\.\)"),

@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from stmask.class_names import ids_by_name
+from stmask.class_names import ids_by_name, require_distinct
 from stmask.data.augment import Augmentation, Motion
 from stmask.data.clips import Balance, OnError, SampleStream
 from stmask.data.collate import collate_pairs
@@ -126,12 +126,14 @@ class VISDataModule(pl.LightningDataModule):
         """Opens what a stage needs, so that a mistake shows before the training starts.
 
         Raises:
-            DataError: a file that is missing or broken, or two splits whose classes do not go together by name.
+            DataError: a file that is missing or broken, or classes that do not go together by name.
         """
         if stage != "fit":
             self.valid_dataset  # noqa: B018
             return
         self.train_samples()
+        train = self.train_dataset
+        require_distinct(dict(zip(train.category_ids, train.class_names)), source=str(train.annotations_path))
         if self.valid_split is not None:
             self.valid_category_ids  # noqa: B018
 

@@ -77,7 +77,7 @@ class VideoValidator(Validator):
     figures = ("AP", "AP50", "AP75", "APS", "APM", "APL", "AR1", "AR10")
     metric: VideoMeanAveragePrecision  # has the explanation of the errors besides the report
 
-    def __init__(self, ground_truth: GroundTruth, category_ids: Sequence[int | None]) -> None:
+    def __init__(self, ground_truth: GroundTruth, category_ids: Sequence[int | None] | None = None) -> None:
         super().__init__(
             VideoMeanAveragePrecision(ground_truth, category_ids=category_ids, seen_only=True, explain=True)
         )
@@ -102,7 +102,7 @@ class ImageValidator(Validator):
     figures = IMAGE_FIGURES
     metric: ImageMeanAveragePrecision
 
-    def __init__(self, ground_truth: ImageGroundTruth, category_ids: Sequence[int | None]) -> None:
+    def __init__(self, ground_truth: ImageGroundTruth, category_ids: Sequence[int | None] | None = None) -> None:
         super().__init__(ImageMeanAveragePrecision(ground_truth, category_ids=category_ids))
 
     def step(self, item: Video) -> ImageResult:

@@ -174,6 +174,16 @@ def test_splits_must_agree_in_their_classes(tmp_path):
         data.setup("fit")
 
 
+def test_classes_are_told_apart_by_name(tmp_path):
+    document = contents()
+    for category in document["categories"]:
+        category["name"] = "bar"
+    write_dataset(tmp_path / "d", document)
+    for valid in (None, "train"):
+        with pytest.raises(DataError, match="the categories 7 and 3 are both called 'bar'"):
+            VISDataModule(root=str(tmp_path / "d"), valid=valid, preprocessor=SMALL).setup("fit")
+
+
 def test_splits_that_were_left_out(tmp_path):
     data = make(tmp_path / "d", valid=None)
     data.setup("fit")
