@@ -7,7 +7,7 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -60,7 +60,7 @@ class VideoReader:
         """Opens the file or folder, so that errors show before any work is done. A single image is a folder of one.
 
         Raises:
-            DataError: nothing there, an address, a folder without images, a file without a video that FFmpeg can
+            DataError: nothing there, an address, a folder without images or with images of several sizes, a file without a video that FFmpeg can
                 read, or one that was cut off.
         """
         self.path = Path(path)
@@ -74,6 +74,7 @@ class VideoReader:
         elif _is_image(self.path):
             self._files = (self.path,)
         if self._files is not None:
+            _require_one_shape(self._files)
             self.fps, self.length = FOLDER_FPS, len(self._files)
         else:
             self._film = film.describe(self.path)
@@ -100,6 +101,22 @@ class VideoReader:
 
 def _hxw(shape: tuple[int, ...]) -> str:
     return f"{shape[0]} x {shape[1]}"
+
+
+def _require_one_shape(files: Sequence[Path]) -> None:
+    """Raises DataError for the first image of another size, but for turns; only what the files begin with is read."""
+    from PIL import Image
+
+    first: tuple[int, int] | None = None
+    for path in files:
+        try:
+            with Image.open(path) as image:
+                width, height = image.size
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            continue  # reading the frame says what is wrong with it
+        first = first or (height, width)
+        if sorted((height, width)) != sorted(first):
+            raise DataError(f"{path} is {_hxw((height, width))}, the frames before are {_hxw(first)}")
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
