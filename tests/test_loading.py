@@ -11,8 +11,8 @@ from stmask.loading import pick_device
 
 @pytest.mark.parametrize(
     "name",
-    ["mps", "xpu", "meta", "hpu", "vulkan", "cpu:1", "cuda:", "cuda:-1", "cuda:x", "cuda:٣", "CPU", "gpu", "0", "", "cpu\n",
-     None, 0, True, 1.5, ["cpu"]],
+    ["mps", "xpu", "meta", "hpu", "vulkan", "cpu:1", "cuda:", "cuda:-1", "cuda:x", "cuda:٣", "CPU", "gpu", "0", "",
+     "cpu\n", None, 0, True, 1.5, ["cpu"]],
 )  # fmt: skip
 def test_other_devices_are_refused(name: Any) -> None:
     with pytest.raises(ConfigError, match="device must be auto, cpu, cuda or cuda:N, got"):

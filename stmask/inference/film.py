@@ -31,6 +31,7 @@ _MICROSECOND = Fraction(1, 1_000_000)  # unit of a container's duration
 _SAME_RATE = 0.005  # two lengths of a film agree when they differ by less than this share, or by one frame
 _MISSING_FRAMES, _MISSING_SHARE, _MISSING_SECONDS = 5, 0.01, 2.0  # what may be missing at the end of a film
 _LARGEST_ASPECT = 65535  # numerator and denominator that H.264 can hold
+_BROADCAST = ("mpegts", "mpeg")  # interlaced, they may keep the two fields of a frame in a packet each
 _VP8_SHOWN = 0x10  # bit in the first byte of a frame
 
 
@@ -192,7 +193,9 @@ class _Times:
             if self._end <= self._last:  # how long the last frame stays is not said
                 length = float(until_last * self.frames / (self.frames - 1))
             by_times = self.frames / length
-            if not stated or abs(self.frames / stated - length) > max(_SAME_RATE * length, 1 / by_times):
+            tolerance = max(_SAME_RATE * length, 1 / by_times)
+            packets = (1, 2) if self._container.format.name in _BROADCAST else (1,)
+            if not stated or all(abs(self.frames / (n * stated) - length) > tolerance for n in packets):
                 return float(np.clip(by_times, *FPS_RANGE))
         return stated if FPS_RANGE[0] <= stated <= FPS_RANGE[1] else _FALLBACK_FPS
 
@@ -237,7 +240,7 @@ def _display_matrix(frame: VideoFrame) -> npt.NDArray[np.int32]:
     if data is None:
         return np.eye(2, dtype=np.int32)
     rows: npt.NDArray[np.int32] = np.frombuffer(bytes(data), dtype=np.int32, count=9).reshape(3, 3)
-    return rows[:2, :2].T
+    return np.ascontiguousarray(rows[:2, :2].T)
 
 
 def _quarter_turned(matrix: npt.NDArray[np.int32]) -> bool:

@@ -108,7 +108,7 @@ class VideoSegmenter:
 
     def _run(self, frame: npt.NDArray[np.uint8] | Tensor) -> DensePredictions:
         image = frame.cpu().numpy() if isinstance(frame, Tensor) else frame
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        if image.ndim != 3 or image.shape[2] != 3 or image.size == 0 or image.dtype != np.uint8:
             raise ValueError(f"a frame must be (h, w, 3) uint8 RGB, got {tuple(image.shape)} {image.dtype}")
         with self._timed("preprocessing"):
             inputs = self.preprocessor(image)[None].to(self.device)

@@ -6,7 +6,7 @@ import logging
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -20,7 +20,7 @@ from stmask.data.images import read_image
 from stmask.data.layouts import FRAME_SUFFIXES
 from stmask.errors import DataError, OutputError
 from stmask.files import atomic_path
-from stmask.folders import natural_key
+from stmask.folders import list_folder
 from stmask.inference import film
 from stmask.inference.containers import open_container, reason, require_local
 from stmask.inference.film import FPS_RANGE
@@ -60,8 +60,8 @@ class VideoReader:
         """Opens the file or folder, so that errors show before any work is done. A single image is a folder of one.
 
         Raises:
-            DataError: nothing there, an address, a folder without images, a file without a video that FFmpeg can
-                read, or one that was cut off.
+            DataError: nothing there, an address, a folder without images or with images of several sizes, a file
+                without a video that FFmpeg can read, or one that was cut off.
         """
         self.path = Path(path)
         self.fps: float
@@ -74,6 +74,7 @@ class VideoReader:
         elif _is_image(self.path):
             self._files = (self.path,)
         if self._files is not None:
+            _require_one_shape(self._files)
             self.fps, self.length = FOLDER_FPS, len(self._files)
         else:
             self._film = film.describe(self.path)
@@ -102,18 +103,31 @@ def _hxw(shape: tuple[int, ...]) -> str:
     return f"{shape[0]} x {shape[1]}"
 
 
+def _require_one_shape(files: Sequence[Path]) -> None:
+    """Raises DataError for the first image of another size, but for turns; only what the files begin with is read."""
+    from PIL import Image
+
+    first: tuple[int, int] | None = None
+    for path in files:
+        try:
+            with Image.open(path) as image:
+                width, height = image.size
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            continue  # reading the frame says what is wrong with it
+        first = first or (height, width)
+        if sorted((height, width)) != sorted(first):
+            raise DataError(f"{path} is {_hxw((height, width))}, the frames before are {_hxw(first)}")
+
+
 def _is_image(path: Path) -> bool:
     return path.suffix.lower() in FRAME_SUFFIXES
 
 
 def _frame_files(folder: Path) -> tuple[Path, ...]:
     """The images of a folder, in order; hidden files are not looked at."""
-    try:
-        entries = [path for path in folder.iterdir() if not path.name.startswith(".")]
-        others = [path for path in entries if path.is_file() and not _is_image(path)]
-        files = [path for path in entries if path.is_file() and _is_image(path)]
-    except OSError as error:
-        raise DataError(f"cannot read {folder}: {error.strerror or error}") from error
+    entries = list_folder(folder)
+    others = [path for path in entries if path.is_file() and not _is_image(path)]
+    files = [path for path in entries if path.is_file() and _is_image(path)]
     if not files:
         raise DataError(f"no frames in {folder}, {_instead(entries)}")
     stems = Counter(path.stem for path in files)
@@ -123,15 +137,14 @@ def _frame_files(folder: Path) -> tuple[Path, ...]:
         raise DataError(f"{folder} holds {' and '.join(same)}: which are the frames? Leave one kind there")
     if others:
         _log.info("%s: files that are not images are left out: %d (%s, ..)", folder, len(others), others[0].name)
-    return tuple(sorted(files, key=lambda path: (natural_key(path.name), path.name)))
+    return tuple(files)
 
 
 def _instead(entries: list[Path]) -> str:
     """What a folder holds that was to hold frames."""
-    names = sorted((path for path in entries), key=lambda path: natural_key(path.name))
-    if videos := [path.name for path in names if path.suffix.lower() in VIDEO_SUFFIXES]:
+    if videos := [path.name for path in entries if path.suffix.lower() in VIDEO_SUFFIXES]:
         return f"but videos: give one at a time, as {videos[0]}"
-    for inner in (path for path in names if path.is_dir()):
+    for inner in (path for path in entries if path.is_dir()):
         if any(_is_image(path) and not path.name.startswith(".") for path in inner.iterdir()):
             return f"but in the folder {inner.name} in it: give that one"
     return f"expected images ({', '.join(FRAME_SUFFIXES)})"

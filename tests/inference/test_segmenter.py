@@ -96,7 +96,9 @@ class TestSegmenter:
         segmenter = VideoSegmenter(BrightSide(), preprocessor=SMALL)
         assert len(segmenter.step(torch.from_numpy(frame("left")))) == 1
 
-    @pytest.mark.parametrize(("shape", "kind"), [((4, 4), "uint8"), ((4, 4, 3), "float32"), ((3, 4, 4), "uint8")])
+    @pytest.mark.parametrize(
+        ("shape", "kind"), [((4, 4), "uint8"), ((4, 4, 3), "float32"), ((3, 4, 4), "uint8"), ((0, 4, 3), "uint8")]
+    )
     def test_other_frames_are_refused(self, shape: tuple[int, ...], kind: str) -> None:
         with pytest.raises(ValueError, match="uint8 RGB"):
             VideoSegmenter(BrightSide(), preprocessor=SMALL).step(np.zeros(shape, kind))
