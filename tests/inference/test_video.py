@@ -11,7 +11,7 @@ import pytest
 
 from stmask.data.images import read_image
 from stmask.errors import DataError, OutputError
-from stmask.inference.video import FOLDER_FPS, VideoReader, VideoWriter, natural_key
+from stmask.inference.video import FOLDER_FPS, VideoReader, VideoWriter
 
 COLOURS = np.array([(200, 40, 40), (40, 200, 40), (40, 40, 200), (128, 128, 128)], dtype=np.uint8)
 
@@ -101,11 +101,6 @@ def test_a_folder_is_read_in_natural_order(tmp_path: Path) -> None:
     assert (reader.length, reader.fps) == (4, FOLDER_FPS)
     read = np.stack(list(reader))
     assert np.abs(read.astype(int) - clip()[[2, 1, 3, 0]]).max() <= 6
-
-
-def test_natural_order() -> None:
-    names = ["b", "a10", "a9", "a", "10", "9", "a9b2", "²", "a9b10"]
-    assert sorted(names, key=natural_key) == ["9", "10", "a", "a9", "a9b2", "a9b10", "a10", "b", "²"]
 
 
 def test_hidden_and_other_files_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -51,6 +51,24 @@ def small_network(*, num_classes: int = 40, embedding_dim: int = 6, window: int 
     )
 
 
+def small_config(num_classes: int) -> dict[str, Any]:
+    """What the card of such a network says of it."""
+    return {
+        "_target_": "stmask.models.STMask",
+        "num_classes": num_classes,
+        "channels": 4,
+        "num_prototypes": 5,
+        "backbone": {"_target_": "stmask.models.ResNet", "depth": 18, "dcn_interval": 2, "frozen_norm": True},
+        "head": {"_target_": "stmask.models.PredictionHead", "_partial_": True, "embedding_dim": 6},
+        "temporal": {
+            "_target_": "stmask.models.TemporalFusion",
+            "_partial_": True,
+            "size": 11,
+            "hidden": list(HIDDEN),
+        },
+    }
+
+
 def official_file(folder: Path, model: nn.Module, name: str = "weights.pth") -> Path:
     path = folder / name
     torch.save(to_official_state(model), path)
@@ -282,7 +300,7 @@ class TestInitialise:
 
     def test_rows_of_the_class_layers_go_by_name(self, tmp_path: Path) -> None:
         theirs = small_network(num_classes=3)
-        save_model(tmp_path / "w.ckpt", theirs, ModelCard(model={}, class_names=("cat", "dog", "cup")))
+        save_model(tmp_path / "w.ckpt", theirs, ModelCard(model=small_config(3), class_names=("cat", "dog", "cup")))
         name = "head.class_outputs.1.weight"
         rows = theirs.state_dict()[name]
         for classes, wanted in [(("cup", "dog", "cat"), [0, 3, 2, 1]), (("Dog", "cup"), [0, 2, 3])]:
