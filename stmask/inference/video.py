@@ -60,8 +60,8 @@ class VideoReader:
         """Opens the file or folder, so that errors show before any work is done. A single image is a folder of one.
 
         Raises:
-            DataError: nothing there, an address, a folder without images or with images of several sizes, a file without a video that FFmpeg can
-                read, or one that was cut off.
+            DataError: nothing there, an address, a folder without images or with images of several sizes, a file
+                without a video that FFmpeg can read, or one that was cut off.
         """
         self.path = Path(path)
         self.fps: float
