@@ -323,7 +323,7 @@ def checkpoint(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     importlib.import_module(
         "stmask.engine.evaluate"
-    )  # or it would keep the stand-in when first imported by a test here
+    )  # imported below, it would keep the stand-in
     monkeypatch.setattr("stmask.loading.load_segmenter", load)
     return loaded
 
