@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import json
 import os
 import signal
@@ -320,6 +321,9 @@ def checkpoint(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         loaded.update(options, path=path)
         return WhiteThings()
 
+    importlib.import_module(
+        "stmask.engine.evaluate"
+    )  # imported below, it would keep the stand-in
     monkeypatch.setattr("stmask.loading.load_segmenter", load)
     return loaded
 
