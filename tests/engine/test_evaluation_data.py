@@ -61,9 +61,7 @@ def test_of_a_card_come_the_kind_the_split_and_what_is_read_ahead(
 
 
 def test_without_a_place_the_card_is_shown_and_not_followed(tmp_path: Path) -> None:
-    with pytest.raises(
-        DataError, match=r"\(it has data\.root='/card/root', data\.valid='valid-sub'\): give data\.root=FOLDER"
-    ):
+    with pytest.raises(DataError, match=r"data\.root='/card/root', data\.valid='valid-sub'\): give data\.root=FOLDER"):
         evaluation_data(card(), tmp_path / "best.ckpt")
 
 

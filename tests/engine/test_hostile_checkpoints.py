@@ -72,7 +72,13 @@ def base(network: STMask) -> dict[str, Any]:
     """What a run of this network writes, as far as it is read again."""
     card = ModelCard(model=MODEL, class_names=("cup", "hand"), data=DATA, origin="a test").to_dict()
     state = {f"model.{name}": value for name, value in network.state_dict().items()}
-    return {"state_dict": state, ENTRY: {"format": 1, "card": card}, "optimizer_states": [], "global_step": 1}
+    return {
+        "state_dict": state,
+        ENTRY: {"format": 1, "card": card},
+        "optimizer_states": [],
+        "epoch": 0,
+        "global_step": 1,
+    }
 
 
 Road = Callable[[Path, STMask, Any], Any]
