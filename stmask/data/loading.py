@@ -12,7 +12,8 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from multiprocessing.process import BaseProcess
 from multiprocessing.queues import Queue
 from time import perf_counter
 from typing import Any
@@ -71,6 +72,7 @@ class PairLoader(DataLoader[Clip]):
     """
 
     seconds_waited = 0.0
+    _workers: Sequence[BaseProcess] = ()
 
     def __iter__(self) -> Iterator[Clip]:  # type: ignore[override]
         try:
@@ -83,6 +85,7 @@ class PairLoader(DataLoader[Clip]):
 
     def _timed(self) -> Iterator[Clip]:
         batches = super().__iter__()
+        self._workers = list(getattr(batches, "_workers", ()))
         while True:
             start = perf_counter()
             try:
@@ -113,11 +116,10 @@ class PairLoader(DataLoader[Clip]):
 
     def close(self) -> None:
         """Ends the workers, those that hang too."""
-        workers = getattr(self._iterator, "_workers", [])
-        if workers:
-            self._iterator._shutdown_workers()  # type: ignore[union-attr]
+        if self._iterator is not None and self._workers:
+            self._iterator._shutdown_workers()  # type: ignore[attr-defined]
             self._iterator = None
-        for worker in workers:
+        for worker in self._workers:
             if worker.is_alive():
                 worker.kill()
 

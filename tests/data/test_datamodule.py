@@ -1,6 +1,8 @@
 import errno
 import json
+import os
 import re
+import signal
 from collections import Counter
 from itertools import chain
 
@@ -267,7 +269,8 @@ def test_a_worker_that_hangs_does_not_outlive_its_loader(monkeypatch):
     loader = PairLoader([0, 1], num_workers=1, persistent_workers=True, timeout=20)
     assert len(list(loader)) == 2
     (worker,) = loader._iterator._workers
-    monkeypatch.setattr(loader._iterator, "_shutdown_workers", lambda: None)
+    os.kill(worker.pid, signal.SIGSTOP)
+    monkeypatch.setattr(torch.utils.data._utils, "MP_STATUS_CHECK_INTERVAL", 0.05)  # seconds that torch gives it
     loader.close()
     worker.join(timeout=20)
     assert worker.exitcode == -9
