@@ -321,9 +321,7 @@ def checkpoint(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         loaded.update(options, path=path)
         return WhiteThings()
 
-    importlib.import_module(
-        "stmask.engine.evaluate"
-    )  # imported below, it would keep the stand-in
+    importlib.import_module("stmask.engine.evaluate")  # imported below, it would keep the stand-in
     monkeypatch.setattr("stmask.loading.load_segmenter", load)
     return loaded
 
