@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from stmask.errors import CheckpointError
+from stmask.signatures import shown
 
 _ZIP = b"PK"
 _PICKLE = b"\x80"
@@ -23,7 +24,7 @@ _LEGACY_PICKLES = 5  # before PyTorch 1.6: magic number, version, system, what w
 # what a pickle may name: tensors and what they are made of, and the collections in which they are kept
 _GLOBAL = re.compile(
     r"collections (OrderedDict|Counter)|(builtins|__builtin__) (set|complex)|_codecs encode"
-    r"|torch (Size|Tensor|device|\w+Storage|b?float\d*\w*|q?u?int\d*|complex\d*|bool|double|half|long|short)"
+    r"|torch (Size|Tensor|device|\w+Storage|b?float\d*\w*|q?u?int\d*|complex\d*|bool|double|half|long|short|per_\w+)"
     r"|torch\.storage (Unt|T)ypedStorage|torch\.nn\.parameter Parameter|torch\.serialization _get_layout"
     r"|torch\._utils _rebuild_\w+|torch\._tensor _rebuild_from_type_v2"
 )
@@ -84,10 +85,12 @@ def _check_pickle(data: IO[bytes], source: Path) -> None:
     """Looks through one pickle, up to its end. A damaged one is left to the reader, which says so."""
     try:
         for operation, argument, _ in pickletools.genops(data):
-            named = operation.name == "GLOBAL" and not _GLOBAL.fullmatch(str(argument))
-            if named or operation.name in _OTHER_WAYS_TO_CODE:
+            foreign = operation.name == "GLOBAL" and not _GLOBAL.fullmatch(str(argument))
+            if foreign or operation.name in _OTHER_WAYS_TO_CODE:
+                what = f" ({shown(str(argument).replace(' ', '.'))[1:-1]})" if foreign else ""
                 raise CheckpointError(
-                    f"{source} holds Python objects besides tensors and plain values; reading it could run code"
+                    f"{source} holds Python objects besides tensors and plain values{what}; reading it could run code: "
+                    "have its state_dict saved alone"
                 )
     except (ValueError, IndexError):
         data.seek(0, SEEK_END)

@@ -186,7 +186,7 @@ def test_null_reaches_the_tracker(
 ) -> None:
     given: dict[str, object] = {}
 
-    def load_segmenter(path: str, *, inference: dict[str, object], device: object) -> None:
+    def load_segmenter(path: str, *, inference: dict[str, object], device: object, trust: object) -> None:
         given.update(inference)
         raise DataError("seen enough")
 

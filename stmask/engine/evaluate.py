@@ -126,8 +126,6 @@ def _kind_of(data: VISDataModule) -> _Kind:
     return _IMAGES if isinstance(data, ImageDataModule) else _VIDEOS
 
 
-
-
 def _progress() -> Progress:
     columns = (
         TextColumn("{task.description}"),

@@ -349,7 +349,7 @@ RESULTS: dict[str, tuple[Change, str | None]] = {
     "a whole video": (entry("video_id", 1.0), None),
     "an unknown category": (
         entry("category_id", 9),
-        "category_id 9 is not a category of the ground truth (use the dataset's own ids); it has 1, 2, 1 of the 2 "
+        "category_id 9 is not a category of the ground truth (use the dataset's own ids: 1 cup, 2 hand); 1 of the 2 "
         "categories in the results are unknown: are they of another dataset?",
     ),
     "counted from 0": (lambda r: [e.update(category_id=e["category_id"] - 1) for e in r] and None, "counted from 0"),
