@@ -94,7 +94,9 @@ def test_the_validated_split_may_list_its_classes_otherwise(
     frames = {"valid_frames": str(dataset / "valid" / "JPEGImages")}
 
     def found(categories: list[dict[str, object]]) -> list[tuple[str, float]]:
-        (tmp_path / "v.json").write_text(json.dumps(document | {"categories": categories, "annotations": []}))
+        there = {category["id"] for category in categories}
+        annotations = [entry for entry in document["annotations"] if entry["category_id"] in there]
+        (tmp_path / "v.json").write_text(json.dumps(document | {"categories": categories, "annotations": annotations}))
         data = VISDataModule(
             root=str(dataset), preprocessor=SMALL, valid_annotations=str(tmp_path / "v.json"), **frames
         )
