@@ -63,14 +63,15 @@ def test_a_training_is_refused_before_its_first_step(dataset: Path, tmp_path: Pa
 def test_a_start_with_and_without_a_backbone(
     module: Callable[..., VISModule], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    source = module()
+    whole = "model.backbone.width=32"
+    source = module(whole)
     save_model(tmp_path / "w.ckpt", source.model, source.card)
     report = tmp_path / "init_from.txt"
     with caplog.at_level(logging.INFO):
-        start_from(module(), str(tmp_path / "w.ckpt"), report=report)
+        start_from(module(whole), str(tmp_path / "w.ckpt"), report=report)
         assert [record.levelno for record in caplog.records] == [logging.INFO]
         assert "(100% of the network's parameters taken)" in report.read_text()
-        wide = ["model.channels=160", "model.num_prototypes=32"]
+        wide = [whole, "model.channels=160", "model.num_prototypes=32"]
         start_from(module(*wide), str(tmp_path / "w.ckpt"), report=report)
     assert [record.levelno for record in caplog.records[1:]] == [logging.WARNING]
     assert "most of the network stays random" in caplog.text

@@ -29,6 +29,7 @@ TINY_IMAGES = [
     "data.preprocessor.width=90",
     "data.batch_size=2",
     "data.samples_per_epoch=4",
+    "model.backbone.width=8",
     "model.channels=16",
     "model.num_prototypes=4",
     "scheduler.warmup_steps=1",

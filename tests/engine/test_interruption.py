@@ -166,7 +166,7 @@ def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
     AtomicCheckpointIO().save_checkpoint({"weights": torch.zeros(250_000)}, str(path))
     dice = random.Random(0)
     litter = 0
-    for _ in range(40):
+    for _ in range(20):
         writer = fork.Process(target=write_for_ever, args=(str(path),))
         writer.start()
         time.sleep(dice.uniform(0, 0.06))

@@ -7,6 +7,7 @@ TINY = [
     "data.preprocessor.width=96",
     "data.batch_size=2",
     "data.samples_per_epoch=4",
+    "model.backbone.width=8",
     "model.channels=16",
     "model.num_prototypes=4",
     "model.head.embedding_dim=8",
