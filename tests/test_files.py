@@ -67,7 +67,7 @@ def test_only_writing_modes(tmp_path: Path) -> None:
     [
         (b'{"a": 1,\n}', r"not valid JSON \(line 2, column 1\)"),
         (b"", r"not valid JSON \(line 1, column 1\)"),
-        (b"\xff\xfe\x00", "not valid JSON"),
+        (b"\xff\xfe\x00", "saved as UTF-16: save it as UTF-8"),
     ],
 )
 def test_read_json_names_the_place(tmp_path: Path, content: bytes, message: str) -> None:
