@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 
 from stmask.errors import DataError
 
-_SHOWN = 40
-
 
 def matches(wanted: Sequence[str], known: Sequence[str]) -> list[int | None]:
     """Where each wanted name is among the known ones; None where it is not.
@@ -17,14 +15,14 @@ def matches(wanted: Sequence[str], known: Sequence[str]) -> list[int | None]:
     """
     exact = {name: position for position, name in enumerate(known)}
     asked = set(wanted)
-    free = Counter(_plain(name) for name in known if name not in asked)
-    open_ = Counter(_plain(name) for name in wanted if name not in exact)
+    free = Counter(plain_name(name) for name in known if name not in asked)
+    open_ = Counter(plain_name(name) for name in wanted if name not in exact)
     loose = {
-        _plain(name): position
+        plain_name(name): position
         for position, name in enumerate(known)
-        if name not in asked and free[_plain(name)] == open_[_plain(name)] == 1
+        if name not in asked and free[plain_name(name)] == open_[plain_name(name)] == 1
     }
-    return [exact.get(name, loose.get(_plain(name))) for name in wanted]
+    return [exact.get(name, loose.get(plain_name(name))) for name in wanted]
 
 
 def ids_by_name(
@@ -68,11 +66,12 @@ def require_distinct(categories: Mapping[int, str], *, source: str, what: str = 
             )
 
 
-def listed(names: Sequence[str]) -> str:
-    """Names for a message; of very many the first."""
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+def listed(names: Sequence[str], *, most: int = 40) -> str:
+    """Names for a message; of more than `most` the first ones."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
-def _plain(name: str) -> str:
-    return name.lower().replace("_", " ").strip()
+def plain_name(name: str) -> str:
+    """What is left of a class name when case, outer spaces and the choice of space or underscore make no difference."""
+    return " ".join(name.lower().replace("_", " ").split())

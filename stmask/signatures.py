@@ -93,7 +93,10 @@ def join(key: str, name: Any) -> str:
 
 def shown(value: Any) -> str:
     """A value in an error, cut where it is long."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits, lists in lists without end
+        text = f"a {type(value).__name__} too large to be written"
     return text if len(text) <= 200 else f"{text[:200]} .."
 
 

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 
-def plain_name(name: str) -> str:
-    """What is left of a class name when case, outer spaces and the choice of space or underscore make no difference."""
-    return " ".join(name.lower().replace("_", " ").split())
-
-
 def _names(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 

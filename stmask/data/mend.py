@@ -19,6 +19,7 @@ from stmask.data.segmentation import Encoding, decode, measure, pack
 from stmask.data.stated import BOX_TOLERANCE, Box, area_is_off, box_error, lists_of, numbers, values_of
 from stmask.errors import DataError
 from stmask.files import atomic_open
+from stmask.formats.fields import is_number
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _LISTS = ("videos", "images", "annotations")
@@ -217,31 +218,24 @@ def _polygons(mask: list[Any]) -> list[Any]:
 
 def _is_flat(value: Any) -> bool:
     """Whether this is a polygon of at least three points, x, y after x, y."""
-    return isinstance(value, list) and len(value) >= 6 and len(value) % 2 == 0 and all(map(_is_number, value))
+    return isinstance(value, list) and len(value) >= 6 and len(value) % 2 == 0 and all(map(is_number, value))
 
 
 def _is_pairs(value: Any) -> bool:
     """Whether this is a polygon of at least three points, each a list of its own."""
     if not isinstance(value, list) or len(value) < 3:
         return False
-    return all(isinstance(pair, list) and len(pair) == 2 and all(map(_is_number, pair)) for pair in value)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return all(isinstance(pair, list) and len(pair) == 2 and all(map(is_number, pair)) for pair in value)
 
 
 def _is_degenerate(polygon: Any) -> bool:
     """Whether a polygon has no area for certain: nothing, one or two points, or all points on a line."""
     if polygon is None or polygon == []:
         return True
-    if not isinstance(polygon, list) or len(polygon) % 2 or not all(map(_is_number, polygon)):
+    if not isinstance(polygon, list) or len(polygon) % 2 or not all(map(is_number, polygon)):
         return False
-    try:
-        points = np.array(polygon, dtype=np.float64).reshape(-1, 2)
-    except OverflowError:
-        return False
-    if not np.isfinite(points).all() or np.abs(points).max() > 1e9:
+    points = np.array(polygon, dtype=np.float64).reshape(-1, 2)
+    if np.abs(points).max() > 1e9:
         return False
     offsets = points - points[0]
     farthest = offsets[np.abs(offsets).max(axis=1).argmax()]

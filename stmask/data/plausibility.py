@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stmask.data.classes import plain_name
+from stmask.class_names import listed, plain_name
 from stmask.data.index import Index, Ints
 from stmask.data.report import Report
 from stmask.data.segmentation import decode
@@ -25,12 +25,6 @@ _LAST_NUMBER = re.compile(r"(.*?)([0-9]{1,18})([^0-9]*)", re.DOTALL)
 _SUB = "-sub"  # how the names of splits end that are made of other splits
 
 
-def listed(names: Sequence[str]) -> str:
-    """Names for a message, not too many of them."""
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
-
-
 def check_categories(report: Report, dataset: VideoDataset, raw: Any) -> None:
     """Classes without a name, of one name, and such that nothing is of.
 
@@ -40,17 +34,19 @@ def check_categories(report: Report, dataset: VideoDataset, raw: Any) -> None:
     names, index = dataset.class_names, dataset.index
     nameless = [str(i) for i, name in zip(dataset.category_ids, names, strict=True) if not name.strip()]
     if nameless:
-        report.warn("a category without a name", f"no name: category {listed(nameless)}", count=len(nameless))
+        report.warn(
+            "a category without a name", f"no name: category {listed(nameless, most=_NAMED)}", count=len(nameless)
+        )
     same = _sharing(names, str)
     report.warn(
         "two categories of one name",
-        f"two categories of one name are two classes: {listed(same)}",
+        f"two categories of one name are two classes: {listed(same, most=_NAMED)}",
         count=len(same),
     )
     alike = [name for name in _sharing(list(dict.fromkeys(names)), plain_name) if name.strip()]
     report.warn(
         "names that differ in case or spaces",
-        f"categories whose names differ in case, spaces or underscores only: {listed(alike)}",
+        f"categories whose names differ in case, spaces or underscores only: {listed(alike, most=_NAMED)}",
         count=len(alike),
     )
     if len(index.labels) and not report.faulty:
@@ -70,9 +66,11 @@ def _check_unused(report: Report, names: Sequence[str], labels: Ints, raw: Any) 
     groups = [entry.get("supercategory") for entry in entries if isinstance(entry, dict)]
     upper = [name for name in unused if name in groups]
     verb = "has" if len(unused) == 1 else "have"
-    sentence = f"{len(unused)} of {len(names)} categories {verb} no annotation: {listed(unused)}"
+    sentence = f"{len(unused)} of {len(names)} categories {verb} no annotation: {listed(unused, most=_NAMED)}"
     if upper:
-        sentence += f" ({listed(upper)} is the supercategory of others, which some tools export as a class)"
+        sentence += (
+            f" ({listed(upper, most=_NAMED)} is the supercategory of others, which some tools export as a class)"
+        )
     report.warn("a category without an annotation", sentence, count=len(unused))
 
 
@@ -193,7 +191,7 @@ def compare_splits(reports: Sequence[tuple[str, Report]]) -> Iterator[str]:
                 (second, first, _missing(other.dataset, one.dataset)),
             ):
                 if names:
-                    yield f"warning: {b} has categories that {a} does not have: {listed(names)}"
+                    yield f"warning: {b} has categories that {a} does not have: {listed(names, most=_NAMED)}"
         common = _common_videos(one.dataset, other.dataset)
         if common:
             yield f"warning: {len(common)} videos of {second} are in {first} too, by the first: {common[0]}"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from stmask.data.convert.grouping import Frame, Videos, group, read_images
 from stmask.data.convert.tracks import Document, Notes, whole, with_slashes
 from stmask.data.segmentation import Encoding, measure, pack
 from stmask.errors import DataError
+from stmask.formats.fields import is_number
 
 # Where tools write which object an annotation shows: mmtracking, BDD100K and `to_images` as 'instance_id'; TAO, kwcoco
 # and CenterTrack as 'track_id'; CVAT and Datumaro among the attributes.
@@ -81,7 +81,7 @@ def _per_frame(track: Document, key: str, count: int, notes: Notes) -> list[Any]
     if not isinstance(values, list) or len(values) != count:
         notes.add(f"lists of {key} of the wrong length, measured anew", f"annotation {track['id']}")
         return [None] * count
-    usable = _is_box if key == "bboxes" else _is_number
+    usable = _is_box if key == "bboxes" else is_number
     for index, value in enumerate(values):
         if value is not None and not usable(value):
             notes.add(f"{key} that are none, measured anew", f"annotation {track['id']}: {key}[{index}]")
@@ -128,12 +128,10 @@ def _identity(annotation: Any, position: int) -> int | None:
     attributes = annotation.get("attributes")
     inner = attributes if isinstance(attributes, dict) else {}
     flat = annotation | {f"attributes.{key}": value for key, value in inner.items()}
-    stated = {key: whole(flat, key, where) for key in _IDENTITIES if flat.get(key) is not None}
+    hint = "; leave it out where an object has no number"
+    stated = {key: whole(flat, key, where, hint=hint) for key in _IDENTITIES if flat.get(key) is not None}
     if len(set(stated.values())) > 1:
         raise DataError(f"{where}: {' and '.join(f'{k!r} ({v})' for k, v in stated.items())} name different objects")
-    for key, value in stated.items():
-        if value < 0:
-            raise DataError(f"{where}: {key!r} is {value}; leave it out where an object has no number")
     return next(iter(stated.values()), None)
 
 
@@ -233,7 +231,7 @@ def _put(track: Document, position: int, annotation: Document, size: tuple[int, 
     segmentation, box, area = (annotation.get(key) for key in ("segmentation", "bbox", "area"))
     if box is not None and not _is_box(box):
         raise DataError(f"{where}: 'bbox' must be four finite numbers (x, y, width, height), got {str(box)[:60]!r}")
-    if area is not None and not _is_number(area):
+    if area is not None and not is_number(area):
         raise DataError(f"{where}: 'area' must be a finite number, got {str(area)[:60]!r}")
     if not segmentation:
         notes.add("annotations with a box and no mask" if box else "annotations with neither mask nor box", where)
@@ -243,13 +241,8 @@ def _put(track: Document, position: int, annotation: Document, size: tuple[int, 
     track["segmentations"][position], track["bboxes"][position], track["areas"][position] = segmentation, box, area
 
 
-def _is_number(value: Any) -> bool:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and abs(value) < math.inf  # not so of NaN
-
-
 def _is_box(box: Any) -> bool:
-    return isinstance(box, list) and len(box) == 4 and all(map(_is_number, box))
+    return isinstance(box, list) and len(box) == 4 and all(map(is_number, box))
 
 
 def _measured(segmentation: Any, size: tuple[int, int], where: str) -> tuple[float, list[float]] | None:

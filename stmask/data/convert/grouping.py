@@ -11,7 +11,9 @@ from pathlib import PurePosixPath
 from stmask.data.convert.tracks import Document, KeyMissing, Notes, whole, with_slashes
 from stmask.errors import DataError
 from stmask.folders import natural_key
+from stmask.formats.fields import LARGEST_INTEGER
 
+_LEAST = -LARGEST_INTEGER  # frame numbers only tell which frame comes first
 _NUMBERS = ("frame_index", "frame_id")  # keys that number the frames of a video; the first one counts
 
 
@@ -63,7 +65,7 @@ def read_images(document: Document, notes: Notes) -> list[Frame]:
             with_slashes(image["file_name"], notes),
             height,
             width,
-            {key: whole(image, key, where) for key in _NUMBERS if image.get(key) is not None},
+            {key: whole(image, key, where, minimum=_LEAST) for key in _NUMBERS if image.get(key) is not None},
         )
     return list(frames.values())
 

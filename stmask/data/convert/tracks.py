@@ -12,9 +12,9 @@ from pycocotools import mask as coco_mask
 
 from stmask.data.segmentation import measure, pack
 from stmask.errors import DataError
+from stmask.formats.fields import EntryError, integer
 
 Document = dict[str, Any]
-_LARGEST = 2**63 - 1  # what an id can be
 
 
 @dataclass(slots=True)
@@ -38,19 +38,18 @@ class KeyMissing(DataError):
     """An entry of a document lacks a key without which it says nothing."""
 
 
-def whole(entry: Document, key: str, where: str) -> int:
-    """The integer entry[key]; 3.0 is one too.
+def whole(entry: Document, key: str, where: str, *, minimum: int = 0, hint: str = "") -> int:
+    """The integer entry[key], see `stmask.formats.fields.integer`.
 
     Raises:
-        DataError: it is missing or something else; the message begins with `where`.
+        DataError: it is missing or something else; the message begins with `where` and ends with `hint`.
     """
     if key not in entry:
         raise KeyMissing(f"{where} needs {key!r}")
-    value = entry[key]
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and value % 1 == 0  # not so of NaN
-    if not number or abs(value) > _LARGEST:
-        raise DataError(f"{where}: {key!r} must be an integer, got {str(value)[:60]!r}")
-    return int(value)
+    try:
+        return integer(entry, key, minimum=minimum)
+    except EntryError as error:
+        raise DataError(f"{where}{error}{hint}") from None
 
 
 def with_slashes(name: str, notes: Notes) -> str:
