@@ -8,7 +8,7 @@ import pickletools
 import re
 import warnings
 import zipfile
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,9 @@ _MAGIC = {
     b"\x93NUMPY": "a NumPy array, not a file of PyTorch",
     b"version https://git-lfs": "a Git LFS pointer, not the weights: fetch the file itself (git lfs pull)",
 }
+_KINDS = (Tensor, torch.nn.Parameter)
 _LONGEST_NAME = 200
+_VERSIONS = "_metadata"  # of the modules in a state dict, an attribute of it
 _TAR, _TAR_MAGIC = 257, b"ustar"
 # where other programs put a network's tensors in what they save, best first
 _ENTRIES = ("state_dict", "model_state_dict", "model_state", "model", "module", "network", "net", "weights", "params")
@@ -49,21 +51,24 @@ def read_file(path: str | os.PathLike[str]) -> dict[str, Any]:
         CheckpointError: missing, no such file at all (says what it looks like), truncated, or with code inside.
     """
     source = Path(path)
-    if source.exists() and not source.is_file():
-        raise CheckpointError(f"cannot read the checkpoint {source}: it is not a file")
     try:
+        if source.exists() and not source.is_file():
+            raise CheckpointError(f"cannot read the checkpoint {source}: it is not a file")
         with source.open("rb") as handle:
             head = handle.read(_HEAD)
     except FileNotFoundError as error:
         raise CheckpointError(f"cannot read the checkpoint {source}: no such file") from error
     except OSError as error:
         raise CheckpointError(f"cannot read the checkpoint {source}: {error.strerror or error}") from error
-    if what := _other_format(source, head):
-        raise CheckpointError(f"{source} is {what}")
+    except ValueError as error:  # a NUL character, half of a surrogate pair
+        raise CheckpointError(f"cannot read the checkpoint {str(source)!a}: {error}") from error
     of_safetensors = head[8:9] == b"{" and int.from_bytes(head[:8], "little") < _LONGEST_HEADER
+    if not of_safetensors and (what := _other_format(source, head)):  # a length may begin like another file
+        raise CheckpointError(f"{source} is {what}")
     content = _read_safetensors(source) if of_safetensors else _read_torch(source, head)
     if not isinstance(content, dict):
         raise CheckpointError(f"{source} holds a {type(content).__name__}, not the dict of a checkpoint")
+    _strip_attributes(content)
     return content
 
 
@@ -102,9 +107,12 @@ def named_tensors(state: Mapping[Any, Any], *, source: str) -> dict[str, Tensor]
         if len(name) > _LONGEST_NAME or not name.isprintable():
             raise CheckpointError(f"{source} names a tensor {name[:_LONGEST_NAME]!r}, as no network does")
         if isinstance(value, Tensor):
-            if flaw := _flaw(value):
+            if type(value) not in _KINDS:
+                raise CheckpointError(f"{source}: the tensor {name} is a {type(value).__name__}, not a plain tensor")
+            bare = Tensor.detach(value)  # the file may have given it attributes, such as another `detach`
+            if flaw := _flaw(bare):
                 raise CheckpointError(f"{source}: the tensor {name} {flaw}")
-            tensors[name] = value.detach()
+            tensors[name] = bare
         elif "." in name and not name.endswith("_extra_state"):
             raise CheckpointError(f"{source}: {name} is of type {type(value).__name__}, not a tensor")
     if not tensors:
@@ -197,6 +205,22 @@ def _read_torch(source: Path, head: bytes) -> Any:
         raise CheckpointError(f"{source} is truncated or not a PyTorch checkpoint") from error
 
 
+def _strip_attributes(content: Any) -> None:
+    """A file may give its OrderedDicts attributes, which would be found before their own methods of that name."""
+    seen, left = set(), [content]
+    while left:
+        value = left.pop()
+        if isinstance(value, (dict, list, tuple)) and id(value) not in seen:
+            seen.add(id(value))
+            left += dict.values(value) if isinstance(value, dict) else value
+            if isinstance(value, OrderedDict):
+                versions = vars(value).get(_VERSIONS)
+                vars(value).clear()
+                if isinstance(versions, dict):
+                    vars(value)[_VERSIONS] = versions
+                    left.append(versions)
+
+
 def _ends_within_a_pickle(source: Path) -> bool:
     """Whether a file of old versions of PyTorch, a row of pickles, is cut inside one of them; runs nothing in it."""
     size = source.stat().st_size
@@ -243,8 +267,6 @@ def _plain_name(name: str) -> str:
 
 def _flaw(value: Tensor) -> str | None:
     """Why a tensor is not a dense array of numbers."""
-    if type(value) not in (Tensor, torch.nn.Parameter):
-        return f"is a {type(value).__name__}, not a plain tensor"
     if value.is_nested or value.layout is not torch.strided:
         return "is sparse or nested"
     if value.device.type == "meta":

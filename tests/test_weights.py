@@ -8,6 +8,7 @@ import io
 import os
 import tarfile
 import zipfile
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,9 @@ def test_the_same_tensors_from_every_wrapper(content: dict[str, Any], tmp_path: 
 def test_safetensors_whatever_the_name(tmp_path: Path) -> None:
     save_file(prefixed("module."), tmp_path / "w.bin", metadata={"format": "pt"})
     assert read(tmp_path / "w.bin").keys() == STATE.keys()
+    header = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'.ljust(0x3C20)  # its length begins with " <"
+    (tmp_path / "page").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    assert read_file(tmp_path / "page").keys() == {"a"}
     cut = (tmp_path / "w.bin").read_bytes()[:-3]
     (tmp_path / "w.safetensors").write_bytes(cut)
     with pytest.raises(CheckpointError, match=r"w\.safetensors is truncated or not a safetensors file"):
@@ -170,6 +174,46 @@ class Lie:
     def __reduce__(self) -> tuple[Any, ...]:
         storage = torch.zeros(4)._typed_storage()
         return (torch._utils._rebuild_tensor_v2, (storage, 0, (1000, 1000), (1000, 1), False, {}))
+
+
+class Given:
+    """Pickled as a call, with what the object gets besides."""
+
+    def __init__(self, *how: Any) -> None:
+        self.how = how
+
+    def __reduce__(self) -> Any:
+        return self.how
+
+
+def test_attributes_in_a_file_are_not_taken_for_methods(tmp_path: Path) -> None:
+    odd = dict.fromkeys(("items", "keys", "values", "get", "detach", "to", "numel", "isfinite", "untyped_storage"), "x")
+    tensors = {
+        name: Given(torch._utils._rebuild_parameter_with_state, (value, False, OrderedDict(), odd))
+        for name, value in STATE.items()
+    }
+    versions = Given(OrderedDict, (), odd, None, iter({"": {"version": 1}}.items()))
+    inner = Given(OrderedDict, (), odd | {"_metadata": versions}, None, iter(tensors.items()))
+    torch.save(Given(OrderedDict, (), odd, None, iter({"state_dict": inner}.items())), tmp_path / "w.pth")
+    found = read(tmp_path / "w.pth")
+    assert all(torch.equal(found[name].to(torch.float64), value.double()) for name, value in STATE.items())
+    assert vars(read_file(tmp_path / "w.pth")["state_dict"]) == {"_metadata": {"": {"version": 1}}}
+
+
+def test_changed_bytes_are_found_by_their_checksums(tmp_path: Path) -> None:
+    file = tmp_path / "w.pth"
+    torch.save({"w": torch.arange(1000.0)}, file)
+    content = bytearray(file.read_bytes())
+    content[content.index(torch.arange(100.0, 110).numpy().tobytes())] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"w\.pth is damaged: its content does not match its checksums"):
+        read_file(file)
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save({"w": torch.arange(1000.0)}, file)
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert torch.equal(read_file(file)["w"], torch.arange(1000.0))
 
 
 @pytest.mark.parametrize(("new_format", "message"), [(True, "beyond what is stored"), (False, "truncated or not")])
