@@ -70,7 +70,7 @@ def describe(path: Path) -> Film:
     with open_container(path) as container:
         times = _Times(container, container.streams[index])
         times.require_whole(path)
-    return Film(index, times.frames, times.fps(), _usable(aspect))
+        return Film(index, times.frames, times.fps(), _usable(aspect))  # a stream can't be asked after its file's end
 
 
 def decode(path: Path, film: Film) -> Iterator[Image]:

@@ -303,6 +303,14 @@ def test_a_rate_that_is_right_stays_exact(tmp_path: Path, suffix: str, codec: st
     assert len(list(reader)) == 12
 
 
+@pytest.mark.parametrize("suffix", ["ts", "mp4", "mkv"])
+def test_one_frame_is_a_film(tmp_path: Path, suffix: str) -> None:
+    """Of a transport stream FFmpeg has to guess the rate, which it can't after the file's end."""
+    reader = VideoReader(encode(tmp_path / f"film.{suffix}", 1))
+    assert (reader.length, len(list(reader))) == (1, 1)
+    assert 10 <= reader.fps <= 25
+
+
 def test_bare_frames_have_the_usual_rate(tmp_path: Path) -> None:
     reader = VideoReader(encode(tmp_path / "film.h264", 10, format="h264"))
     assert (reader.fps, len(list(reader))) == (25.0, 10)
