@@ -24,7 +24,7 @@ def main(argv: Sequence[str]) -> int:
     from stmask.evaluation.explain import explain
     from stmask.evaluation.ground_truth import GroundTruth
     from stmask.evaluation.groups import measure
-    from stmask.evaluation.hints import hints
+    from stmask.evaluation.hints import hints, truth_hints
     from stmask.evaluation.reading import collector_paused
     from stmask.evaluation.report import class_table, explanation_text, figures_table, variants_table
     from stmask.evaluation.results import load_predictions
@@ -40,6 +40,8 @@ def main(argv: Sequence[str]) -> int:
         overlaps = measure(truth, predictions)
         matches = assign(truth, overlaps)
         report = summarise(truth, overlaps, matches)
+        for hint in truth_hints(truth):
+            print(f"warning: {options.ground_truth}: {hint}", file=sys.stderr)
         for hint in hints(truth, predictions, report):
             print(f"warning: {options.results}: {hint}", file=sys.stderr)
     explanation = explain(truth, overlaps, matches) if options.explain or options.errors else None

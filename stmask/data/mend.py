@@ -19,7 +19,8 @@ from stmask.data.segmentation import Encoding, decode, measure, pack
 from stmask.data.stated import BOX_TOLERANCE, Box, area_is_off, box_error, lists_of, numbers, values_of
 from stmask.errors import DataError
 from stmask.files import atomic_open
-from stmask.formats.fields import is_number
+from stmask.formats.entries import read_image, read_video
+from stmask.formats.fields import EntryError, is_number
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _LISTS = ("videos", "images", "annotations")
@@ -29,6 +30,7 @@ NESTING = "polygons brought into the form [[x, y, x, y, ...], ...]"
 EMPTY = "masks without a pixel made null"
 BOXES = "boxes taken from their masks"
 AREAS = "areas taken from their masks"
+NOTHING = "annotations that are null left out"
 TWICE = "annotations that repeat another one left out"
 
 
@@ -71,7 +73,7 @@ class _Mender:
         position, kept = 0, 0
         for start, end in places:
             entry = json.loads(text[start:end])
-            mended = self.mend(entry) if isinstance(entry, dict) else entry
+            mended = self._entry(entry)
             if mended is None:
                 # what stands before it goes with it; before the first that is kept, what stands after it does
                 position = end if kept else position
@@ -87,10 +89,16 @@ class _Mender:
     def _take_owner(self, key: str, video: Any) -> None:
         """What a video or an image says of its size; videos that only group images say nothing."""
         try:
-            frames = 1 if key == "images" else len(video["file_names"])
-            self.sizes[video["id"]] = (int(video["height"]), int(video["width"]), frames)
-        except (KeyError, TypeError, ValueError, OverflowError):
-            pass  # stays as it is, and is named by the check
+            owner = read_image(video) if key == "images" else read_video(video, with_files=True)
+        except EntryError:
+            return  # stays as it is, and is named by the check
+        self.sizes[owner.id] = (owner.height, owner.width, owner.length)
+
+    def _entry(self, entry: Any) -> Any:
+        """As `mend`, of whatever stands among the annotations."""
+        if entry is None:
+            self.done[NOTHING] += 1
+        return self.mend(entry) if isinstance(entry, dict) else entry
 
     def mend(self, annotation: dict[str, Any]) -> dict[str, Any] | None:
         """An annotation with what was wrong put right, itself if nothing was, None if it is to be left out."""

@@ -1,21 +1,50 @@
-"""What is probably wrong with results that can be scored but were hardly meant so."""
+"""What is probably wrong with annotations and results that can be scored but were hardly meant so."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 
+from stmask.class_names import listed
 from stmask.evaluation.ground_truth import Category, GroundTruth
 from stmask.evaluation.results import Predictions
 from stmask.evaluation.video_ap import VideoAPReport, evaluate
 
+_FACTOR = 2.0  # by which stated areas may differ from those of the masks; the numbers of small tracks do
 _POOR, _RATIO = 0.1, 5.0  # AP50 below which, and times which, masks without their classes have to be found
 
 
+def truth_hints(ground_truth: GroundTruth) -> Iterator[str]:
+    """A line for each oddity of the annotated side that the figures depend on."""
+    names = Counter(category.name for category in ground_truth.categories)
+    if same := [name for name, count in names.items() if count > 1]:
+        yield f"several categories have one name, and are scored as classes of their own: {listed(same)}"
+    tracks, masks = ground_truth.labelled_tracks, ground_truth.mask_areas.means()
+    if empty := [track.id for track, area in zip(tracks, masks, strict=True) if area == 0 and not track.is_crowd]:
+        yield (
+            f"{len(empty)} of {len(tracks)} annotations have no mask in any frame and count as missed objects, "
+            f"the first is annotation {empty[0]}"
+        )
+    off = [
+        (track, area)
+        for track, area in zip(tracks, masks.tolist(), strict=True)
+        if track.area is not None and area and not area / _FACTOR <= track.area <= area * _FACTOR
+    ]
+    if off:
+        track, area = off[0]
+        yield (
+            f"{len(off)} of {len(tracks)} annotations state 'areas' that are not those of their masks, which decide "
+            f"what is small or large; the first is annotation {track.id}: {track.area:g}, its masks have {area:g}"
+        )
+
+
 def hints(ground_truth: GroundTruth, predictions: Predictions, report: VideoAPReport) -> Iterator[str]:
-    """A line for each: entries that are there twice, and masks that fit the objects of other classes."""
+    """A line for each: nothing found, entries that are there twice, and masks that fit objects of other classes."""
+    if not predictions.areas.per_frame.any():
+        yield f"no mask in any of its {len(predictions)} entries: nothing was found"
     if repeats := repeated_entries(predictions):
         more = f" and {len(repeats) - 1} more" if len(repeats) > 1 else ""
         entry, before = repeats[0]

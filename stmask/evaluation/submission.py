@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stmask.errors import DataError
+from stmask.errors import DataError, OutputError
 from stmask.evaluation.ground_truth import Category, GroundTruth, Video
 from stmask.evaluation.results import Predictions, check_results
 from stmask.files import atomic_path, not_json, parse_json, read_json, require_distinct, require_utf8
@@ -53,15 +53,26 @@ def write_submission(
 
     Raises:
         DataError: an entry is wrong; nothing is written then.
-        OutputError: `output` is the file of the results.
+        OutputError: `output` is the file of the results, or another file that is not a submission.
     """
     require_distinct(output, results)
+    if os.path.lexists(output) and not _is_submission(output):
+        raise OutputError(f"{output} is there already and is not a submission: give another name by --output")
     entries = read_json(results)
     summary = _check(entries, ground_truth, source=os.fspath(results))
     packed = json.dumps(entries, separators=(",", ":"))
     with atomic_path(output) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(MEMBER, packed)
     return summary
+
+
+def _is_submission(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a zip of the one member that submissions have."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist() == [MEMBER]
+    except (OSError, ValueError, RuntimeError, zipfile.BadZipFile):
+        return False
 
 
 def check_submission(path: str | os.PathLike[str], ground_truth: GroundTruth | None = None) -> SubmissionSummary:

@@ -134,7 +134,7 @@ def read_track(entry: Any) -> TrackEntry:
         id=integer(entry, "id"),
         video_id=integer(entry, "image_id" if of_image else "video_id"),
         category_id=integer(entry, "category_id"),
-        crowd=_crowd(entry),
+        crowd=crowd(entry),
         segmentations=segmentations,
         areas=_areas(_per_frame(entry, "areas", len(segmentations))),
         occlusion=_occlusion(_per_frame(entry, "occlusion", len(segmentations))),
@@ -155,7 +155,8 @@ def is_of_image(entry: Any) -> bool:
     return isinstance(entry, Mapping) and "image_id" in entry and "segmentations" not in entry
 
 
-def _crowd(entry: Mapping[str, Any]) -> bool:
+def crowd(entry: Mapping[str, Any]) -> bool:
+    """Whether an annotation is a crowd region; one that does not say so is none. Raises `EntryError`."""
     value = entry.get("iscrowd")
     if value is None or isinstance(value, bool):
         return bool(value)

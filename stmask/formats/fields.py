@@ -65,8 +65,9 @@ def integer(entry: Mapping[str, Any], key: str, *, minimum: int = 0, maximum: in
     """The integer under a key that is there; raises `EntryError`."""
     number = whole_number(entry[key])
     if number is None or not minimum <= number <= maximum:
-        bounds = f"of at least {minimum}" if number is None or number < minimum else f"of at most {maximum}"
-        raise EntryError(WRONG_VALUE, f": {key!r} must be an integer {bounds}, got {shown(entry[key])}")
+        bounds = f" of at least {minimum}" if minimum >= 0 else ""
+        bounds = bounds if number is None or number < minimum else f" of at most {maximum}"
+        raise EntryError(WRONG_VALUE, f": {key!r} must be an integer{bounds}, got {shown(entry[key])}")
     return number
 
 

@@ -164,3 +164,15 @@ def test_nothing_is_written_over(tmp_path, frames):
         main([str(path), *common, str(tmp_path / "b.json")])
     assert path.read_text() == "{"
     assert not (tmp_path / "b.json").exists()
+
+
+def test_null_among_annotations_is_counted_and_absurd_sizes_are_left_to_the_check(tmp_path, frames, capsys):
+    made = document([GOOD, [1, 2]])
+    made["annotations"].append(None)
+    new, _, _, status = mended(tmp_path, made, frames)
+    assert status == 0
+    assert len(new["annotations"]) == 2
+    assert f"{mend.NOTHING}: 1" in capsys.readouterr().out
+    made["videos"][0]["width"] = 1e300
+    (tmp_path / "c.json").write_text(json.dumps(made))
+    assert mend.mend_file(tmp_path / "c.json", tmp_path / "d.json") == {mend.NOTHING: 1}

@@ -560,6 +560,8 @@ def test_results_that_can_be_scored_but_were_hardly_meant_so(
     tracks = [entry | {"segmentations": [TEXT] * 3} for entry in results()]
     expected = {
         "": tracks,
+        "no mask in any of its 0 entries": [],
+        "no mask in any of its 2 entries": [t | {"segmentations": [None] * 3} for t in tracks],
         "entry 2 is entry 0 over again": [*tracks, tracks[0]],
         "entry 2 is entry 0 over again and 1 more": [*tracks, *tracks],
         "AP50 is 0.0, and 100.0 when classes are left out": [t | {"category_id": 3 - t["category_id"]} for t in tracks],
@@ -568,3 +570,37 @@ def test_results_that_can_be_scored_but_were_hardly_meant_so(
         found.write_text(json.dumps(entries))
         assert main(["metric", str(path), str(found)]) == 0
         assert capsys.readouterr().err.startswith(hint and f"warning: {found}: {hint}")
+
+
+@pytest.mark.parametrize(
+    ("change", "hint"),
+    [
+        ({}, ""),
+        ({"segmentations": [None] * 3}, "1 of 2 annotations have no mask in any frame and count as missed"),
+        ({"areas": [1, 1, 1]}, "1 of 2 annotations state 'areas' that are not those of their masks"),
+        ("hand", "several categories have one name, and are scored as classes of their own: hand"),
+    ],
+)
+def test_annotations_that_can_be_scored_but_were_hardly_meant_so(tmp_path, capsys, change, hint):
+    made = document()
+    if isinstance(change, str):
+        for category in made["categories"]:
+            category["name"] = change
+    else:
+        made["annotations"][0] |= change
+    path, found = tmp_path / "valid.json", tmp_path / "results.json"
+    path.write_text(json.dumps(made))
+    found.write_text(json.dumps([entry | {"segmentations": [TEXT] * 3} for entry in results()]))
+    assert main(["metric", str(path), str(found)]) == 0
+    assert capsys.readouterr().err.startswith(hint and f"warning: {path}: {hint}")
+
+
+def test_a_submission_replaces_a_submission_and_nothing_else(tmp_path, capsys):
+    found, path = tmp_path / "results.json", tmp_path / "train.json"
+    found.write_text(json.dumps(results()))
+    path.write_text(json.dumps(document()))
+    for _ in range(2):
+        assert main(["submit", str(found)]) == 0
+    assert main(["submit", str(found), "--output", str(path)]) == 2
+    assert "train.json is there already and is not a submission" in capsys.readouterr().err
+    assert json.loads(path.read_text()) == document()

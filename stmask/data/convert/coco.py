@@ -8,7 +8,8 @@ from stmask.data.convert.grouping import Frame, Videos, group, read_images
 from stmask.data.convert.tracks import Document, Notes, whole, with_slashes
 from stmask.data.segmentation import Encoding, measure, pack
 from stmask.errors import DataError
-from stmask.formats.fields import is_number
+from stmask.formats.entries import crowd
+from stmask.formats.fields import EntryError, is_number
 
 # Where tools write which object an annotation shows: mmtracking, BDD100K and `to_images` as 'instance_id'; TAO, kwcoco
 # and CenterTrack as 'track_id'; CVAT and Datumaro among the attributes.
@@ -128,7 +129,7 @@ def _identity(annotation: Any, position: int) -> int | None:
     attributes = annotation.get("attributes")
     inner = attributes if isinstance(attributes, dict) else {}
     flat = annotation | {f"attributes.{key}": value for key, value in inner.items()}
-    hint = "; leave it out where an object has no number"
+    hint = "; number the objects, and leave it out where an object has no number"
     stated = {key: whole(flat, key, where, hint=hint) for key in _IDENTITIES if flat.get(key) is not None}
     if len(set(stated.values())) > 1:
         raise DataError(f"{where}: {' and '.join(f'{k!r} ({v})' for k, v in stated.items())} name different objects")
@@ -180,11 +181,11 @@ def _tracks(
             kind = "annotations without 'instance_id' or 'track_id', each a track of one frame"
             notes.add(kind, where)
         instance = number if identity is None else identity
-        crowd = _crowd(annotation, where)
-        if crowd:
+        is_crowd = _crowd(annotation, where)
+        if is_crowd:
             notes.add("crowd regions, which are not learnt (--ignore-iscrowd makes objects of them)", where)
         key = (video["id"], identity is not None, instance)
-        track = tracks.setdefault(key, _empty_track(instance, category, crowd, video))
+        track = tracks.setdefault(key, _empty_track(instance, category, is_crowd, video))
         begun = begins.setdefault(key, where)
         if (key, position) in taken:
             raise DataError(f"{where}: instance {instance} is in image {image} twice")
@@ -193,10 +194,10 @@ def _tracks(
             raise DataError(f"{where}: the 'category_id' of instance {instance} is {classes}")
         if category not in known:
             raise DataError(f"{where}: 'category_id' is {category}, which is not in 'categories'")
-        if track["iscrowd"] != crowd:
+        if track["iscrowd"] != is_crowd:
             raise DataError(
-                f"{where}: 'iscrowd' is {crowd}, in {begun} of the same instance {instance} it is {track['iscrowd']}; "
-                "an instance is a crowd region in all its frames or in none (--ignore-iscrowd: in none)"
+                f"{where}: 'iscrowd' is {is_crowd}, in {begun} of the same instance {instance} it is "
+                f"{track['iscrowd']}; an instance is a crowd region in all its frames or in none (--ignore-iscrowd: in none)"
             )
         taken.add((key, position))
         _put(track, position, annotation, (video["height"], video["width"]), where, notes)
@@ -207,18 +208,18 @@ def _tracks(
 
 
 def _crowd(annotation: Document, where: str) -> int:
-    value = annotation.get("iscrowd", 0)
-    if not isinstance(value, (bool, int, float)) or value not in (0, 1):
-        raise DataError(f"{where}: 'iscrowd' must be 0 or 1, got {str(value)[:60]!r}")
-    return int(value)
+    try:
+        return int(crowd(annotation))
+    except EntryError as error:
+        raise DataError(f"{where}{error}") from None
 
 
-def _empty_track(number: int, category: int, crowd: int, video: Document) -> Document:
+def _empty_track(number: int, category: int, is_crowd: int, video: Document) -> Document:
     return {
         "id": number,
         "video_id": video["id"],
         "category_id": category,
-        "iscrowd": crowd,
+        "iscrowd": is_crowd,
         "width": video["width"],
         "height": video["height"],
         "length": video["length"],
