@@ -31,6 +31,7 @@ _MICROSECOND = Fraction(1, 1_000_000)  # unit of a container's duration
 _SAME_RATE = 0.005  # two lengths of a film agree when they differ by less than this share, or by one frame
 _MISSING_FRAMES, _MISSING_SHARE, _MISSING_SECONDS = 5, 0.01, 2.0  # what may be missing at the end of a film
 _LARGEST_ASPECT = 65535  # numerator and denominator that H.264 can hold
+_GAP = 1.9  # times the usual time between two frames: with less, times are only rounded
 _BROADCAST = ("mpegts", "mpeg")  # interlaced, they may keep the two fields of a frame in a packet each
 _VP8_SHOWN = 0x10  # bit in the first byte of a frame
 
@@ -70,6 +71,7 @@ def describe(path: Path) -> Film:
     with open_container(path) as container:
         times = _Times(container, container.streams[index])
         times.require_whole(path)
+        times.warn_of_gaps(path)
         return Film(index, times.frames, times.fps(), _usable(aspect))  # a stream can't be asked after its file's end
 
 
@@ -81,11 +83,15 @@ def decode(path: Path, film: Film) -> Iterator[Image]:
     """
     with open_container(path) as container:
         stream: Any = container.streams[film.stream]
-        for number, frame in enumerate(_frames(container, stream, path)):
+        count = 0
+        for frame in _frames(container, stream, path):
             try:
                 yield _upright(frame)
             except (OSError, ValueError) as error:  # FFmpeg's errors are of these
-                raise _broken(path, number, reason(error)) from error
+                raise _broken(path, count, reason(error)) from error
+            count += 1
+        if count < film.frames and container.format.name not in _BROADCAST:
+            _log.warning("%s holds %d frames, of which only %d could be decoded", path, film.frames, count)
 
 
 def _choose(container: InputContainer, path: Path) -> VideoStream:
@@ -159,6 +165,7 @@ class _Times:
         self._first: Fraction | None = None
         self._last: Fraction | None = None
         self._end = self._end_of_all = Fraction(0)
+        self._shown: list[int] = []  # when, in units of the stream
         try:
             for packet in container.demux():
                 self._add(packet)
@@ -180,6 +187,7 @@ class _Times:
         if of_film:
             self._end = max(self._end, end)
         if shown:
+            self._shown.append(ticks)
             self._first = time if self._first is None else min(self._first, time)
             self._last = time if self._last is None else max(self._last, time)
 
@@ -198,6 +206,18 @@ class _Times:
             if not stated or all(abs(self.frames / (n * stated) - length) > tolerance for n in packets):
                 return float(np.clip(by_times, *FPS_RANGE))
         return stated if FPS_RANGE[0] <= stated <= FPS_RANGE[1] else _FALLBACK_FPS
+
+    def warn_of_gaps(self, path: Path) -> None:
+        """Says so where frames come unevenly: recorded so, or lost; FFmpeg leaves out what it can't make sense of."""
+        steps = np.diff(np.sort(np.array(self._shown, dtype=np.int64)))
+        usual = float(np.median(steps[steps > 0])) if (steps > 0).any() else 0.0
+        if usual and steps.max() >= _GAP * usual:
+            seconds = float(self._stream.time_base)
+            _log.warning(
+                "%s: frame %d comes %.3g s after the one before it, most come after %.3g s. It was recorded so, or frames "
+                "were lost; what is drawn shows every frame equally long",
+                *(path, int(steps.argmax()) + 1, float(steps.max()) * seconds, usual * seconds),
+            )
 
     def require_whole(self, path: Path) -> None:
         """Raises DataError where much less came than the file states: it was cut off, or never finished."""
