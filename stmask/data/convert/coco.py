@@ -197,7 +197,8 @@ def _tracks(
         if track["iscrowd"] != is_crowd:
             raise DataError(
                 f"{where}: 'iscrowd' is {is_crowd}, in {begun} of the same instance {instance} it is "
-                f"{track['iscrowd']}; an instance is a crowd region in all its frames or in none (--ignore-iscrowd: in none)"
+                f"{track['iscrowd']}; "
+                "an instance is a crowd region in all its frames or in none (--ignore-iscrowd: in none)"
             )
         taken.add((key, position))
         _put(track, position, annotation, (video["height"], video["width"]), where, notes)
