@@ -302,8 +302,8 @@ def test_groups_that_are_no_names_are_left_alone(tmp_path):
 
 def test_crowds_alone_are_called_so(tmp_path, capsys):
     document = contents(videos=1)
-    for annotation in document["annotations"]:
-        annotation["iscrowd"] = 1
+    for entry in document["annotations"]:
+        entry["iscrowd"] = 1
     write_dataset(tmp_path, document)
     assert main([str(tmp_path)]) == 1
     assert "masks are crowd regions ('iscrowd': 1)" in capsys.readouterr().out
