@@ -67,7 +67,9 @@ def check_split(
     except DataError as error:
         report.add("no folder of frames", str(error), fatal=True)
     if reader.labelled and not report.annotated_frames:
-        report.add(NOTHING_TO_LEARN, "no annotation has a mask in any frame", fatal=True)
+        only_crowds = f"all {report.masks} masks are crowd regions ('iscrowd': 1)"
+        message = only_crowds if report.masks else "no annotation has a mask in any frame"
+        report.add(NOTHING_TO_LEARN, message, fatal=True)
     return report
 
 

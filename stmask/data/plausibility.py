@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stmask.class_names import listed, plain_name
+from stmask.class_names import listed, matches, plain_name
 from stmask.data.index import Index, Ints
 from stmask.data.report import Report
 from stmask.data.segmentation import decode
@@ -198,7 +198,9 @@ def compare_splits(reports: Sequence[tuple[str, Report]]) -> Iterator[str]:
 
 
 def _missing(dataset: VideoDataset, other: VideoDataset) -> list[str]:
-    return [name for name in other.class_names if name not in dataset.class_names]
+    """The classes of `other` that a network trained on `dataset` would not know, by the rule of evaluation."""
+    places = matches(other.class_names, dataset.class_names)
+    return [name for name, place in zip(other.class_names, places, strict=True) if place is None]
 
 
 def _common_videos(one: VideoDataset, other: VideoDataset) -> list[str]:

@@ -271,7 +271,8 @@ def test_frames_that_exif_turns_are_counted(tmp_path, capsys):
 def test_splits_are_compared(tmp_path, capsys):
     write_dataset(tmp_path)
     document = contents(videos=2)
-    document["categories"][1]["name"] = "disc"
+    first, second = document["categories"]
+    first["name"], second["name"] = first["name"].title() + " ", "disc"  # the first is the same class all the same
     write_dataset(tmp_path, document, split="valid")
     document["videos"][0]["file_names"] = [f"new/{t}.jpg" for t in range(6)]
     (tmp_path / "valid/JPEGImages/v1").rename(tmp_path / "valid/JPEGImages/new")
@@ -297,3 +298,12 @@ def test_groups_that_are_no_names_are_left_alone(tmp_path):
     document["categories"] = [{"id": 0, "name": "things"}, *({**c, "supercategory": [1, {}]} for c in CATEGORIES)]
     write_dataset(tmp_path, document)
     assert "1 of 3 categories has no annotation: things" in "\n".join(check(tmp_path).lines())
+
+
+def test_crowds_alone_are_called_so(tmp_path, capsys):
+    document = contents(videos=1)
+    for entry in document["annotations"]:
+        entry["iscrowd"] = 1
+    write_dataset(tmp_path, document)
+    assert main([str(tmp_path)]) == 1
+    assert "masks are crowd regions ('iscrowd': 1)" in capsys.readouterr().out

