@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import os
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,9 +122,9 @@ def read_history(folder: str | os.PathLike[str]) -> RunHistory:
     return RunHistory(
         folder=path,
         config=read_config(path / CONFIG),
-        origin=read_json(path / RECORD) if (path / RECORD).exists() else {},
+        origin=_object(path / RECORD) if (path / RECORD).exists() else {},
         status=status_of(path),
-        summary=read_json(path / SUMMARY) if (path / SUMMARY).exists() else {},
+        summary=_object(path / SUMMARY) if (path / SUMMARY).exists() else {},
         series=_series(path / METRICS) | _series(path / performance.FILE),
         validations=[_validation(step, place) for step, place in records.record_folders(path / "validation")],
     )
@@ -134,10 +135,11 @@ def _series(file: Path) -> dict[str, Series]:
     if not file.exists():
         return {}
     points: dict[str, list[tuple[int, float]]] = defaultdict(list)
-    for row in _rows(file):
-        for name, value in row.items():
-            if name != "step" and value:
-                points[name].append((int(row["step"]) + 1, float(value)))
+    with _as_written(file):
+        for row in _rows(file):
+            for name, value in row.items():
+                if name != "step" and value:
+                    points[name].append((int(row["step"]) + 1, float(value)))
     return {
         name: Series(np.array([step for step, _ in pairs]), np.array([value for _, value in pairs]))
         for name, pairs in points.items()
@@ -145,13 +147,38 @@ def _series(file: Path) -> dict[str, Series]:
 
 
 def _validation(step: int, folder: Path) -> Validation:
-    figures = {name.removeprefix(_VALID): value for name, value in read_json(folder / records.FIGURES).items()}
+    with _as_written(file := folder / records.FIGURES):
+        figures = {name.removeprefix(_VALID): float(value) for name, value in _object(file).items()}
+    with _as_written(file := folder / records.CLASSES):
+        classes = [_class(row) for row in _rows(file)]
     return Validation(
         step=step,
         folder=folder,
-        figures={name: float(value) for name, value in figures.items() if name != "step" and value != _UNDEFINED},
-        classes=[_class(row) for row in _rows(folder / records.CLASSES)],
+        figures={name: value for name, value in figures.items() if name != "step" and value != _UNDEFINED},
+        classes=classes,
     )
+
+
+@contextmanager
+def _as_written(file: Path) -> Iterator[None]:
+    """Around what takes a file for one of a run's: it may be anyone's.
+
+    Raises:
+        DataError: it can't be read as that.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"cannot read {file}: {error.strerror or error}") from error
+    except (KeyError, TypeError, ValueError, OverflowError, csv.Error) as error:
+        raise DataError(f"{file} is not as a run writes it ({type(error).__name__}: {error})") from error
+
+
+def _object(file: Path) -> dict[str, Any]:
+    content = read_json(file)
+    if not isinstance(content, dict):
+        raise DataError(f"{file} is not as a run writes it: it holds no object")
+    return content
 
 
 def _class(row: dict[str, str]) -> ClassFigures:
@@ -162,11 +189,8 @@ def _class(row: dict[str, str]) -> ClassFigures:
 
 def _rows(file: Path) -> list[dict[str, str]]:
     """Without a line that is not whole: a killed run can leave one at the end."""
-    try:
-        with file.open(newline="", encoding="utf-8") as handle:
-            return list(csv.DictReader(line for line in handle if line.endswith("\n")))
-    except OSError as error:
-        raise DataError(f"cannot read {file}: {error.strerror or error}") from error
+    with file.open(newline="", encoding="utf-8") as handle:
+        return list(csv.DictReader(line for line in handle if line.endswith("\n")))
 
 
 def _if_there(path: Path) -> Path | None:
