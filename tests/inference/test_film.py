@@ -156,6 +156,24 @@ def test_what_names_other_files_is_refused_whatever_it_is_called(
         VideoReader(path)
 
 
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        ("\n #EXTM3U\nfilm.mp4".encode("utf-16"), "it is a playlist"),
+        ("film.mp4".encode("utf-32"), "it is a text"),
+        (b"BZh91AY&SY\0", "it is an archive"),
+        (b"film.mp4".ljust(257, b"\0") + b"ustar\0", "it is an archive"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "it is a picture"),
+        (bytes(5000), "it is nothing but zeros at its start"),
+        (b"\1\2\3" * 99, "FFmpeg finds no video format in it"),
+    ],
+)
+def test_other_files_are_told_apart(tmp_path: Path, content: bytes, kind: str) -> None:
+    (tmp_path / "it.mp4").write_bytes(content)
+    with pytest.raises(DataError, match=rf"it\.mp4 as a video: {kind}"):
+        VideoReader(tmp_path / "it.mp4")
+
+
 def test_a_picture_is_told_from_a_film(tmp_path: Path) -> None:
     path = tmp_path / "picture.mp4"
     path.write_bytes(cv2.imencode(".png", picture())[1].tobytes())
