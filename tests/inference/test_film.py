@@ -328,6 +328,19 @@ def test_a_rate_that_is_right_stays_exact(
     assert not caplog.records
 
 
+@pytest.mark.parametrize(("start", "length", "frames"), [(0, 1500, 15), (1, 2000, 20), (1, 1000, 10)])
+def test_a_trimmed_film_keeps_its_rate(tmp_path: Path, start: int, length: int, frames: int) -> None:
+    """Phones leave what is cut away in the file, with an edit list (start in seconds, length in ms) that hides it."""
+    path = encode(tmp_path / "film.mp4", 30)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"elst") + 12
+    (first,) = struct.unpack_from(">i", data, at + 4)
+    struct.pack_into(">Ii", data, at, length, first + start * 10240)
+    path.write_bytes(data)
+    reader = VideoReader(path)
+    assert (reader.fps, reader.length, len(list(reader))) == (10, frames, frames)
+
+
 @pytest.mark.parametrize("suffix", ["ts", "mp4", "mkv"])
 def test_one_frame_is_a_film(tmp_path: Path, suffix: str) -> None:
     """Of a transport stream FFmpeg has to guess the rate, which it can't after the file's end."""
