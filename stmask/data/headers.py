@@ -24,11 +24,13 @@ class Header:
         size: (height, width) of the pixels as they are stored; None where it was not looked for.
         orientation: of EXIF, 1..8: how the stored pixels are to be turned; 1 leaves them as they are.
         whole: False for a file that ends early.
+        pictures: how many the file shows, one after the other.
     """
 
     size: tuple[int, int] | None = None
     orientation: int = 1
     whole: bool = True
+    pictures: int = 1
 
 
 def read_header(data: bytes) -> Header:
@@ -75,6 +77,8 @@ def _png(data: bytes) -> Header:
         if kind == b"IHDR" and len(body) >= 8:
             width, height = struct.unpack_from(">II", body)
             header = replace(header, size=(height, width))
+        elif kind == b"acTL" and len(body) >= 4:
+            header = replace(header, pictures=int.from_bytes(body[:4], "big"))
         elif kind == b"eXIf":
             header = replace(header, orientation=_orientation(body))
         elif kind == b"IEND":
@@ -84,14 +88,15 @@ def _png(data: bytes) -> Header:
 
 def _webp(data: bytes) -> Header:
     header = Header(whole=len(data) >= 8 + int.from_bytes(data[4:8], "little"))
-    position = 12
+    position, frames = 12, 0
     while position + 8 <= len(data):
         kind, length = data[position : position + 4], int.from_bytes(data[position + 4 : position + 8], "little")
         body = data[position + 8 : position + 8 + length]
         if kind == b"EXIF":
             header = replace(header, orientation=_orientation(body.removeprefix(_EXIF)))
+        frames += kind == b"ANMF"
         position += 8 + length + length % 2
-    return header
+    return replace(header, pictures=max(1, frames))
 
 
 def _orientation(tiff: bytes) -> int:

@@ -45,7 +45,7 @@ def read_image(path: str | os.PathLike[str], *, size: tuple[int, int] | None = N
     annotations state. An image that is of this size neither way comes upright: comparing is the caller's affair.
 
     Raises:
-        DataError: the file is missing, empty, not an image, cut short, or says that it is of an absurd size.
+        DataError: the file is missing, empty, not an image, cut short, an animation, or says that it is of an absurd size.
     """
     return read_oriented(path, size=size)[0]
 
@@ -61,6 +61,8 @@ def read_oriented(path: str | os.PathLike[str], *, size: tuple[int, int] | None 
         raise DataError(
             f"frame {source} says that it is {header.size[1]} x {header.size[0]} pixels, which is too large"
         )
+    if header.pictures > 1:
+        raise DataError(f"frame {source} is an animation of {header.pictures} pictures: save each to a file of its own")
     try:
         decoded = cv2.imdecode(np.frombuffer(data, np.uint8), _AS_STORED)
     except cv2.error as error:

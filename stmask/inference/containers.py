@@ -6,6 +6,7 @@ which it then opens. Only formats that hold their video themselves are let throu
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import stat
@@ -40,7 +41,9 @@ _OTHER_KINDS = (
     (rb"\[script info\]|webvtt|\d+\r?\n\d\d:\d\d:\d\d,\d", "subtitles"),
     (rb"version https://git-lfs", "a pointer of Git LFS: fetch the file itself with git lfs pull"),
     (rb"\x89png|\xff\xd8\xff|riff....webp|ii\*\x00|mm\x00\*", "a picture: name it as one, .jpg or .png"),
-    (rb"pk\x03\x04|\x1f\x8b|rar!|7z\xbc\xaf", "an archive: unpack it"),
+    (rb"....ftyp(hei[cxs]|mif1|msf1|avi[fs])", "a picture (HEIC, AVIF): save it as JPEG or PNG"),
+    (rb"pk\x03\x04|\x1f\x8b|rar!|7z\xbc\xaf|bzh|\xfd7zx|\x28\xb5\x2f\xfd|.{257}ustar", "an archive: unpack it"),
+    (rb"\x00+\Z", "nothing but zeros at its start, as after a copy that broke off"),
 )
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.,-]+):/", re.IGNORECASE)  # a Path has made one slash of two
 
@@ -57,7 +60,8 @@ def open_container(path: Path) -> InputContainer:
         # With the protocol before it, a name with a colon or a percent sign is still a name.
         return av.open(f"file:{path}", options=_OPTIONS)
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        what = _kind(path) or reason(error)
+        unknown = isinstance(error, av.error.InvalidDataError)
+        what = _kind(path) or ("FFmpeg finds no video format in it" if unknown else reason(error))
         raise DataError(f"cannot read {path} as a video: {what}") from error
 
 
@@ -102,7 +106,9 @@ def _kind(path: Path) -> str | None:
             head = file.read(_HEAD_BYTES)
     except OSError:
         return None
-    begin = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if head[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) or head[:4] == codecs.BOM_UTF32_BE:
+        head = head.translate(None, b"\xff\xfe\x00")
+    begin = head.removeprefix(codecs.BOM_UTF8).lstrip().lower()
     for pattern, kind in _OTHER_KINDS:
         if re.match(pattern, begin, re.DOTALL):
             return f"it is {kind}"

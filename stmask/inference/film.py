@@ -164,7 +164,7 @@ class _Times:
         self._container, self._stream = container, stream
         self._first: Fraction | None = None
         self._last: Fraction | None = None
-        self._end = self._end_of_all = Fraction(0)
+        self._end = self._end_of_shown = self._end_of_all = Fraction(0)  # what is cut away at the end lies between
         self._shown: list[int] = []  # when, in units of the stream
         try:
             for packet in container.demux():
@@ -188,6 +188,7 @@ class _Times:
             self._end = max(self._end, end)
         if shown:
             self._shown.append(ticks)
+            self._end_of_shown = max(self._end_of_shown, end)
             self._first = time if self._first is None else min(self._first, time)
             self._last = time if self._last is None else max(self._last, time)
 
@@ -197,8 +198,8 @@ class _Times:
         stated = float(stream.average_rate or stream.guessed_rate or stream.base_rate or 0)
         if self.frames > 1 and self._first is not None and self._last is not None and self._last > self._first:
             until_last = self._last - self._first
-            length = float(until_last + max(self._end - self._last, Fraction(0)))
-            if self._end <= self._last:  # how long the last frame stays is not said
+            length = float(until_last + max(self._end_of_shown - self._last, Fraction(0)))
+            if self._end_of_shown <= self._last:  # how long the last frame stays is not said
                 length = float(until_last * self.frames / (self.frames - 1))
             by_times = self.frames / length
             tolerance = max(_SAME_RATE * length, 1 / by_times)

@@ -74,6 +74,7 @@ class VideoReader:
         elif _is_image(self.path):
             self._files = (self.path,)
         if self._files is not None:
+            read_image(self._files[0])
             _require_one_shape(self._files)
             self.fps, self.length = FOLDER_FPS, len(self._files)
         else:

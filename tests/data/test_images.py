@@ -17,6 +17,7 @@ from stmask.errors import DataError
 
 PICTURE = np.zeros((48, 64, 3), np.uint8)
 PICTURE[:24, :32], PICTURE[:24, 32:], PICTURE[24:, :32] = (250, 0, 0), (0, 250, 0), (0, 0, 250)
+TWICE = {"save_all": True, "append_images": [Image.fromarray(255 - PICTURE)]}
 HUGE = struct.pack(">II", 60000, 60000)
 
 
@@ -118,6 +119,8 @@ def test_any_depth_channels_and_trailers(tmp_path, data, expected):
         (b"\0\5\26\7\0\2\0\0Mac OS X", "is not a readable image$"),
         (png_of_size(HUGE), "says that it is 60000 x 60000 pixels, which is too large"),
         (encoded().replace(b"\x08\0\x30\0\x40\3", b"\x08\xea\x60\xea\x60\3"), "60000 x 60000 pixels"),
+        (encoded("PNG", **TWICE), "is an animation of 2 pictures: save each"),
+        (encoded("WEBP", **TWICE), "is an animation of 2 pictures: save each"),
         (b"BM" + struct.pack("<IIIIii", 90, 0, 54, 40, 60000, 60000) + b"\1\0\x18\0" + bytes(60), "not a readable"),
     ],
 )

@@ -156,6 +156,24 @@ def test_what_names_other_files_is_refused_whatever_it_is_called(
         VideoReader(path)
 
 
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        ("\n #EXTM3U\nfilm.mp4".encode("utf-16"), "it is a playlist"),
+        ("film.mp4".encode("utf-32"), "it is a text"),
+        (b"BZh91AY&SY\0", "it is an archive"),
+        (b"film.mp4".ljust(257, b"\0") + b"ustar\0", "it is an archive"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "it is a picture"),
+        (bytes(5000), "it is nothing but zeros at its start"),
+        (b"\1\2\3" * 99, "FFmpeg finds no video format in it"),
+    ],
+)
+def test_other_files_are_told_apart(tmp_path: Path, content: bytes, kind: str) -> None:
+    (tmp_path / "it.mp4").write_bytes(content)
+    with pytest.raises(DataError, match=rf"it\.mp4 as a video: {kind}"):
+        VideoReader(tmp_path / "it.mp4")
+
+
 def test_a_picture_is_told_from_a_film(tmp_path: Path) -> None:
     path = tmp_path / "picture.mp4"
     path.write_bytes(cv2.imencode(".png", picture())[1].tobytes())
@@ -308,6 +326,19 @@ def test_a_rate_that_is_right_stays_exact(
     assert Fraction(reader.fps).limit_denominator(1001) == rate
     assert len(list(reader)) == 12
     assert not caplog.records
+
+
+@pytest.mark.parametrize(("start", "length", "frames"), [(0, 1500, 15), (1, 2000, 20), (1, 1000, 10)])
+def test_a_trimmed_film_keeps_its_rate(tmp_path: Path, start: int, length: int, frames: int) -> None:
+    """Phones leave what is cut away in the file, with an edit list (start in seconds, length in ms) that hides it."""
+    path = encode(tmp_path / "film.mp4", 30)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"elst") + 12
+    (first,) = struct.unpack_from(">i", data, at + 4)
+    struct.pack_into(">Ii", data, at, length, first + start * 10240)
+    path.write_bytes(data)
+    reader = VideoReader(path)
+    assert (reader.fps, reader.length, len(list(reader))) == (10, frames, frames)
 
 
 @pytest.mark.parametrize("suffix", ["ts", "mp4", "mkv"])
