@@ -45,7 +45,7 @@ def read_image(path: str | os.PathLike[str], *, size: tuple[int, int] | None = N
     annotations state. An image that is of this size neither way comes upright: comparing is the caller's affair.
 
     Raises:
-        DataError: the file is missing, empty, not an image, cut short, an animation, or says that it is of an absurd size.
+        DataError: the file is missing, empty, not an image, cut short, an animation, or states an absurd size.
     """
     return read_oriented(path, size=size)[0]
 
