@@ -13,6 +13,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from stmask.config_paths import at_home
+from stmask.errors import DataError
 from stmask.files import read_json
 
 _RESOLVER = "folder"
@@ -33,7 +34,10 @@ def discard_empty_folder(folder: Path, *, log: str) -> None:
     if not folder.is_dir() or not {entry.name for entry in folder.iterdir()} <= {*_BEFORE_A_RUN, log}:
         return
     status = folder / _STATUS
-    if status.exists() and read_json(status).get("state") == "running":
+    try:
+        if status.exists() and read_json(status)["state"] == "running":
+            return
+    except (DataError, KeyError, TypeError):  # not a run's: someone else's file
         return
     shutil.rmtree(folder, ignore_errors=True)
     for above in _missing.get(folder, []):

@@ -89,6 +89,16 @@ def write_json(path: str | os.PathLike[str], value: Any, *, indent: int | None =
         handle.write("\n")
 
 
+def require_file(path: str | os.PathLike[str]) -> None:
+    """Refuses what may never end or never begin when it is read, where a file of a folder is meant: a pipe, a device.
+
+    Raises:
+        DataError: it is there, and not a file.
+    """
+    if Path(path).exists() and not Path(path).is_file():
+        raise DataError(f"cannot read {path}: it is not a file")
+
+
 def read_json(path: str | os.PathLike[str]) -> Any:
     """Reads a JSON file.
 

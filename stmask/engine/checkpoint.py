@@ -63,6 +63,19 @@ def build_model(config: Mapping[str, Any], *, num_classes: int) -> STMask:
         ConfigError: a class that is not registered, a value that a constructor refuses, or values for a part that the
             network was told to do without.
     """
+    config = check_model(config, num_classes=num_classes)
+    model = construct.build(config, key="model", num_classes=num_classes)
+    if not isinstance(model, STMask):
+        raise ConfigError(f"the model configuration builds a {type(model).__name__}, not an STMask")
+    return model
+
+
+def check_model(config: Mapping[str, Any], *, num_classes: int = 1) -> Mapping[str, Any]:
+    """The plain configuration of a network, as far as it can be checked without building it.
+
+    Raises:
+        ConfigError: as `build_model`.
+    """
     if isinstance(config, DictConfig):
         config = cast(Mapping[str, Any], OmegaConf.to_container(config, resolve=True))
     for name, part in config.items():
@@ -72,10 +85,7 @@ def build_model(config: Mapping[str, Any], *, num_classes: int) -> STMask:
     if TARGET not in config:
         raise ConfigError(f"model has no {TARGET}, the class of the network")
     construct.check({**config, "num_classes": num_classes}, key="model")
-    model = construct.build(config, key="model", num_classes=num_classes)
-    if not isinstance(model, STMask):
-        raise ConfigError(f"the model configuration builds a {type(model).__name__}, not an STMask")
-    return model
+    return config
 
 
 def is_ours(content: Mapping[str, Any]) -> bool:

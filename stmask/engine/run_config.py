@@ -10,6 +10,7 @@ import yaml
 
 from stmask.engine.run_folder import CONFIG
 from stmask.errors import DataError
+from stmask.files import require_file
 
 _LARGEST = 4 << 20  # bytes
 
@@ -29,8 +30,10 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         DataError: it can't be read, or is not a configuration.
     """
+    require_file(path)
     try:
-        text = Path(path).read_bytes()
+        with Path(path).open("rb") as handle:
+            text = handle.read(_LARGEST + 1)
         if len(text) > _LARGEST:
             raise DataError(f"{path} is not a configuration")
         content = yaml.load(text, Loader=_Loader)

@@ -16,8 +16,9 @@ from typing import Any, Literal
 from omegaconf import DictConfig, OmegaConf
 
 from stmask.engine.folder_lock import is_locked, lock
-from stmask.errors import DataError, OutputError, StmaskError
-from stmask.files import atomic_open, read_json, write_json
+from stmask.errors import ConfigError, DataError, OutputError, StmaskError
+from stmask.files import atomic_open, read_json, require_file, write_json
+from stmask.signatures import check_arguments
 
 CONFIG, RECORD, STATUS, SUMMARY, METRICS, LOG = (
     "config.yaml", "run.json", "status.json", "summary.json", "metrics.csv", "train.log"
@@ -79,9 +80,12 @@ def status_of(folder: str | os.PathLike[str]) -> Status:
     """
     path = Path(folder)
     try:
+        require_file(path / STATUS)
         content = read_json(path / STATUS)
-        status = Status(**{name: content[name] for name in Status.__dataclass_fields__ if name in content})
-    except (DataError, TypeError):
+        said = {name: content[name] for name in Status.__dataclass_fields__ if name in content}
+        check_arguments(Status, said, key=STATUS)
+        status = Status(**said)
+    except (DataError, TypeError, ConfigError):
         return Status()
     if status.state == "running" and not is_locked(path):
         return replace(status, state="cut off")

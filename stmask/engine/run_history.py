@@ -18,7 +18,7 @@ from stmask.engine import performance, records
 from stmask.engine.run_config import read_config
 from stmask.engine.run_folder import CONFIG, METRICS, RECORD, SUMMARY, Status, status_of
 from stmask.errors import DataError
-from stmask.files import read_json
+from stmask.files import read_json, require_file
 
 _VALID = "valid/"
 _UNDEFINED = -1.0
@@ -175,6 +175,7 @@ def _as_written(file: Path) -> Iterator[None]:
 
 
 def _object(file: Path) -> dict[str, Any]:
+    require_file(file)
     content = read_json(file)
     if not isinstance(content, dict):
         raise DataError(f"{file} is not as a run writes it: it holds no object")
@@ -189,6 +190,7 @@ def _class(row: dict[str, str]) -> ClassFigures:
 
 def _rows(file: Path) -> list[dict[str, str]]:
     """Without a line that is not whole: a killed run can leave one at the end."""
+    require_file(file)
     with file.open(newline="", encoding="utf-8") as handle:
         return list(csv.DictReader(line for line in handle if line.endswith("\n")))
 

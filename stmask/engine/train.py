@@ -22,6 +22,7 @@ from stmask.engine.build import (
     refuse_frozen_random_norms,
     start_from,
 )
+from stmask.engine.checkpoint import check_model
 from stmask.engine.checkpoint_callbacks import BestCheckpoint, LastCheckpoint, validation_figures
 from stmask.engine.interruption import StopRequest
 from stmask.engine.metrics_log import MetricsLog
@@ -55,6 +56,7 @@ def train(cfg: DictConfig, *, origin: Origin = Origin()) -> dict[str, float]:
     """
     trust(cfg.get("trust") or ())
     check_groups(cfg)
+    check_model(cfg.model)
     check_optimisation(cfg)
     folder = RunFolder(cfg.output_dir, first=is_first_process(cfg.trainer))
     last_resort = LastResort(folder)

@@ -11,10 +11,11 @@ from typing import Any
 
 from stmask.engine.run_config import read_config
 from stmask.engine.run_folder import BEST, CHECKPOINTS, CONFIG, LAST, RECORD, SUMMARY, status_of
-from stmask.errors import CheckpointError, DataError
+from stmask.errors import CheckpointError, ConfigError, DataError
 from stmask.experiments.settings import Setting, configuration_of
 from stmask.experiments.speed import Speed
-from stmask.files import read_json
+from stmask.files import read_json, require_file
+from stmask.number_checks import require_number
 
 SPEED = "fps.json"
 DONE = "done"
@@ -107,6 +108,8 @@ def read_run(folder: Path, *, name: str) -> RunRecord | None:
     Raises:
         DataError: a file of it is missing or broken.
     """
+    for file in (RECORD, SUMMARY, CONFIG, SPEED):
+        require_file(folder / file)
     made = read_json(folder / RECORD)
     if not isinstance(made, dict):
         raise DataError(f"{folder / RECORD} describes no run")
@@ -148,7 +151,8 @@ def record_of(
     if made.get("experiment") is None:
         return None
     try:
-        data = config["data"]
+        data, seconds, parameters = config["data"], summary.get("train_seconds"), made.get("parameters")
+        require_number(train_seconds=seconds or 0, parameters=parameters or 0)
         return RunRecord(
             name=name,
             folder=folder,
@@ -160,11 +164,11 @@ def record_of(
             finished=finished,
             dataset=f"{Path(str(data.get('root') or 'files')).name}, split {data.get('valid')}",
             figures=_figures(summary),
-            train_seconds=None if summary.get("train_seconds") is None else float(summary["train_seconds"]),
-            parameters=None if made.get("parameters") is None else int(made["parameters"]),
+            train_seconds=None if seconds is None else float(seconds),
+            parameters=None if parameters is None else int(parameters),
             speed=speed,
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise DataError(f"{folder or name} is not a run that can be read ({type(error).__name__}: {error})") from error
 
 
@@ -179,7 +183,7 @@ def read_speed(folder: Path) -> Speed | None:
         return None
     try:
         return Speed.from_dict(read_json(path))
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, ConfigError) as error:
         raise DataError(f"{path} holds no measurement: delete it, and measure again") from error
 
 

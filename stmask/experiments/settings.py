@@ -95,7 +95,7 @@ def configuration_of_row(experiment: str, setting: Setting) -> str | None:
         return None
     try:
         cfg = compose("train", [f"experiment={experiment}", *setting.overrides], check=False)
-    except ConfigError:
+    except (ConfigError, OSError):  # no row of ours, or a name that no file can have
         return None
     plain = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(plain, dict)

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from stmask.number_checks import require_number
+from stmask.signatures import check_arguments
+
 PROCEDURE = 1  # counts up when what `stmask.experiments.timing` times changes: such figures are not compared
 PRECISIONS = ("float32", "bfloat16", "float16")  # of the network; the first one: as the weights are
 FRAMES = 100  # to time, unless told otherwise
@@ -70,9 +73,13 @@ class Speed:
         """The inverse of `to_dict`; None for a measurement by another procedure.
 
         Raises:
-            KeyError, TypeError: it is no measurement.
+            KeyError, TypeError, ValueError, ConfigError: it is no measurement.
         """
         if values["procedure"] != PROCEDURE:
             return None
         own = {name: value for name, value in values.items() if name not in ("procedure", "fps")}
-        return Speed(**{**own, "conditions": Conditions(**own["conditions"])})
+        conditions = dict(own.pop("conditions"))
+        check_arguments(Speed, own, key="fps")
+        check_arguments(Conditions, conditions, key="fps.conditions")
+        require_number(milliseconds=own["milliseconds"], open_low=True)
+        return Speed(**own, conditions=Conditions(**conditions))

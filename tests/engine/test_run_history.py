@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -67,4 +68,31 @@ def test_another_folder_is_refused(tmp_path: Path) -> None:
 def test_a_record_without_its_classes_is_named(folder: Path) -> None:
     (folder / "validation" / "step_00000004" / "classes.csv").unlink()
     with pytest.raises(DataError, match="cannot read .*step_00000004/classes.csv"):
+        read_history(folder)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        *(
+            ("metrics.csv", "step,loss\n" + row)
+            for row in ("x,1\n", "1,x\n", "1,2,3\n", "1.5,1\n", "1," + "9" * 200_000 + "\n")
+        ),
+        ("metrics.csv", "a,b\n1,2\n"),
+        *(
+            ("validation/step_00000004/figures.json", text)
+            for text in ("[1]", '{"valid/AP":"x"}', '{"a":1' + "0" * 400 + "}")
+        ),
+        ("validation/step_00000004/classes.csv", "a,b\n1,2\n"),
+        *((name, "[]") for name in ("run.json", "summary.json", "config.yaml")),
+        *((name, None) for name in ("run.json", "metrics.csv", "config.yaml")),
+    ],
+)
+def test_what_no_run_writes_is_named(file: str, content: str | None, folder: Path) -> None:
+    (folder / file).unlink(missing_ok=True)
+    if content is None:
+        os.mkfifo(folder / file)  # nobody writes into it: opened, it would wait for ever
+    else:
+        (folder / file).write_text(content)
+    with pytest.raises(DataError, match=Path(file).name):
         read_history(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -180,6 +181,35 @@ def test_what_is_no_run_of_a_row_is_passed_over_and_what_is_broken_is_named(tmp_
     assert records == []
     assert len(problems) == 4
     assert all(name in line for name, line in zip(("broken", "gone", "odd", "speed"), problems, strict=True))
+
+
+def test_a_folder_of_someone_else_is_data(tmp_path: Path) -> None:
+    """Each file in turn holds what no run writes: it is named, or says nothing; the tables are made all the same."""
+    run = write_run(tmp_path / "run", fps=10.0)
+    texts = {name: (run / name).read_text() for name in ("run.json", "status.json", "summary.json", "fps.json")}
+    huge = 10**400
+    changes: list[tuple[str, dict[str, Any], int]] = [
+        ("status.json", {"state": ["done"]}, 0),
+        ("status.json", {"finished": 5}, 0),
+        ("run.json", {"parameters": float("inf")}, 1),
+        ("run.json", {"parameters": -1}, 1),
+        ("run.json", {"experiment": "x" * 5000}, 0),
+        ("summary.json", {"valid/AP": huge}, 1),
+        ("summary.json", {"train_seconds": huge}, 1),
+        ("summary.json", {"train_seconds": float("inf")}, 1),
+        *(("fps.json", {"milliseconds": value}, 1) for value in (0, -1, "1", huge, float("nan"))),
+        ("fps.json", {"conditions": {"device": [], "precision": "float32", "threads": 1, "torch": "2"}}, 1),
+    ]
+    for file, change, problems in changes:
+        (run / file).write_text(json.dumps({**json.loads(texts[file]), **change}))
+        records, said = collect([tmp_path])
+        assert len(said) == problems, (file, change)
+        assert all(file in line or str(run) in line for line in said)
+        compare("table4", rows("table4"), records)
+        (run / file).write_text(texts[file])
+    (run / "config.yaml").unlink()
+    os.mkfifo(run / "config.yaml")
+    assert collect([tmp_path]) == ([], [f"cannot read {run / 'config.yaml'}: it is not a file"])
 
 
 def test_a_folder_given_twice_counts_once(tmp_path: Path) -> None:
