@@ -16,9 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, Node, OmegaConf
-from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
 
-from stmask.config_check import AS_TRAINED, check_fields, check_targets
+from stmask.config_check import AS_TRAINED, arguments_at, check_fields, check_targets
 from stmask.config_folders import discard_empty_folder, discarding_empty_folders
 from stmask.config_globs import expand_globs
 from stmask.config_overrides import argument, as_hydra_reads
@@ -31,6 +36,7 @@ from stmask.signatures import nearest
 _VERSION_BASE = "1.3"
 _CONF_VARIABLE = "STMASK_CONF"
 _NESTED = "experiment"  # the group that has folders of options
+_STEPS = "trainer"  # the group that says how long a training is
 _SWEEPING = re.compile(r"\+*hydra\.mode=.*MULTIRUN|search=(?!none$)")
 _HYPHENATED = re.compile(r"--[\w./@+-]+=")
 # options that come with Hydra's plugins, and what of ours installs them
@@ -108,6 +114,9 @@ def check_config(cfg: DictConfig, config_name: str) -> DictConfig:
         if schema is not None:
             check_fields(plain, schema)
             cfg = OmegaConf.merge(OmegaConf.structured(schema), cfg)  # type: ignore[assignment]
+        if OmegaConf.is_config(steps := cfg.get(_STEPS)):  # first: others repeat its numbers
+            check_targets(steps, key=_STEPS)
+            check_ranges(plain[_STEPS], key=_STEPS)
         check_targets(cfg)
         check_ranges(plain)
     except OmegaConfBaseException as error:
@@ -238,6 +247,8 @@ def explain(error: Exception, config_name: str = "train", overrides: Sequence[st
     from hydra.errors import InstantiationException, MissingConfigException, OverrideParseException
 
     message = str(error)
+    if found := re.match(r"ConfigError raised while resolving interpolation: (.*)", message):
+        return ConfigError(found[1])
     if isinstance(error, MissingConfigException) and (extra := _EXTRAS.get(str(error.missing_cfg_file))):
         return ConfigError(f"{error.missing_cfg_file} needs the extra {extra!r}: pip install 'stmask[{extra}]'")
     if isinstance(error, MissingConfigException) and error.options is not None:
@@ -255,6 +266,8 @@ def explain(error: Exception, config_name: str = "train", overrides: Sequence[st
         return unknown_key(found[1] or found[2], config_name, overrides)
     if isinstance(error, ConfigKeyError) and error.full_key:
         return unknown_key(error.full_key, config_name, overrides)
+    if isinstance(error, ConfigAttributeError) and error.full_key:
+        return ConfigError(f"{error.full_key}: there is no such key, or ~{error.full_key} has taken it away")
     if isinstance(error, MissingMandatoryValue):
         return ConfigError(f"{error.full_key} has no value; give it as {error.full_key}=VALUE")
     if isinstance(error, OmegaConfBaseException) and error.full_key:
@@ -311,9 +324,15 @@ def unknown_key(key: str, config_name: str, overrides: Sequence[str] = ()) -> Co
             return ConfigError(
                 f"stmask {config_name} has no group {key!r}; `stmask {config_name} --help` lists its keys"
             )
+        known = None
     else:
-        names = _known_keys(key, config_name, overrides)
+        known = _without(key, config_name, overrides)
+        names = [name for name, _ in _walk(known)]
+    if key in names and any(override.partition("=")[0].lstrip("+") == key for override in overrides):
+        return ConfigError(f"{key} has keys of its own: give {key}=OPTION, or {key}.KEY=VALUE for one of them")
     parent, _, leaf = key.rpartition(".")
+    if known is not None and leaf in arguments_at(OmegaConf.select(known, parent) if parent else None):
+        return ConfigError(f"{key} is not in this configuration: +{key}=VALUE adds it")
     if parent in names and (key in names or not any(name.startswith(f"{parent}.") for name in names)):
         return ConfigError(f"unknown key {key!r}; {parent} is none here, or has no such key")
     siblings = [name.rpartition(".")[2] for name in names if parent and name.rpartition(".")[0] == parent]
@@ -326,18 +345,18 @@ def unknown_key(key: str, config_name: str, overrides: Sequence[str] = ()) -> Co
     return ConfigError(f"unknown key {key!r}; {hint}")
 
 
-def _known_keys(key: str, config_name: str, overrides: Sequence[str]) -> list[str]:
-    """The keys of the configuration without the overrides beside the one that failed, or else as it is by default."""
+def _without(key: str, config_name: str, overrides: Sequence[str]) -> DictConfig:
+    """The configuration without the overrides beside the one that failed, or else as it is by default."""
     from hydra.errors import HydraException
 
     beside = key.rpartition(".")[0] + "." if "." in key else key
     others = [text for text in overrides if "=" in text and not text.startswith("-") and beside not in text]
     for attempt in (others, []):
         try:
-            return [key for key, _ in _walk(_compose(config_name, attempt))]
+            return _compose(config_name, attempt)
         except (HydraException, OmegaConfBaseException):
             continue
-    return []
+    return OmegaConf.create()
 
 
 def _walk(cfg: DictConfig, prefix: str = "") -> Iterator[tuple[str, Node]]:

@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from stmask.errors import ConfigError
-from stmask.signatures import check_arguments, fits, join, wrong_type
+from stmask.signatures import arguments_of, check_arguments, fits, join, wrong_type
 
 _HYDRA_KEYS = frozenset({"_target_", "_partial_", "_recursive_", "_convert_", "_args_"})
 AS_TRAINED = "as_trained"  # in place of a value: that of the checkpoint
@@ -48,6 +48,16 @@ def check_fields(values: Mapping[str, Any], schema: type, *, key: str = "") -> N
             check_fields(value, annotation, key=join(key, name))  # type: ignore[arg-type]
         elif dataclasses.is_dataclass(annotation) or not fits(value, annotation):
             raise wrong_type(join(key, name), value, annotation)
+
+
+def arguments_at(node: Any) -> frozenset[str]:
+    """The names that the `_target_` of a node takes; none where it has no such key, or none that can be imported."""
+    if not isinstance(node, DictConfig) or node.get("_target_") in (None, AS_TRAINED):
+        return frozenset()
+    try:
+        return arguments_of(_locate(str(node._target_), ""))
+    except ConfigError:
+        return frozenset()
 
 
 def _plain(value: Any) -> Any:

@@ -13,7 +13,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from stmask.config_paths import at_home
-from stmask.errors import DataError
+from stmask.errors import ConfigError, DataError
 from stmask.files import read_json
 
 _RESOLVER = "folder"
@@ -63,7 +63,9 @@ def keep_folder(folder: Path) -> None:
     _missing.pop(folder.absolute(), None)
 
 
-def _about_to_be_made(path: str) -> str:
+def _about_to_be_made(path: str | None) -> str:
+    if path in (None, ""):
+        raise ConfigError("the folder of a run needs a path: leave output_dir out, or give output_dir=PATH")
     folder = Path(at_home(str(path))).absolute()
     _missing.setdefault(folder, [above for above in folder.parents if not above.exists()])
     return str(folder)

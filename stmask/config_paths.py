@@ -41,11 +41,13 @@ def expand_home(cfg: DictConfig | ListConfig, *, prefix: str = "") -> None:
     """Replaces `~` at the beginning of every path of a configuration, in place.
 
     Raises:
-        ConfigError: see `at_home`.
+        ConfigError: a path that is empty, which would mean the current folder; see also `at_home`.
     """
     for name in range(len(cfg)) if isinstance(cfg, ListConfig) else list(cfg):
         value, key = cfg[name], f"{prefix}{name}"
         if isinstance(value, (DictConfig, ListConfig)):
             expand_home(value, prefix=f"{key}.")
+        elif value == "" and is_path_key(key):
+            raise ConfigError(f"{key} is an empty path: leave it out, or give {key}=PATH")
         elif isinstance(value, str) and value.startswith("~") and is_path_key(key):
             cfg[name] = at_home(value, key)

@@ -32,7 +32,7 @@ def check_arguments(target: Callable[..., Any], arguments: Mapping[str, Any], *,
         parameters = inspect.signature(target).parameters
     except (TypeError, ValueError):  # some builtins have no signature
         return
-    named = {name for name, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    named = arguments_of(target)
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     annotations = annotations_of(target)
     for name, value in arguments.items():
@@ -71,6 +71,15 @@ def missing_arguments(target: Callable[..., Any], given: Iterable[str]) -> list[
     variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     required = [p.name for p in parameters if p.default is p.empty and p.kind not in variable]
     return [name for name in required if name not in set(given)]
+
+
+def arguments_of(target: Callable[..., Any]) -> frozenset[str]:
+    """The names of a target's arguments; none where it has no signature."""
+    try:
+        parameters = inspect.signature(target).parameters.values()
+    except (TypeError, ValueError):  # some builtins
+        return frozenset()
+    return frozenset(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
 
 
 def annotations_of(target: Callable[..., Any]) -> dict[str, Any]:

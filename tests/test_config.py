@@ -90,6 +90,14 @@ def test_composing_leaves_a_running_application_alone() -> None:
         (["seed.x=3"], "unknown key 'seed.x'; seed is none here, or has no such key"),
         (["sed=3"], "unknown key 'sed'; did you mean 'seed'?"),
         (["+sed=3"], "unknown key 'sed'; did you mean 'seed'?"),
+        (["trainer.min_steps=3"], "trainer.min_steps is not in this configuration: +trainer.min_steps=VALUE adds it"),
+        (["data.preprocessor.mean=[1,2,3]"], "data.preprocessor.mean is not in this configuration: +data"),
+        (["trainer={a: 1}"], "trainer has keys of its own: give trainer=OPTION, or trainer.KEY=VALUE for one of them"),
+        (["trainer.max_steps=0"], "trainer.max_steps must be at least 1, or -1, got 0"),
+        (["scheduler=warmup_cosine", "trainer.max_steps=null"], "trainer.max_steps must be int, got None"),
+        (["data.root="], "data.root is an empty path: leave it out, or give data.root=PATH"),
+        (["init_from=''"], "init_from is an empty path"),
+        (["data.num_workers=9999"], "data.num_workers must be at least 0 and at most 512, got 9999"),
         (["model/head/aling=ada"], "unknown key 'model/head/aling'; did you mean 'model/head/align'?"),
         (["model/head/align=adda"], "no option 'adda' in group 'model/head/align'; did you mean 'ada'?"),
         (
@@ -343,7 +351,7 @@ def in_shipped_conf(task: Any, *argv: str) -> None:
 def test_a_refused_command_leaves_no_folder_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     register()
-    for argv in (["seed=1"], ["seed=1", "output_dir=a/b/c"], ["-m", "seed=x"]):
+    for argv in (["seed=1"], ["seed=1", "output_dir=a/b/c"], ["output_dir="], ["output_dir=null"], ["-m", "seed=x"]):
         in_shipped_conf(partial(record, []), *argv)
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "runs" / "train").mkdir(parents=True)  # somebody's own, though nothing is in it

@@ -39,7 +39,7 @@ def nested(key: str, value: Any) -> dict[str, Any]:
         ("trainer.check_val_every_n_epoch", 0, "trainer.check_val_every_n_epoch must be"),
         ("trainer.gradient_clip_val", 0.0, "trainer.gradient_clip_val must be above 0, got 0.0"),
         ("trainer.accumulate_grad_batches", 0, "trainer.accumulate_grad_batches must be"),
-        ("data.num_workers", -1, "data.num_workers must be at least 0, got -1"),
+        ("data.num_workers", -1, "data.num_workers must be at least 0 and at most 512, got -1"),
         ("data.batch_size", 0, "data.batch_size must be"),
         ("data.gap", 0, "data.gap must be"),
         ("data.prefetch", 0, "data.prefetch must be"),

@@ -6,6 +6,7 @@ import logging
 import os
 import re
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 import pytorch_lightning as pl
@@ -16,6 +17,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from stmask.config_check import AS_TRAINED
 from stmask.config_schemas import OPTIONAL_GROUPS, groups
+from stmask.engine.processes import STARTERS
 from stmask.errors import ConfigError
 
 _ACCELERATORS = ("auto", "cpu", "gpu", "cuda")
@@ -24,6 +26,7 @@ _GPUS = ("gpu", "cuda")
 _PROCESSES_PER_CORE = 4
 _SOME_PROCESSES = 8  # that any machine is trusted with
 _DURATION = re.compile(r"\d+(:\d\d?){3}", re.ASCII)
+_PROCESSES_WITHIN = ("spawn", "fork", "notebook")  # whose results and checkpoints never reach the one that asked
 _NO_TARGET = "inference"
 _log = logging.getLogger(__name__)
 
@@ -51,9 +54,22 @@ def check_trainer(trainer: DictConfig) -> None:
     accelerator, devices = trainer.get("accelerator", "auto"), trainer.get("devices", "auto")
     if accelerator not in _ACCELERATORS:
         raise ConfigError(f"trainer.accelerator must be {', '.join(_ACCELERATORS)}, got {accelerator!r}")
-    duration = trainer.get("max_time")
-    if isinstance(duration, str) and not _DURATION.fullmatch(duration):
-        raise ConfigError(f"trainer.max_time must be DD:HH:MM:SS, such as 00:11:30:00, got {duration!r}")
+    _check_duration(trainer.get("max_time"))
+    interval = trainer.get("val_check_interval")
+    if interval is not None and not isinstance(interval, (int, float)):
+        raise ConfigError(
+            "trainer.val_check_interval must be a number of steps (500) or a share of an epoch (0.5), got "
+            f"{OmegaConf.to_container(interval) if OmegaConf.is_config(interval) else interval!r}"
+        )
+    strategy = trainer.get("strategy", "auto")
+    if any(word in str(strategy) for word in _PROCESSES_WITHIN):
+        raise ConfigError(f"trainer.strategy={strategy} loses what its processes find out; give trainer.strategy=ddp")
+    nodes = trainer.get("num_nodes", 1)
+    if nodes > 1 and not any(starter.detect() for starter in STARTERS) and "MASTER_ADDR" not in os.environ:
+        raise ConfigError(
+            f"trainer.num_nodes={nodes}: nothing says where the other machines are; start the command on each by "
+            "torchrun or SLURM, or set MASTER_ADDR, MASTER_PORT and NODE_RANK"
+        )
     precision = trainer.get("precision")
     if precision is not None and str(precision) not in _PRECISIONS:
         raise ConfigError(f"trainer.precision must be 32-true, 16-mixed or bf16-mixed, got {precision!r}")
@@ -64,6 +80,22 @@ def check_trainer(trainer: DictConfig) -> None:
         _check_gpus(devices, there)
     else:
         _check_processes(devices)
+
+
+def _check_duration(duration: Any) -> None:
+    if duration is None or isinstance(duration, timedelta):
+        return
+    try:
+        if isinstance(duration, str):
+            parts = [int(part) for part in duration.split(":")] if _DURATION.fullmatch(duration) else []
+            length = timedelta(days=parts[0], hours=parts[1], minutes=parts[2], seconds=parts[3])
+        else:
+            length = timedelta(**{str(name): value for name, value in duration.items()})
+    except (IndexError, TypeError, OverflowError):
+        length = timedelta()
+    if length <= timedelta():
+        shown = OmegaConf.to_container(duration) if OmegaConf.is_config(duration) else duration
+        raise ConfigError(f"trainer.max_time must be DD:HH:MM:SS, such as 00:11:30:00, got {shown!r}")
 
 
 def _check_gpus(devices: Any, there: int) -> None:
@@ -113,13 +145,14 @@ def check_optimisation(cfg: DictConfig) -> None:
         _say("optimizer.lr=0: the network stays as it is")
 
 
-def check_intervals(cfg: DictConfig, trainer: pl.Trainer, *, batches: int) -> None:
+def check_intervals(cfg: DictConfig, trainer: pl.Trainer, *, batches: int, validated: int = 0) -> None:
     """Refuses intervals that do not fit into an epoch, and says which are odd.
 
     Args:
         cfg: the configuration.
         trainer: made of it.
         batches: of an epoch, for each process.
+        validated: videos of a validation, for each process.
 
     Raises:
         ConfigError: a validation that would never come, or an epoch without a batch.
@@ -128,6 +161,9 @@ def check_intervals(cfg: DictConfig, trainer: pl.Trainer, *, batches: int) -> No
     taken = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
     if taken < 1:
         raise ConfigError(f"trainer.limit_train_batches={limit}: there are {batches} batches in an epoch; give more")
+    share = trainer.limit_val_batches
+    if validated and isinstance(share, float) and share > 0 and int(validated * share) < 1:
+        raise ConfigError(f"trainer.limit_val_batches={share}: there are {validated} videos to validate; give more")
     interval = trainer.val_check_interval
     if isinstance(interval, int) and trainer.check_val_every_n_epoch is not None:
         if interval > taken:

@@ -32,7 +32,7 @@ from stmask.data.loading import no_shared_memory
 from stmask.engine.run_folder import RunFolder
 from stmask.errors import ConfigError, StmaskError
 
-_STARTERS: tuple[type[ClusterEnvironment], ...] = (
+STARTERS: tuple[type[ClusterEnvironment], ...] = (
     TorchElasticEnvironment, SLURMEnvironment, LSFEnvironment, MPIEnvironment
 )  # fmt: skip
 _GO_ON = "; to go on from the last checkpoint: resume=auto"
@@ -73,7 +73,7 @@ def is_first_process(trainer: DictConfig) -> bool:
             )
     if nodes == 1 and here == 1:
         return True
-    for starter in _STARTERS:
+    for starter in STARTERS:
         if starter.detect():
             return starter().global_rank() == 0
     return _is_first_of_lightning(nodes)

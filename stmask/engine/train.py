@@ -93,7 +93,8 @@ def _train(
     data.batch_size = batch.per_process
     data.setup("fit")
     batches = -(-len(data.train_samples()) // (batch.per_process * batch.processes))
-    check_intervals(cfg, trainer, batches=batches)
+    validated = 0 if data.valid_split is None else -(-len(data.valid_dataset) // batch.processes)
+    check_intervals(cfg, trainer, batches=batches, validated=validated)
     validator = validator_for(data)
     if validator is not None:
         check_monitor(cfg.monitor, validator)

@@ -56,6 +56,19 @@ def test_a_training_needs_its_groups(change: dict[str, Any], complaint: str) -> 
         (2, {"accelerator": "cuda", "devices": []}, "give different numbers"),
         (0, {"precision": "64-true"}, "trainer.precision must be 32-true, 16-mixed or bf16-mixed, got '64-true'"),
         (0, {"max_time": "4 hours"}, "trainer.max_time must be DD:HH:MM:SS, such as 00:11:30:00, got '4 hours'"),
+        (0, {"max_time": "00:00:00:00"}, "trainer.max_time must be DD:HH:MM:SS, .* got '00:00:00:00'"),
+        (0, {"max_time": {}}, "trainer.max_time must be DD:HH:MM:SS"),
+        (0, {"max_time": {"hour": 1}}, "trainer.max_time must be .*, got {'hour': 1}"),
+        (0, {"max_time": {"seconds": -1}}, "trainer.max_time must be"),
+        (
+            0,
+            {"val_check_interval": "00:00:10:00"},
+            r"a number of steps \(500\) or a share of an epoch \(0.5\), got '00:",
+        ),
+        (0, {"val_check_interval": {"minutes": 1}}, "trainer.val_check_interval must be a .*, got {'minutes': 1}"),
+        (0, {"strategy": "ddp_spawn"}, "trainer.strategy=ddp_spawn loses .*; give trainer.strategy=ddp"),
+        (0, {"strategy": "ddp_notebook"}, "trainer.strategy=ddp_notebook"),
+        (0, {"num_nodes": 2}, "trainer.num_nodes=2: nothing says where the other machines are"),
     ],
 )
 def test_what_a_trainer_can_not_be(
@@ -63,6 +76,7 @@ def test_what_a_trainer_can_not_be(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     monkeypatch.setattr(preflight.os, "sched_getaffinity", lambda process: {0, 1}, raising=False)
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
     with pytest.raises(ConfigError, match=complaint):
         preflight.check_trainer(OmegaConf.create(trainer))
 
@@ -73,6 +87,7 @@ def test_what_a_trainer_can_not_be(
         (0, {}),
         (0, {"accelerator": "auto", "devices": "auto", "precision": 16}),
         (0, {"accelerator": "cpu", "devices": 3, "max_time": "00:00:00:04"}),
+        (0, {"max_time": {"minutes": 1}, "val_check_interval": 0.5, "strategy": "ddp_find_unused_parameters_true"}),
         (2, {"accelerator": "gpu", "devices": -1, "precision": "bf16-mixed"}),
         (2, {"accelerator": "gpu", "devices": [1, 0]}),
         (2, {"accelerator": "cpu", "devices": 4}),
@@ -104,7 +119,8 @@ def test_a_learning_rate_of_nothing_is_said(caplog: pytest.LogCaptureFixture) ->
 
 
 def trainer(**changes: Any) -> Any:
-    usual = {"limit_train_batches": 1.0, "val_check_interval": 1.0, "check_val_every_n_epoch": 1}
+    limits = {"limit_train_batches": 1.0, "limit_val_batches": 1.0}
+    usual = {**limits, "val_check_interval": 1.0, "check_val_every_n_epoch": 1}
     return SimpleNamespace(**{**usual, "max_steps": 50, "max_epochs": -1, "accumulate_grad_batches": 1, **changes})
 
 
@@ -119,11 +135,12 @@ def trainer(**changes: Any) -> Any:
         ({"val_check_interval": 3, "limit_train_batches": 2}, "is longer than an epoch, which has 2 batches"),
         ({"limit_train_batches": 0.1}, "trainer.limit_train_batches=0.1: there are 3 batches in an epoch; give more"),
         ({"limit_train_batches": 0}, "trainer.limit_train_batches=0"),
+        ({"limit_val_batches": 0.1}, "trainer.limit_val_batches=0.1: there are 2 videos to validate; give more"),
     ],
 )
 def test_intervals_that_fit_in_no_epoch(changes: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint):
-        preflight.check_intervals(config(), trainer(**changes), batches=3)
+        preflight.check_intervals(config(), trainer(**changes), batches=3, validated=2)
 
 
 @pytest.mark.parametrize(
