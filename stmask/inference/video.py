@@ -38,6 +38,7 @@ _MAX_FPS_DENOMINATOR = 1001
 _QUALITY = {"crf": "20", "preset": "superfast"}  # looks clean, and costs half the time of "veryfast"
 _PIXEL_FORMAT = "yuv420p"  # the one that every player shows
 _BT709, _BT601 = 1, 5  # FFmpeg's numbers of the ways from RGB to YUV
+_MAX_SIDE = 16384  # of a frame, that the encoder takes
 _HD_HEIGHT = 720  # from here on players expect the first, below it the second
 _OURS = ("comment", "written by stmask")  # in the metadata of a video
 _SQUARE = Fraction(1)
@@ -100,7 +101,7 @@ class VideoReader:
             raise DataError(f"{self.path} holds no frames")
 
 
-def _hxw(shape: tuple[int, ...]) -> str:
+def _hxw(shape: Sequence[int]) -> str:
     return f"{shape[0]} x {shape[1]}"
 
 
@@ -174,11 +175,13 @@ class VideoWriter:
             pixel_aspect: width to height of a pixel, for players.
 
         Raises:
-            OutputError: the suffix is not one of a video.
+            OutputError: the suffix is not one of a video, or the frames are too large for one.
         """
         require_video_suffix(path)
         if not FPS_RANGE[0] <= fps <= FPS_RANGE[1] or min(size) < 1:
             raise ValueError(f"fps must be {FPS_RANGE[0]:g} to {FPS_RANGE[1]:g}, size positive, got {fps} and {size}")
+        if max(size) > _MAX_SIDE:
+            raise OutputError(f"cannot write {path}: {_hxw(size)} is more than the {_MAX_SIDE} pixels of H.264")
         self.path = Path(path)
         self.fps = fps
         self.size = size

@@ -83,6 +83,8 @@ def test_a_failed_run_leaves_no_file_and_keeps_an_older_one(tmp_path: Path) -> N
 def test_the_writer_refuses_what_it_cannot_write(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"out\.txt.*\.mp4"):
         VideoWriter(tmp_path / "out.txt", fps=5, size=(48, 64))
+    with pytest.raises(OutputError, match="16386 x 64 is more than the 16384 pixels"):
+        VideoWriter(tmp_path / "v.mp4", fps=5, size=(16386, 64))
     with pytest.raises(ValueError, match="fps"):
         VideoWriter(tmp_path / "v.mp4", fps=0, size=(48, 64))
     with pytest.raises(ValueError, match="with"):
