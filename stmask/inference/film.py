@@ -215,8 +215,8 @@ class _Times:
         if usual and steps.max() >= _GAP * usual:
             seconds = float(self._stream.time_base)
             _log.warning(
-                "%s: frame %d comes %.3g s after the one before it, most come after %.3g s. It was recorded so, or frames "
-                "were lost; what is drawn shows every frame equally long",
+                "%s: frame %d comes %.3g s after the one before it, most come after %.3g s. It was recorded so, or "
+                "frames were lost; what is drawn shows every frame equally long",
                 *(path, int(steps.argmax()) + 1, float(steps.max()) * seconds, usual * seconds),
             )
 

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from stmask.data.images import read_image
+from stmask.data.images import frame_sizes, read_image
 from stmask.data.layouts import FRAME_SUFFIXES
 from stmask.errors import DataError, OutputError
 from stmask.files import atomic_path
@@ -106,19 +106,13 @@ def _hxw(shape: Sequence[int]) -> str:
 
 
 def _require_one_shape(files: Sequence[Path]) -> None:
-    """Raises DataError for the first image of another size, but for turns; only what the files begin with is read."""
-    from PIL import Image
-
+    """Raises DataError for the first image that is of another size; nothing is decoded."""
     first: tuple[int, int] | None = None
     for path in files:
-        try:
-            with Image.open(path) as image:
-                width, height = image.size
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-            continue  # reading the frame says what is wrong with it
-        first = first or (height, width)
-        if sorted((height, width)) != sorted(first):
-            raise DataError(f"{path} is {_hxw((height, width))}, the frames before are {_hxw(first)}")
+        upright = frame_sizes(path)[-1]
+        first = first or upright
+        if upright != first:
+            raise DataError(f"{path} is {_hxw(upright)}, the frames before are {_hxw(first)}")
 
 
 def _is_image(path: Path) -> bool:
@@ -147,7 +141,7 @@ def _instead(entries: list[Path]) -> str:
     if videos := [path.name for path in entries if path.suffix.lower() in VIDEO_SUFFIXES]:
         return f"but videos: give one at a time, as {videos[0]}"
     for inner in (path for path in entries if path.is_dir()):
-        if any(_is_image(path) and not path.name.startswith(".") for path in inner.iterdir()):
+        if any(map(_is_image, list_folder(inner))):
             return f"but in the folder {inner.name} in it: give that one"
     return f"expected images ({', '.join(FRAME_SUFFIXES)})"
 
