@@ -194,6 +194,11 @@ def test_a_frame_of_another_size_is_named(tmp_path: Path) -> None:
     write_images(folder, clip(1, height=50), ["2.png"])
     with pytest.raises(DataError, match=r"2\.png is 50 x 64.*48 x 64"):  # before any work
         VideoReader(folder)
+    turned = PIL.Image.Exif()
+    turned[0x0112] = 6
+    PIL.Image.fromarray(clip(1)[0]).save(folder / "2.png", exif=turned)
+    with pytest.raises(DataError, match=r"2\.png is 64 x 48.*48 x 64"):
+        VideoReader(folder)
 
 
 def test_two_files_for_one_frame_are_named(tmp_path: Path) -> None:
