@@ -6,6 +6,7 @@ import codecs
 import errno
 import json
 import os
+import stat
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -32,8 +33,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     made: list[Path] = []
     temporary: Path | None = None
     try:
-        if target.exists() and not target.is_file():  # the rename would fail after the work, or put a file for a device
-            raise OutputError(f"cannot write {target}: it is not a file but a folder or a device")
+        require_writable(target)  # for a folder the rename would fail after the work; a device would become a file
         made = _make_folders(target.parent)
         handle, name = tempfile.mkstemp(
             dir=target.parent, prefix=f".{target.stem[:_STEM_LENGTH]}.", suffix=f".tmp{target.suffix}"
@@ -54,6 +54,20 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         for folder in made:
             with suppress(OSError):  # others may have begun to use it
                 folder.rmdir()
+
+
+def require_writable(path: str | os.PathLike[str]) -> None:
+    """Raises OutputError, before any work is done, if no file can be put at a place, as far as that can be told."""
+    target = Path(path)
+    try:
+        with suppress(FileNotFoundError):
+            if not stat.S_ISREG(target.stat().st_mode):
+                raise OutputError(f"cannot write {target}: it is not a file but a folder or a device")
+        folder = next(place for place in target.absolute().parents if os.path.lexists(place))
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, f"no permission to write into {folder}")
+    except (OSError, ValueError) as error:
+        raise OutputError(f"cannot write {target}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _make_folders(folder: Path) -> list[Path]:

@@ -10,8 +10,6 @@ from stmask.commands.parsing import Parser
 
 if TYPE_CHECKING:
     from stmask.experiments.speed import Speed
-    from stmask.experiments.timing import Clip
-    from stmask.inference.segmenter import VideoSegmenter
 
 SUMMARY = "frames per second of trained networks, side by side"
 
@@ -46,15 +44,18 @@ def main(argv: Sequence[str]) -> int:
     options = _parser().parse_args(argv)
 
     from stmask.errors import ConfigError
-    from stmask.experiments.benchmark import load_networks, write_speed
+    from stmask.experiments.benchmark import file_clips, load_networks, validation_clips, write_speed
     from stmask.experiments.timing import Yardstick, measure
-    from stmask.files import write_json
+    from stmask.files import require_writable, write_json
 
     if options.frames < 1:
         raise ConfigError(f"--frames must be at least 1, got {options.frames}")
     places = [*([options.against] if options.against else []), *options.places]
+    if options.json:
+        require_writable(options.json)
+    given = file_clips(options.frames_from, frames=options.frames) if options.frames_from is not None else None
     networks = load_networks(places, device=options.device, precision=options.precision)
-    clips = _clips(networks[0], places[0], source=options.frames_from, frames=options.frames)
+    clips = given or validation_clips(networks[0], frames=options.frames, source=places[0])
     yardstick = Yardstick(networks[0].device) if options.yardstick else None
     speeds = measure(
         networks, clips, precision=options.precision, on_clip=(lambda: None) if yardstick is None else yardstick.add
@@ -68,14 +69,6 @@ def main(argv: Sequence[str]) -> int:
         measured = [{"network": place, **speed.to_dict()} for place, speed in zip(places, speeds, strict=True)]
         write_json(options.json, {"yardstick_milliseconds": unit, "networks": measured}, indent=1)
     return 0
-
-
-def _clips(network: VideoSegmenter, place: str, *, source: str | None, frames: int) -> list[Clip]:
-    from stmask.experiments.benchmark import file_clips, validation_clips
-
-    if source is not None:
-        return file_clips(source, frames=frames)
-    return validation_clips(network, frames=frames, source=place)
 
 
 def _table(places: Sequence[str], speeds: Sequence[Speed], *, yardstick: float | None) -> str:

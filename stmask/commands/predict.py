@@ -93,7 +93,7 @@ def _compose(source: str | None, overrides: Sequence[str]) -> PredictSchema:
     composed = compose("predict", overrides)
     if source is not None:
         composed.source = source if os.path.lexists(source) else at_home(source)
-    if composed.source is None:
+    if not composed.source:
         raise ConfigError("no video to segment; usage: stmask predict VIDEO_OR_FOLDER checkpoint=FILE output=out.mp4")
     cfg: Any = OmegaConf.to_object(composed)
     assert isinstance(cfg, PredictSchema)

@@ -7,6 +7,7 @@ stored. Training, evaluation, `stmask data show` and `stmask predict` all read b
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from stmask.data.headers import read_header
+from stmask.data.headers import Header, read_header
 from stmask.errors import DataError
 
 Image = npt.NDArray[np.uint8]
@@ -54,15 +55,7 @@ def read_oriented(path: str | os.PathLike[str], *, size: tuple[int, int] | None 
     """What `read_image` reads, and the EXIF orientation of the file, 1..8; 1 is upright and stands for none too."""
     source = Path(path)
     data = _read(source)
-    header = read_header(data)
-    if not header.whole:
-        raise DataError(f"frame {source} is truncated")
-    if header.size is not None and header.size[0] * header.size[1] > _MAX_PIXELS:
-        raise DataError(
-            f"frame {source} says that it is {header.size[1]} x {header.size[0]} pixels, which is too large"
-        )
-    if header.pictures > 1:
-        raise DataError(f"frame {source} is an animation of {header.pictures} pictures: save each to a file of its own")
+    header = _sound_header(source, data)
     try:
         decoded = cv2.imdecode(np.frombuffer(data, np.uint8), _AS_STORED)
     except cv2.error as error:
@@ -72,6 +65,43 @@ def read_oriented(path: str | os.PathLike[str], *, size: tuple[int, int] | None 
     stored = np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), dtype=np.uint8)
     upright = _upright(stored, header.orientation)
     return (stored if stored.shape[:2] == size != upright.shape[:2] else upright), header.orientation
+
+
+def frame_sizes(path: str | os.PathLike[str]) -> list[tuple[int, int]]:
+    """(height, width) of an image as it is stored and, if its EXIF orientation turns or mirrors it, also as it does.
+
+    Nothing is decoded, so that damage within the picture is not seen.
+
+    Raises:
+        DataError: as `read_image`.
+    """
+    from PIL import Image
+
+    source = Path(path)
+    data = _read(source)
+    header = _sound_header(source, data)
+    height, width = header.size or (0, 0)
+    if header.size is None:
+        try:
+            with Image.open(io.BytesIO(data)) as image:
+                width, height = image.size
+        except Exception as error:  # Pillow's readers raise whatever they come upon
+            raise DataError(f"frame {source} is not a readable image{_guess(data)}") from error
+    turned = (width, height) if swaps_sides(header.orientation) else (height, width)
+    return [(height, width), *([turned] if header.orientation != 1 else [])]
+
+
+def _sound_header(source: Path, data: bytes) -> Header:
+    header = read_header(data)
+    if not header.whole:
+        raise DataError(f"frame {source} is truncated")
+    if header.size is not None and header.size[0] * header.size[1] > _MAX_PIXELS:
+        raise DataError(
+            f"frame {source} says that it is {header.size[1]} x {header.size[0]} pixels, which is too large"
+        )
+    if header.pictures > 1:
+        raise DataError(f"frame {source} is an animation of {header.pictures} pictures: save each to a file of its own")
+    return header
 
 
 def describe_turn(orientation: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -33,6 +34,7 @@ _MISSING_FRAMES, _MISSING_SHARE, _MISSING_SECONDS = 5, 0.01, 2.0  # what may be 
 _LARGEST_ASPECT = 65535  # numerator and denominator that H.264 can hold
 _GAP = 1.9  # times the usual time between two frames: with less, times are only rounded
 _BROADCAST = ("mpegts", "mpeg")  # interlaced, they may keep the two fields of a frame in a packet each
+_TAIL_BYTES = 4096
 _VP8_SHOWN = 0x10  # bit in the first byte of a frame
 
 
@@ -222,16 +224,15 @@ class _Times:
 
     def require_whole(self, path: Path) -> None:
         """Raises DataError where much less came than the file states: it was cut off, or never finished."""
+        if self._container.format.name == "gif" and not _has_gif_end(path):
+            raise DataError(_cut_off(path, f"{self.frames} frames and without the mark of its end"))
         stated, found = self._lengths()
         missing = float(stated - found)
         interval = float(found) / max(self.frames, 1)
         if missing > max(_MISSING_FRAMES * interval, min(_MISSING_SHARE * float(stated), _MISSING_SECONDS)):
             frames = self._stream.frames or (round(self.frames * float(stated / found)) if found else "many")
-            raise DataError(
-                f"{path} ends after {self.frames} frames ({float(found):.1f} s) of the {frames} "
-                f"({float(stated):.1f} s) that it states: it was cut off; to go on with what is there, "
-                f"copy that first: ffmpeg -i {path.name} -c copy {_repaired(path)}"
-            )
+            said = f"{self.frames} frames ({float(found):.1f} s) of the {frames} ({float(stated):.1f} s) that it states"
+            raise DataError(_cut_off(path, said))
 
     def _lengths(self) -> tuple[Fraction, Fraction]:
         """The length in seconds that the file states, of the film or else of all that is in it, and what came of it."""
@@ -244,6 +245,19 @@ class _Times:
                 stated = max(stated, stream.frames / (stream.average_rate or Fraction(1)))
             return stated, self._end - min((stream.start_time or 0) * stream.time_base, self._first or Fraction(0))
         return (container.duration or 0) * _MICROSECOND, self._end_of_all
+
+
+def _cut_off(path: Path, after: str) -> str:
+    return (
+        f"{path} ends after {after}: it was cut off; to go on with what is there, "
+        f"copy that first: ffmpeg -i {path.name} -c copy {_repaired(path)}"
+    )
+
+
+def _has_gif_end(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-min(_TAIL_BYTES, path.stat().st_size), os.SEEK_END)
+        return file.read().rstrip(b"\0\r\n ").endswith(b";")
 
 
 def _shows_a_frame(packet: Packet[Any], stream: VideoStream) -> bool:

@@ -18,7 +18,7 @@ from torch import Tensor
 from stmask import viz
 from stmask.errors import OutputError
 from stmask.evaluation import write_results
-from stmask.files import atomic_path
+from stmask.files import atomic_path, require_writable
 from stmask.inference.results import VideoResultBuilder
 from stmask.inference.segmenter import VideoSegmenter
 from stmask.inference.video import VideoReader, VideoWriter, is_ours, require_video_suffix
@@ -190,15 +190,19 @@ def check_places(
     """Looks at where a prediction would be written, before any work: only its own files are written again.
 
     Raises:
-        OutputError: an output that is not named as a video, one place for two files, or one that holds a file which no
-            prediction wrote.
+        OutputError: an output that is not named as a video, one place for two files, one where no file can be put, a
+            link, or one that holds a file which no prediction wrote.
     """
     if output is not None:
         require_video_suffix(output)
+    for written in (Path(path) for path in (output, results) if path is not None):
+        require_writable(written)
     places = [Path(path) for path in (source, output, results) if path is not None]
     for i, place in enumerate(places):
         if any(_same(place, other) for other in places[:i]):
             raise OutputError(f"{place} is named twice: source, output and results must be different files")
+    for link in (Path(path) for path in (output, results) if path is not None and Path(path).is_symlink()):
+        raise OutputError(f"{link} is a link, which a file would take the place of: give the place that it leads to")
     if output is not None and _is_filled(Path(output)) and not is_ours(output):
         raise OutputError(f"{output} is there already and not a video of stmask's: give another output, or remove it")
     if results is not None and _is_filled(Path(results)) and not _holds_results(Path(results)):

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from stmask.data.images import read_image
+from stmask.data.images import frame_sizes, read_image
 from stmask.data.layouts import FRAME_SUFFIXES
 from stmask.errors import DataError, OutputError
 from stmask.files import atomic_path
@@ -38,6 +38,7 @@ _MAX_FPS_DENOMINATOR = 1001
 _QUALITY = {"crf": "20", "preset": "superfast"}  # looks clean, and costs half the time of "veryfast"
 _PIXEL_FORMAT = "yuv420p"  # the one that every player shows
 _BT709, _BT601 = 1, 5  # FFmpeg's numbers of the ways from RGB to YUV
+_MAX_SIDE = 16384  # of a frame, that the encoder takes
 _HD_HEIGHT = 720  # from here on players expect the first, below it the second
 _OURS = ("comment", "written by stmask")  # in the metadata of a video
 _SQUARE = Fraction(1)
@@ -100,24 +101,18 @@ class VideoReader:
             raise DataError(f"{self.path} holds no frames")
 
 
-def _hxw(shape: tuple[int, ...]) -> str:
+def _hxw(shape: Sequence[int]) -> str:
     return f"{shape[0]} x {shape[1]}"
 
 
 def _require_one_shape(files: Sequence[Path]) -> None:
-    """Raises DataError for the first image of another size, but for turns; only what the files begin with is read."""
-    from PIL import Image
-
+    """Raises DataError for the first image that is of another size; nothing is decoded."""
     first: tuple[int, int] | None = None
     for path in files:
-        try:
-            with Image.open(path) as image:
-                width, height = image.size
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-            continue  # reading the frame says what is wrong with it
-        first = first or (height, width)
-        if sorted((height, width)) != sorted(first):
-            raise DataError(f"{path} is {_hxw((height, width))}, the frames before are {_hxw(first)}")
+        upright = frame_sizes(path)[-1]
+        first = first or upright
+        if upright != first:
+            raise DataError(f"{path} is {_hxw(upright)}, the frames before are {_hxw(first)}")
 
 
 def _is_image(path: Path) -> bool:
@@ -146,7 +141,7 @@ def _instead(entries: list[Path]) -> str:
     if videos := [path.name for path in entries if path.suffix.lower() in VIDEO_SUFFIXES]:
         return f"but videos: give one at a time, as {videos[0]}"
     for inner in (path for path in entries if path.is_dir()):
-        if any(_is_image(path) and not path.name.startswith(".") for path in inner.iterdir()):
+        if any(map(_is_image, list_folder(inner))):
             return f"but in the folder {inner.name} in it: give that one"
     return f"expected images ({', '.join(FRAME_SUFFIXES)})"
 
@@ -174,11 +169,13 @@ class VideoWriter:
             pixel_aspect: width to height of a pixel, for players.
 
         Raises:
-            OutputError: the suffix is not one of a video.
+            OutputError: the suffix is not one of a video, or the frames are too large for one.
         """
         require_video_suffix(path)
         if not FPS_RANGE[0] <= fps <= FPS_RANGE[1] or min(size) < 1:
             raise ValueError(f"fps must be {FPS_RANGE[0]:g} to {FPS_RANGE[1]:g}, size positive, got {fps} and {size}")
+        if max(size) > _MAX_SIDE:
+            raise OutputError(f"cannot write {path}: {_hxw(size)} is more than the {_MAX_SIDE} pixels of H.264")
         self.path = Path(path)
         self.fps = fps
         self.size = size

@@ -354,6 +354,18 @@ def test_bare_frames_have_the_usual_rate(tmp_path: Path) -> None:
     assert (reader.fps, len(list(reader))) == (25.0, 10)
 
 
+def test_an_animation_that_was_cut_off_is_refused(tmp_path: Path) -> None:
+    """A GIF does not state its length, but it marks its end."""
+    path = encode(tmp_path / "film.gif", codec="gif", pix_fmt="rgb8")
+    data = path.read_bytes()
+    path.write_bytes(data + b"\r\n\0")
+    assert VideoReader(path).length == 8
+    for share in (0.3, 0.6, 0.9):
+        path.write_bytes(data[: int(len(data) * share)])
+        with pytest.raises(DataError, match=r"film\.gif .*"):
+            VideoReader(path)
+
+
 # ---------------------------------------------------------------- shape
 
 # a, b, c, d of the display matrix (x to a x + c y, y to b x + d y), and where the red corner is then

@@ -22,7 +22,7 @@ from torch import Tensor
 from stmask import cli, viz
 from stmask.commands import predict as command
 from stmask.errors import CheckpointError, ConfigError, DataError, OutputError
-from stmask.inference.predict import DrawStyle, draw_tracked, predict_video
+from stmask.inference.predict import DrawStyle, check_places, draw_tracked, predict_video
 from stmask.inference.video import VideoReader, VideoWriter
 from stmask.structures import Detections, TrackedFrame
 
@@ -299,6 +299,29 @@ def test_pixels_keep_their_shape(folder: Path) -> None:
         writer.write(SCENES[0])
     run(source)
     assert VideoReader(folder.parent / "out.mp4").pixel_aspect == Fraction(4, 3)
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("folder.mp4", "not a file but a folder"),
+        ("pipe.mp4", "not a file but a folder or a device"),
+        ("link.mp4", "is a link, which a file would take the place of"),
+        ("loop.mp4", "Too many levels"),
+        ("letter.txt/sub/out.mp4", "Not a directory"),
+        ("x" * 260 + ".mp4", "File name too long"),
+        ("nul\0.mp4", "null"),
+    ],
+)
+def test_places_where_nothing_can_be_written(tmp_path: Path, place: str, message: str) -> None:
+    (tmp_path / "folder.mp4").mkdir()
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "link.mp4").symlink_to("elsewhere/out.mp4")
+    (tmp_path / "loop.mp4").symlink_to("loop.mp4")
+    (tmp_path / "letter.txt").touch()
+    for output, results in ((tmp_path / place, None), (None, tmp_path / place)):
+        with pytest.raises(OutputError, match=message):
+            check_places(tmp_path, output, results)
 
 
 @pytest.mark.parametrize("values", [{"zoom": 0}, {"opacity": 1.5}])

@@ -83,6 +83,8 @@ def test_a_failed_run_leaves_no_file_and_keeps_an_older_one(tmp_path: Path) -> N
 def test_the_writer_refuses_what_it_cannot_write(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"out\.txt.*\.mp4"):
         VideoWriter(tmp_path / "out.txt", fps=5, size=(48, 64))
+    with pytest.raises(OutputError, match="16386 x 64 is more than the 16384 pixels"):
+        VideoWriter(tmp_path / "v.mp4", fps=5, size=(16386, 64))
     with pytest.raises(ValueError, match="fps"):
         VideoWriter(tmp_path / "v.mp4", fps=0, size=(48, 64))
     with pytest.raises(ValueError, match="with"):
@@ -191,6 +193,11 @@ def test_a_frame_of_another_size_is_named(tmp_path: Path) -> None:
     folder = write_images(tmp_path / "frames", clip(), ["0.png", "1.png", "2.png", "3.png"])
     write_images(folder, clip(1, height=50), ["2.png"])
     with pytest.raises(DataError, match=r"2\.png is 50 x 64.*48 x 64"):  # before any work
+        VideoReader(folder)
+    turned = PIL.Image.Exif()
+    turned[0x0112] = 6
+    PIL.Image.fromarray(clip(1)[0]).save(folder / "2.png", exif=turned)
+    with pytest.raises(DataError, match=r"2\.png is 64 x 48.*48 x 64"):
         VideoReader(folder)
 
 

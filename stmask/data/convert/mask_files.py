@@ -19,7 +19,6 @@ from stmask.files import atomic_path
 
 _GREY, _PALETTE, _GREY_ALPHA = 0, 3, 4  # PNG's colour types that hold one number per pixel
 _SCALE = {1: 1, 2: 85, 4: 17}  # by which a decoder spreads grey of so many bits over 0..255 (1: it gives booleans)
-_UPRIGHT, _QUARTER_TURNS, _ORIENTATION = 1, (5, 6, 7, 8), 0x0112  # of EXIF
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,22 +66,6 @@ def _without_alpha(file: Path, data: bytes, pixels: npt.NDArray[Any]) -> npt.NDA
     if (numbers[alpha == 0] > 0).any():
         raise DataError(f"mask {file} hides numbers behind full transparency; save it without an alpha channel")
     return np.asarray(numbers)
-
-
-def frame_sizes(frame: Path) -> list[tuple[int, int]]:
-    """(height, width) of a frame as it is stored and, if EXIF data turn or mirror it, also as they do.
-
-    Raises:
-        DataError: it is not an image.
-    """
-    try:
-        with Image.open(frame) as image:
-            width, height = image.size
-            orientation = image.getexif().get(_ORIENTATION, _UPRIGHT)
-    except (OSError, SyntaxError, ValueError, struct.error, zlib.error, Image.DecompressionBombError) as error:
-        raise DataError(f"frame {frame} is not a readable image") from error
-    turned = [(width, height)] if orientation in _QUARTER_TURNS else [(height, width)]
-    return [(height, width), *(turned if orientation != _UPRIGHT else [])]
 
 
 def write_mask(path: Path, numbers: npt.NDArray[np.uint8]) -> None:

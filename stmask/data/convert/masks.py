@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from stmask.data.convert.mask_files import MaskImage, frame_sizes, read_mask
+from stmask.data.convert.mask_files import MaskImage, read_mask
 from stmask.data.convert.mask_folders import MaskedVideo, find_videos, normal
 from stmask.data.convert.tracks import Document, Notes, encode, track, video
+from stmask.data.images import frame_sizes
 from stmask.errors import DataError
 from stmask.files import read_json
 
