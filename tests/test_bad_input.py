@@ -118,7 +118,7 @@ def test_an_unknown_override(dataset: Path, tmp_path: Path, refused: Callable[..
 @pytest.mark.parametrize(
     ("override", "named"),
     [
-        ("model.channels=-3", "STMask"),
+        ("model.channels=-3", "model.channels must be at least 1"),
         ("model/temporal=none", "model.temporal"),  # the tests' configuration sets its size
         ("optimizer.lr=-1", "optimizer"),
         ("monitor=valid/APP", "valid/AP50"),
