@@ -200,6 +200,9 @@ def _overrides_first(argv: Sequence[str], config_name: str) -> list[str]:
         if unknown := [word for word in argv if _HYPHENATED.match(word) and word.partition("=")[0] in reason]:
             raise ConfigError(hyphenated(unknown[0])) from None
         raise ConfigError(f"{reason}; `stmask {config_name} --hydra-help` lists the flags") from None
+    modes = {"-m": parsed.multirun, "--cfg": parsed.cfg, "--info": parsed.info, "-sc": parsed.shell_completion}
+    if len(given := [flag for flag, value in modes.items() if value]) > 1:
+        raise ConfigError(f"{' and '.join(given)} don't go together: give one of them")
     flags = list(argv)
     for override in parsed.overrides:
         flags.remove(override)
