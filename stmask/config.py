@@ -36,6 +36,7 @@ from stmask.signatures import nearest
 _VERSION_BASE = "1.3"
 _CONF_VARIABLE = "STMASK_CONF"
 _NESTED = "experiment"  # the group that has folders of options
+_RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")  # Lightning reads them when it is imported
 _STEPS = "trainer"  # the group that says how long a training is
 _SWEEPING = re.compile(r"\+*hydra\.mode=.*MULTIRUN|search=(?!none$)")
 _HYPHENATED = re.compile(r"--[\w./@+-]+=")
@@ -150,6 +151,11 @@ def run_hydra_app(config_name: str, task: Callable[[DictConfig], Any] | None, ar
     from hydra.errors import HydraException
     from hydra.types import RunMode
 
+    for name in _RANKS:
+        if not re.fullmatch(r"\d+", os.environ.get(name, "0"), re.ASCII):
+            raise ConfigError(
+                f"the variable {name} must be the number of a process, got {os.environ[name]!r}: unset {name}"
+            )
     invoked = sys.argv
     failures: list[Exception] = []
 
@@ -200,6 +206,9 @@ def _overrides_first(argv: Sequence[str], config_name: str) -> list[str]:
         if unknown := [word for word in argv if _HYPHENATED.match(word) and word.partition("=")[0] in reason]:
             raise ConfigError(hyphenated(unknown[0])) from None
         raise ConfigError(f"{reason}; `stmask {config_name} --hydra-help` lists the flags") from None
+    modes = {"-m": parsed.multirun, "--cfg": parsed.cfg, "--info": parsed.info, "-sc": parsed.shell_completion}
+    if len(given := [flag for flag, value in modes.items() if value]) > 1:
+        raise ConfigError(f"{' and '.join(given)} don't go together: give one of them")
     flags = list(argv)
     for override in parsed.overrides:
         flags.remove(override)

@@ -323,6 +323,20 @@ def test_an_override_with_hyphens_is_named_with_the_right_form(conf: Path, argum
     )
 
 
+@pytest.mark.parametrize("rank", ["", "x", "-1"])
+def test_a_rank_that_is_none(conf: Path, rank: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_RANK", rank)
+    with pytest.raises(
+        ConfigError, match=f"LOCAL_RANK must be the number of a process, got '{rank}': unset LOCAL_RANK"
+    ):
+        run_hydra_app("train", None, ["seed=0"])
+
+
+def test_a_configuration_is_of_one_run(conf: Path) -> None:
+    with pytest.raises(ConfigError, match="-m and --cfg don't go together"):
+        run_hydra_app("train", None, ["-m", "--cfg", "job"])
+
+
 def test_several_values_without_several_runs(conf: Path) -> None:
     with pytest.raises(ConfigError, match=r"seed=0,1 has several values: -m seed=0,1 is a run for each, seed=\[0,1\]"):
         run_hydra_app("train", None, ["seed=0,1"])

@@ -132,6 +132,8 @@ class WandbLogger(Logger):
         place.mkdir(parents=True, exist_ok=True)  # W&B takes a temporary folder for one that is missing
         config, origin = _described(self._folder)
         row = str(origin.get("experiment") or config.get("name")).rpartition("/")[2]
+        for name in [name for name, value in os.environ.items() if name.startswith("WANDB_") and not value]:
+            del os.environ[name]  # to W&B an empty WANDB_MODE is a mode that there isn't
         wandb.setup(wandb.Settings(silent=True))  # neither chatter nor questions: a job has no one to answer
         settings = wandb.Settings(
             console="off",

@@ -282,7 +282,8 @@ def test_what_fails_on_the_way_costs_one_warning(folder: Path, server: Any, capl
     ]
 
 
-def test_names_and_groups_can_be_given(folder: Path, server: Any) -> None:
+def test_names_and_groups_can_be_given(folder: Path, server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "")  # which W&B itself refuses
     calls = server()
     write_json(folder / "run.json", {"experiment": "table4/t4_fca", "table": "table4"})
     WandbLogger(folder).start()
@@ -294,6 +295,7 @@ def test_names_and_groups_can_be_given(folder: Path, server: Any) -> None:
     ]  # fmt: skip
     assert (calls[1]["entity"], calls[1]["project"]) == ("us", "it")
     assert len({call["id"] for call in calls}) == 1
+    assert "WANDB_MODE" not in os.environ
 
 
 @pytest.mark.parametrize("error", [RuntimeError("diverged"), SystemExit(143)])
