@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import pkgutil
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from stmask.errors import ConfigError
-from stmask.signatures import arguments_of, check_arguments, fits, join, wrong_type
+from stmask.signatures import arguments_of, check_arguments, fits, join, locate, wrong_type
 
 _HYDRA_KEYS = frozenset({"_target_", "_partial_", "_recursive_", "_convert_", "_args_"})
 AS_TRAINED = "as_trained"  # in place of a value: that of the checkpoint
@@ -25,7 +24,7 @@ def check_targets(cfg: DictConfig | ListConfig, *, key: str = "") -> None:
             has), or a plain value of a type that its annotation excludes; the full key is named.
     """
     if isinstance(cfg, DictConfig) and cfg.get("_target_") not in (None, AS_TRAINED):
-        target = _locate(str(cfg._target_), key)
+        target = locate(str(cfg._target_), key=join(key, "_target_"))
         check_arguments(target, {str(name): _plain(cfg[name]) for name in cfg if name not in _HYDRA_KEYS}, key=key)
     names = range(len(cfg)) if isinstance(cfg, ListConfig) else list(cfg)
     for name in names:
@@ -55,20 +54,10 @@ def arguments_at(node: Any) -> frozenset[str]:
     if not isinstance(node, DictConfig) or node.get("_target_") in (None, AS_TRAINED):
         return frozenset()
     try:
-        return arguments_of(_locate(str(node._target_), ""))
+        return arguments_of(locate(str(node._target_), key="_target_"))
     except ConfigError:
         return frozenset()
 
 
 def _plain(value: Any) -> Any:
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-
-
-def _locate(path: str, key: str) -> Callable[..., Any]:
-    try:
-        target = pkgutil.resolve_name(path)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"{join(key, '_target_')}: cannot import {path!r} ({error})") from error
-    if not callable(target):
-        raise ConfigError(f"{join(key, '_target_')}: {path!r} is not a class or function")
-    return typing.cast(Callable[..., Any], target)

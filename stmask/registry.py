@@ -10,13 +10,13 @@ or by an entry point of its package, of the group "stmask.classes", whose name i
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Callable, Iterable
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, Literal, TypeVar
 
 from stmask.errors import ConfigError
+from stmask.signatures import locate
 
 ENTRY_POINTS = "stmask.classes"
 Kind = Literal["network", "data", "wrapper"]
@@ -74,13 +74,7 @@ def trust(names: Iterable[str | Callable[..., Any]]) -> None:
         if not isinstance(name, str):
             register(name)
         elif find(name) is None:
-            try:
-                part = pkgutil.resolve_name(name)
-            except (ImportError, AttributeError, ValueError) as error:
-                raise ConfigError(f"trust: cannot import {name!r} ({error})") from error
-            if not callable(part):
-                raise ConfigError(f"trust: {name!r} is not a class or function")
-            register(part, name=name)
+            register(locate(name, key="trust"), name=name)
 
 
 def find(name: str, kind: Kind | None = None) -> Callable[..., Any] | None:

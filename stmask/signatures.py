@@ -6,6 +6,7 @@ import difflib
 import enum
 import inspect
 import os
+import pkgutil
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -60,6 +61,24 @@ def wrong_type(key: str, value: Any, annotation: Any) -> ConfigError:
     elif isinstance(value, str) and any(_is_sequence(typing.get_origin(choice)) for choice in choices):
         hint = f"; as a list: {key}=[{shown(value)[1:-1]}]"
     return ConfigError(f"{key} must be {describe(annotation)}, got {shown(value)}{hint}")
+
+
+def locate(name: str, *, key: str) -> Callable[..., Any]:
+    """Imports what the user, never a file of somebody else's, names.
+
+    Args:
+        key: where it is named, for the errors.
+
+    Raises:
+        ConfigError: it can't be imported, or can't be called.
+    """
+    try:
+        target = pkgutil.resolve_name(name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"{key}: cannot import {name!r} ({error})") from error
+    if not callable(target):
+        raise ConfigError(f"{key}: {name!r} is not a class or function")
+    return typing.cast(Callable[..., Any], target)
 
 
 def missing_arguments(target: Callable[..., Any], given: Iterable[str]) -> list[str]:
