@@ -85,12 +85,12 @@ def _tracker(settings: Mapping[str, Any], *, fused: bool) -> dict[str, Any]:
         TARGET: "stmask.models.stmask.TemporalTracker" if fused else "stmask.tracking.PlainTracker"
     }
     parts = {"weights": ("match_weights", "MatchWeights"), "new_object": ("new_object", "NewObject")}
-    for name, (setting, target) in parts.items():
+    for name, (setting, part) in parts.items():
         if setting in settings:
             values = settings[setting]
             if not isinstance(values, Mapping):
                 raise ConfigError(f"card.inference.{setting} must be a mapping, got {shown(values)}")
-            tracker[name] = {**values, TARGET: f"stmask.tracking.{target}"}
+            tracker[name] = {**values, TARGET: f"stmask.tracking.{part}"}
     own = (*_FUSED, "score_threshold") if fused else _PLAIN
     return {**tracker, "_partial_": True} | _given(settings, **{name: name for name in (*own, "forget_after")})
 

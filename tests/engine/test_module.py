@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from engine.tiny import TINY
-from stmask.models.stmask.models.stmask.losses import Criterion, LossReport
+from stmask.models.stmask.losses import Criterion, LossReport
 
 from stmask.config import compose
 from stmask.engine import build

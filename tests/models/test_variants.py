@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from hydra.utils import instantiate
-from stmask.models.stmask.models.stmask.losses import Criterion
+from stmask.models.stmask.losses import Criterion
 from torch import Tensor, nn
 
 from stmask.checkpoints import build_model

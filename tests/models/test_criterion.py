@@ -6,8 +6,8 @@ from functools import partial
 
 import pytest
 import torch
-from stmask.models.stmask.models.stmask.losses import Criterion, LossWeights
-from stmask.models.stmask.models.stmask.losses.positives import Positives
+from stmask.models.stmask.losses import Criterion, LossWeights
+from stmask.models.stmask.losses.positives import Positives
 
 from stmask.errors import ConfigError
 from stmask.models.layers import ResNet
