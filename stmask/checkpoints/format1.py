@@ -14,7 +14,7 @@ _HOMES = {
     ),
     "stmask.models.layers": ("ResNet",),
 }  # fmt: skip
-_MOVED = {f"stmask.models.{name}": f"{home}.{name}" for home, names in _HOMES.items() for name in names} | {
+MOVED = {f"stmask.models.{name}": f"{home}.{name}" for home, names in _HOMES.items() for name in names} | {
     "stmask.official.yolact.Yolact": "stmask.models.yolact.Yolact"
 }
 _SUPPRESSIONS = {"cross_class": "stmask.ops.nms.CrossClassNMS", "per_class": "stmask.ops.nms.PerClassNMS"}
@@ -55,7 +55,7 @@ def _renamed(node: Any) -> Any:
     renamed = {name: _renamed(child) for name, child in node.items()}
     target = renamed.get(TARGET)
     if isinstance(target, str):
-        renamed[TARGET] = _MOVED.get(target, target)
+        renamed[TARGET] = MOVED.get(target, target)
     if renamed.get("centerness_layout") == _KERNELS_FIRST:
         del renamed["centerness_layout"]
         renamed[TARGET] = f"{_QUIRKS}.KernelsFirstHead"

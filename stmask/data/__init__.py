@@ -32,3 +32,4 @@ __all__ = [
     "collate_pairs",
     "read_image",
 ]
+PARTS = ("ImageDataModule", "VISDataModule")  # what a checkpoint's card may name

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 from official.reference import DATA, R50, R50_ADA, R50_PLAIN, build, stored
-from stmask.models.stmask.losses import Criterion, LossWeights
 
 from stmask.models.stmask import DensePredictions
+from stmask.models.stmask.losses import Criterion, LossWeights
 from stmask.official.keys import to_official
 from stmask.official.quirks import ReleasedCriterion
 from stmask.ops.frames import FramePreprocessor
