@@ -18,7 +18,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 # A part may import parts of lower layers and itself. What stands in one layer does not know its neighbours.
 LAYERS = [
     {"errors"},
-    {"class_names", "files", "formats", "lettering", "number_checks", "signatures", "structures"},
+    {"class_names", "files", "formats", "hydra_private", "lettering", "number_checks", "signatures", "structures"},
     {"archives", "registry"},
     {"weights"},
     {"config_check", "config_globs", "config_paths", "config_ranges", "config_schemas", "construct"},

@@ -13,7 +13,6 @@ from omegaconf import DictConfig, OmegaConf
 from stmask.config import changes_of, check_config, compose, conf_dir, explain, run_hydra_app
 from stmask.config_check import AS_TRAINED, check_targets
 from stmask.errors import ConfigError, DataError
-from stmask.experiments.launcher import register
 
 CONF = conf_dir()
 NOT_GROUPS = {"hydra"}
@@ -364,7 +363,6 @@ def in_shipped_conf(task: Any, *argv: str) -> None:
 
 def test_a_refused_command_leaves_no_folder_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    register()
     for argv in (["seed=1"], ["seed=1", "output_dir=a/b/c"], ["output_dir="], ["output_dir=null"], ["-m", "seed=x"]):
         in_shipped_conf(partial(record, []), *argv)
     assert list(tmp_path.iterdir()) == []
