@@ -69,10 +69,9 @@ def set_aside() -> Iterator[None]:
     """
     from hydra.core.global_hydra import GlobalHydra
 
-    instance = GlobalHydra.instance()
-    outer = instance.hydra
-    instance.clear()
+    outer = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
     try:
         yield
     finally:
-        instance.hydra = outer
+        GlobalHydra.instance().hydra = outer  # of the instance that there is now: `hydra.initialize` leaves another one

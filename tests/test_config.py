@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import hydra
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import instantiate
@@ -72,9 +73,10 @@ def test_as_trained_offers_every_inference_setting_and_sets_none() -> None:
 
 
 def test_composing_leaves_a_running_application_alone() -> None:
-    outer = GlobalHydra.instance().hydra
-    compose("train", ["seed=3"])
-    assert GlobalHydra.instance().hydra is outer
+    with hydra.initialize(version_base="1.3"):
+        outer = GlobalHydra.instance().hydra
+        compose("train", ["seed=3"])
+        assert GlobalHydra.instance().hydra is outer is not None
 
 
 @pytest.mark.parametrize(
