@@ -31,7 +31,7 @@ def _expanded(text: str, roots: Sequence[Path]) -> str:
         override = parse(text)
     except HydraException:
         return text  # Hydra will say what is wrong
-    group, patterns = override.group, glob_of(override.value)
+    group, patterns = override.key_or_group, glob_of(override.value())
     options = sorted({option for root in roots for option in _options(root / group)})
     if patterns is None or not options:
         return text
@@ -43,7 +43,7 @@ def _expanded(text: str, roots: Sequence[Path]) -> str:
         direct = [name for name in options if "/" not in name]
         hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join([*direct, *sorted(folders)])}"
         raise ConfigError(f"no option of group {group!r} matches {text.partition('=')[2]}; {hint}")
-    return f"{override.key}={','.join(chosen)}"
+    return f"{override.get_key_element()}={','.join(chosen)}"
 
 
 def _options(folder: Path) -> list[str]:

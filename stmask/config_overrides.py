@@ -67,7 +67,7 @@ def _parsed(text: str) -> Any:
     from hydra.errors import HydraException
 
     try:
-        return parse(f"key={text}").value
+        return parse(f"key={text}").value()
     except HydraException:
         return _UNREADABLE
 

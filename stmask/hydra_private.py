@@ -9,35 +9,21 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
 
 
-@dataclass(frozen=True)
-class Parsed:
-    """An override as Hydra reads it.
-
-    Attributes:
-        key: with its `+`, `~` and `@package`.
-        group: the key alone.
-        value: a Sweep and a Glob are objects of Hydra's, see `is_sweep` and `glob_of`.
-    """
-
-    key: str
-    group: str
-    value: Any
-
-
-def parse(override: str) -> Parsed:
-    """Reads one override. Hydra has its grammar for itself; plugins take the same parser.
+def parse(override: str) -> Override:
+    """Reads one override: its `key_or_group`, `get_key_element()` and `value()`. Hydra keeps its grammar to itself.
 
     Raises:
-        hydra.errors.HydraException: it is none.
+        hydra.errors.HydraException: it cannot be read.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    found = OverridesParser.create().parse_override(override)
-    return Parsed(found.get_key_element(), found.key_or_group, found.value())
+    return OverridesParser.create().parse_override(override)
 
 
 def is_sweep(value: Any, *, of_commas: bool = False) -> bool:

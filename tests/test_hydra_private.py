@@ -25,7 +25,9 @@ CHANGED = "Hydra has changed what stmask/hydra_private.py takes from inside it: 
 )
 def test_the_parser_of_overrides(override: str, key: str, group: str, value: Any) -> None:
     found = parse(override)
-    assert (found.key, found.group, found.value) == (key, group, value), f"{CHANGED}OverridesParser, Override"
+    assert (found.get_key_element(), found.key_or_group, found.value()) == (key, group, value), (
+        f"{CHANGED}OverridesParser, Override"
+    )
 
 
 def test_the_parser_refuses_with_an_error_of_hydras() -> None:
@@ -39,13 +41,13 @@ def test_the_parser_refuses_with_an_error_of_hydras() -> None:
      ("range(0,3)", True, False), ("interval(0,3)", True, False)],
 )  # fmt: skip
 def test_the_kinds_of_sweeps(text: str, sweep: bool, of_commas: bool) -> None:
-    value = parse(f"a={text}").value
+    value = parse(f"a={text}").value()
     assert (is_sweep(value), is_sweep(value, of_commas=True)) == (sweep, of_commas), f"{CHANGED}Sweep, simple_form"
 
 
 def test_the_patterns_of_a_glob() -> None:
-    assert glob_of(parse("a=glob([x*,y/*],exclude=z)").value) == (["x*", "y/*"], ["z"]), f"{CHANGED}Glob"
-    assert glob_of(parse("a=x").value) is None
+    assert glob_of(parse("a=glob([x*,y/*],exclude=z)").value()) == (["x*", "y/*"], ["z"]), f"{CHANGED}Glob"
+    assert glob_of(parse("a=x").value()) is None
 
 
 def test_the_parser_of_flags() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra.plugins.launcher import Launcher
 
@@ -21,17 +21,17 @@ class InTurn(Launcher):
     """
 
     def __init__(self, *, torchrun: bool = False) -> None:
-        self._torchrun = torchrun
+        self._given: dict[str, Any] = {"torchrun": torchrun}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra; the task function is left alone, because jobs are processes."""
-        self._context, self._config = hydra_context, config
+        self._given.update(context=hydra_context, config=config)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """See `stmask.experiments.launcher.launch`."""
         from stmask.experiments.launcher import launch
 
-        return launch(job_overrides, context=self._context, config=self._config, torchrun=self._torchrun)
+        return launch(job_overrides, **self._given)
 
 
 class Gpus(InTurn):
@@ -44,17 +44,4 @@ class Gpus(InTurn):
 
     def __init__(self, *, devices: ListConfig | Sequence[int] | None = None, torchrun: bool = False) -> None:
         super().__init__(torchrun=torchrun)
-        self._devices = None if devices is None else list(devices)
-
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """See `stmask.experiments.launcher.launch`."""
-        from stmask.experiments.launcher import launch
-
-        return launch(
-            job_overrides,
-            context=self._context,
-            config=self._config,
-            torchrun=self._torchrun,
-            on_gpus=True,
-            devices=self._devices,
-        )
+        self._given.update(on_gpus=True, devices=None if devices is None else list(devices))
