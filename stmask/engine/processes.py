@@ -140,7 +140,8 @@ class Processes:
         before = {name: os.environ.get(name) for name in rendezvous}
         os.environ.update(rendezvous)
         try:
-            self._started = [_start(rank) for rank in range(1, trainer.num_devices)]
+            for rank in range(1, trainer.num_devices):
+                self._started.append(_start(rank))
             threading.Thread(target=self._watch, daemon=True, name="stmask-processes").start()
             yield
         except Exception:
