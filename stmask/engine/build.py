@@ -13,22 +13,19 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Callback, LearningRateMonitor
 from pytorch_lightning.loggers import Logger
-from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 from pytorch_lightning.utilities import rank_zero_only
 
 from stmask.checkpoints import ModelCard, build_model, skeleton
 from stmask.checkpoints.format import check_card
 from stmask.config import plain
 from stmask.data import VISDataModule
-from stmask.engine.callbacks import LoggedStep, ProgressBar
 from stmask.engine.checkpoint_callbacks import AtomicCheckpointIO, TimeLimit
-from stmask.engine.interruption import NoSignals
+from stmask.engine.lightning_private import LoggedStep, ProgressBar, StepListener, leave_signals_alone, listen, set_rank
 from stmask.engine.metrics_log import MetricsLog
 from stmask.engine.module import VISModule
 from stmask.engine.optimisation import scaled_learning_rate
 from stmask.engine.performance import Performance
 from stmask.engine.preflight import check_trainer
-from stmask.engine.processes import LastResort, Launcher
 from stmask.engine.run_folder import RunFolder
 from stmask.engine.validation import Validator
 from stmask.errors import ConfigError
@@ -39,9 +36,16 @@ _log = logging.getLogger(__name__)
 
 
 def build_trainer(
-    cfg: DictConfig, folder: RunFolder, *, callbacks: Sequence[Callback], log: MetricsLog, last_resort: LastResort
+    cfg: DictConfig, folder: RunFolder, *, callbacks: Sequence[Callback], log: MetricsLog, listener: StepListener
 ) -> pl.Trainer:
     """Lightning's trainer, with what every run has besides the given callbacks and metrics.csv.
+
+    Args:
+        cfg: the configuration.
+        folder: of the run.
+        callbacks: of the run.
+        log: its metrics.csv.
+        listener: told of the moments between steps.
 
     Raises:
         ConfigError: (through `stmask.config.explain`) devices that are not there, values that contradict each other.
@@ -70,10 +74,9 @@ def build_trainer(
         benchmark=None if cfg.deterministic else cfg.trainer.get("benchmark"),  # it chooses kernels by their speed
         _convert_="all",
     )
-    trainer._signal_connector = NoSignals(trainer)
-    if isinstance(launcher := trainer.strategy.launcher, _SubprocessScriptLauncher):
-        trainer.strategy._launcher = Launcher(launcher, last_resort)
-    rank_zero_only.rank = trainer.global_rank  # type: ignore[attr-defined]  # Lightning's import read it
+    leave_signals_alone(trainer)
+    set_rank(trainer)
+    listen(trainer, listener)
     return trainer
 
 
