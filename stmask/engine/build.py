@@ -16,7 +16,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 from pytorch_lightning.utilities import rank_zero_only
 
-from stmask.data import VISDataModule
+from stmask.data import DataModule
 from stmask.engine.callbacks import LoggedStep, ProgressBar
 from stmask.engine.checkpoint import AtomicCheckpointIO, build_model, check_card
 from stmask.engine.checkpoint_callbacks import TimeLimit
@@ -77,7 +77,7 @@ def build_trainer(
     return trainer
 
 
-def build_module(cfg: DictConfig, data: VISDataModule, validator: Validator | None, *, batch: int) -> VISModule:
+def build_module(cfg: DictConfig, data: DataModule, validator: Validator | None, *, batch: int) -> VISModule:
     """The network with its losses, and what optimises it.
 
     Args:
@@ -89,14 +89,14 @@ def build_module(cfg: DictConfig, data: VISDataModule, validator: Validator | No
     card = ModelCard(
         model={**model_config, "num_classes": num_classes},
         class_names=data.class_names,
-        preprocessor=data.preprocessor,
+        preprocessor=data.sampling.preprocessor,
         inference=InferenceSettings.from_dict(_plain(cfg.inference)).to_dict(),
         data=_plain(cfg.data),
         origin=f"run {cfg.name}",
     )
     check_card(card)
     lr = scaled_learning_rate(
-        cfg.optimizer.lr, frames_per_batch=data.clip_length * batch, reference_batch=cfg.reference_batch
+        cfg.optimizer.lr, frames_per_batch=data.clips.length * batch, reference_batch=cfg.reference_batch
     )
     return VISModule(
         build_model(model_config, num_classes=num_classes),
@@ -157,13 +157,13 @@ def refuse_frozen_random_norms(model: Mapping[str, Any], *, found: str = "none")
         )
 
 
-def check_clips(model: Mapping[str, Any], data: VISDataModule) -> None:
+def check_clips(model: Mapping[str, Any], data: DataModule) -> None:
     """Refused before files are opened: temporal fusion learns from two frames, a training on images has one.
 
     Raises:
         ConfigError: the network has it, and clips are of one frame.
     """
-    if data.clip_length < 2 and model.get("temporal") is not None:
+    if data.clips.length < 2 and model.get("temporal") is not None:
         raise ConfigError(
             "model/temporal learns how objects move from frame to frame, and this data is of single images: give "
             "model/temporal=none (experiment=coco/... has the rest that image networks need)"
@@ -172,7 +172,7 @@ def check_clips(model: Mapping[str, Any], data: VISDataModule) -> None:
 
 def check_monitor(monitor: str, validator: Validator) -> None:
     """Refused now and not after the first validation; all of these are the better the higher."""
-    choices = [f"valid/{name}" for name in validator.figures]
+    choices = [f"valid/{name}" for name in validator.task.judged_by]
     if monitor not in choices:
         raise ConfigError(f"monitor must be one of {', '.join(choices)}, got {monitor!r}")
 

@@ -11,7 +11,7 @@ from typing import Any
 from hydra.utils import instantiate
 
 from stmask import registry
-from stmask.data import VISDataModule
+from stmask.data import DataModule
 from stmask.engine.run_config import config_beside
 from stmask.errors import ConfigError, DataError
 from stmask.inference.card import ModelCard
@@ -70,8 +70,8 @@ def evaluation_data(
     changes: Mapping[str, Any] | None = None,
     *,
     way_out: str = _WAY_OUT,
-) -> VISDataModule:
-    """The data module of `evaluation_settings`; its frames are brought to the network's input as the card says."""
+) -> DataModule:
+    """The data module of `evaluation_settings`; bringing its frames to the network's input is the segmenter's part."""
     settings = evaluation_settings(card, checkpoint, changes, way_out=way_out)
     if changes and TARGET in changes:
         data = instantiate(settings, _convert_="all")  # all of it the user's own
@@ -83,9 +83,8 @@ def evaluation_data(
         parts = {name: value for name, value in (changes or {}).items() if isinstance(value, (dict, list))}
         made = {name: instantiate(parts[name], _convert_="all") for name in parts if name in settings}
         data = kind(**settings | made)
-    if not isinstance(data, VISDataModule):
-        raise ConfigError(f"data builds a {type(data).__name__}, not a VISDataModule")
-    data.preprocessor = card.preprocessor
+    if not isinstance(data, DataModule):
+        raise ConfigError(f"data builds a {type(data).__name__}, not a DataModule of stmask.data")
     return data
 
 

@@ -177,7 +177,8 @@ class Launcher(_SubprocessScriptLauncher):
         while True:
             for number, process in enumerate(self.procs, start=1):
                 if process.poll():
-                    return f"process {number + 1} of {self.num_processes * self.num_nodes} {_how(process.returncode)}"
+                    all_of_them = self.num_processes * self.num_nodes
+                    return f"process {number + 1} of {all_of_them} {exit_in_words(process.returncode)}"
             if time.monotonic() >= until or all(process.poll() is not None for process in self.procs):
                 return None
             time.sleep(_POLL)
@@ -227,7 +228,8 @@ def _loader_ended(name: str | None) -> StmaskError:
     )
 
 
-def _how(status: int) -> str:
+def exit_in_words(status: int) -> str:
+    """How a process ended that should not have."""
     if status > 0:
         return f"ended with exit status {status} (its own words stand above)"
     with suppress(ValueError):

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from stmask.data import ImageDataModule, VISDataModule
+from stmask.data import VISDataModule
 from stmask.engine.evaluation_data import evaluation_data, evaluation_settings
 from stmask.engine.run_config import read_config
 from stmask.errors import ConfigError, DataError
 from stmask.inference.card import ModelCard
 from stmask.ops.frames import FramePreprocessor
+from stmask.tasks import Images
 
 FRAMES = FramePreprocessor(height=64, width=96)
 DATA: dict[str, Any] = {
@@ -54,10 +55,10 @@ def test_of_a_card_come_the_kind_the_split_and_what_is_read_ahead(
         "augmentation": None,
     }  # fmt: skip
     data = evaluation_data(card(), tmp_path / "best.ckpt", {"root": "/mine"})
-    assert (data.root, data.cache, data.mix, data.prefetch, data.preprocessor) == ("/mine", None, (), 7, FRAMES)
+    assert (data.splits.root, data.splits.cache, data.clips.mix, data.loading.prefetch) == ("/mine", None, None, 7)
     assert not (tmp_path / "appeared").exists()
     kind = {"_target_": "stmask.data.ImageDataModule"}
-    assert isinstance(evaluation_data(card(**kind), "x", {"root": "/mine"}), ImageDataModule)
+    assert evaluation_data(card(**kind), "x", {"root": "/mine"}).task == Images()
 
 
 def test_without_a_place_the_card_is_shown_and_not_followed(tmp_path: Path) -> None:
@@ -128,8 +129,8 @@ def test_what_a_card_cannot_mean_is_refused(changes: dict[str, Any], message: st
         evaluation_data(card(**changes), "x.ckpt", {"root": "/mine"})
 
 
-def test_a_dataset_of_the_users_own_leaves_nothing_of_the_card_but_the_frames(tmp_path: Path) -> None:
+def test_a_dataset_of_the_users_own_leaves_nothing_of_the_card(tmp_path: Path) -> None:
     mine = {"_target_": "stmask.data.VISDataModule", "root": "/mine", "valid": "test"}
     data = evaluation_data(card(_target_="os.system"), tmp_path / "best.ckpt", mine)
     assert isinstance(data, VISDataModule)
-    assert (data.root, data.valid_split, data.prefetch, data.preprocessor) == ("/mine", "test", 4, FRAMES)
+    assert (data.splits.root, data.splits.valid, data.loading.prefetch) == ("/mine", "test", 4)

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from stmask.errors import ConfigError
 from stmask.inference import InferenceSettings, VideoResultBuilder, VideoSegmenter, build_segmenter
-from stmask.inference.results import encode_masks
 from stmask.ops.frames import FramePreprocessor
 from stmask.ops.nms import PerClassNMS
 from stmask.structures import DensePredictions, Detections, TrackedFrame
+from stmask.tasks.results import encode_masks
 from stmask.tracking import OnlineTracker, PlainTracker
 
 SMALL = FramePreprocessor(height=90, width=160)  # padded to 96 x 160
