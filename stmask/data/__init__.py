@@ -54,6 +54,8 @@ __all__ = [
     "read_image",
 ]
 
+PARTS = ("ImageDataModule", "VISDataModule")  # what a checkpoint may name
+
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME_OF:

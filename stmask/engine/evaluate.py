@@ -11,14 +11,14 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from stmask.checkpoints import ModelCard
 from stmask.class_names import ids_by_name, listed
-from stmask.config import changes_of
+from stmask.config import plain
 from stmask.engine.evaluation_data import evaluation_data
 from stmask.engine.workers import Work, run_all
 from stmask.errors import ConfigError
 from stmask.evaluation.report import class_table
 from stmask.files import write_json
-from stmask.inference.card import ModelCard
 from stmask.loading import load_segmenter, pick_device
 
 
@@ -34,9 +34,9 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     """
     output = Path(cfg.output)
     devices = _devices(cfg.device, cfg.devices)
-    load = partial(load_segmenter, cfg.checkpoint, inference=changes_of(cfg.inference), trust=tuple(cfg.trust))
+    load = partial(load_segmenter, cfg.checkpoint, model=plain(cfg.model), trust=tuple(cfg.trust))
     card = cast(ModelCard, load().model.card)
-    changes = changes_of(cfg.data) | ({} if cfg.split is None else {"valid": cfg.split})
+    changes = plain(cfg.data) | ({} if cfg.split is None else {"valid": cfg.split})
     data = evaluation_data(card, cfg.checkpoint, changes)
     data.setup("validate")
     dataset, task, items = data.valid_dataset, data.task, data.videos()

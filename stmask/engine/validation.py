@@ -10,12 +10,12 @@ import torch
 from pytorch_lightning.utilities import rank_zero_only
 from torch import distributed
 
+from stmask.checkpoints import ModelCard
 from stmask.class_names import listed
 from stmask.data import DataModule, VideoClip
 from stmask.errors import DataError
-from stmask.inference.builder import build_segmenter
-from stmask.inference.card import ModelCard
-from stmask.models import STMask
+from stmask.inference.segmenter import VideoSegmenter
+from stmask.models import VideoModel
 from stmask.tasks import Scores, Task
 
 _log = logging.getLogger(__name__)
@@ -40,11 +40,11 @@ class Validator:
         self._category_ids = category_ids
         self._recorded: _Recorded = {}
 
-    def start(self, model: STMask, card: ModelCard, *, device: torch.device) -> None:
+    def start(self, model: VideoModel, card: ModelCard, *, device: torch.device) -> None:
         """Forgets what was before and makes ready to run `model` as its card says."""
         self._recorded = {}
-        self._segmenter = build_segmenter(
-            model, card.inference, preprocessor=card.preprocessor, class_names=card.class_names, device=device
+        self._segmenter = VideoSegmenter(
+            model, preprocessor=card.preprocessor, class_names=card.class_names, device=device
         )
 
     def step(self, item: VideoClip) -> Any:

@@ -69,7 +69,8 @@ def run_all(work: Work, devices: Sequence[torch.device], *, on_frame: Callable[[
         StmaskError: a process ended; or what an item raises. The other processes are ended then.
     """
     places = range(len(work.items))
-    if len(devices) == 1 or len(places) < 2:
+    devices = devices[: max(1, len(places))]
+    if len(devices) == 1:
         segmenter = work.segmenter(device=devices[0])
         start = perf_counter()
         found = [work.entries(segmenter, index, on_frame) for index in places]

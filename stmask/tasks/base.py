@@ -9,11 +9,10 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
 
 from stmask.errors import ConfigError
 from stmask.evaluation.report import ReportByClass
-from stmask.structures import Detections, TrackedFrame
+from stmask.structures import TrackedFrame
 
 Entry = dict[str, Any]  # of a results.json
 
@@ -39,11 +38,7 @@ class Segmenter(Protocol):
 
     def step(self, frame: npt.NDArray[np.uint8]) -> TrackedFrame: ...
 
-    def detect(self, image: npt.NDArray[np.uint8]) -> Detections: ...
-
-    def masks_at(self, detections: Detections, size: tuple[int, int]) -> Tensor: ...
-
-    def boxes_at(self, detections: Detections, size: tuple[int, int]) -> Tensor: ...
+    def detect(self, image: npt.NDArray[np.uint8]) -> TrackedFrame: ...
 
 
 class Metric(Protocol):

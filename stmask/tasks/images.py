@@ -46,13 +46,12 @@ class Images:
     def run(self, segmenter: Segmenter, item: Item, *, on_frame: Callable[[], None] | None = None) -> ImageResult:
         """Segments an image: its best instances, at the image's own size."""
         (pixels,) = item
-        detections = segmenter.detect(pixels)
-        best = detections.scores.topk(min(len(detections), _INSTANCES_PER_IMAGE)).indices
-        detections = detections[best]
-        boxes_px, masks = segmenter.boxes_at(detections, item.size), segmenter.masks_at(detections, item.size)
+        found = segmenter.detect(pixels)
+        best = found.instances.scores.topk(min(len(found), _INSTANCES_PER_IMAGE)).indices
+        result = image_result(item.video_id, found[best], item.size)
         if on_frame is not None:
             on_frame()
-        return image_result(item.video_id, detections, boxes_px=boxes_px, masks=masks)
+        return result
 
     def entries(self, result: ImageResult, category_ids: Sequence[int | None]) -> list[Entry]:
         return to_detections([result], category_ids)

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
+from stmask.checkpoints import ModelCard, registry
 from stmask.data import VISDataModule
 from stmask.engine.evaluation_data import evaluation_data, evaluation_settings
 from stmask.engine.run_config import read_config
 from stmask.errors import ConfigError, DataError
-from stmask.inference.card import ModelCard
 from stmask.ops.frames import FramePreprocessor
-from stmask.tasks import Images
+from stmask.tasks import Images, Videos
 
 FRAMES = FramePreprocessor(height=64, width=96)
 DATA: dict[str, Any] = {
@@ -113,7 +113,7 @@ def test_interpolations_of_a_configuration_are_text(tmp_path: Path) -> None:
     [
         ({"_target_": "os.system"}, "trained on data of 'os.system', which is not a registered class"),
         ({"_target_": "stmask.data.Source"}, "not a registered class"),
-        ({"_target_": "stmask.models.STMask"}, "not a registered class"),
+        ({"_target_": "stmask.models.stmask.STMask"}, "not a registered class"),
         ({"_target_": ["os.system"]}, "not a registered class"),
         ({"_target_": None}, "trained on data of None"),
         ({"valid": "../../other/train"}, "its split to evaluate with is '../../other/train', not a name"),
@@ -127,6 +127,38 @@ def test_interpolations_of_a_configuration_are_text(tmp_path: Path) -> None:
 def test_what_a_card_cannot_mean_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         evaluation_data(card(**changes), "x.ckpt", {"root": "/mine"})
+
+
+def share(truth: Any, entries: list[dict[str, Any]], item_ids: list[int], *, of: float = 1.0) -> float:
+    """A metric of one's own."""
+    return of * len(entries) / len(item_ids)
+
+
+SHARE = {"_target_": "engine.test_evaluation_data.share", "_partial_": True, "of": 2.0}
+
+
+def test_metrics_of_the_training_are_those_of_its_evaluation_once_they_are_registered(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(registry, "_registered", {})
+    trained = card(task={"_target_": "stmask.tasks.Videos", "metrics": {"mine": SHARE}})
+    assert evaluation_data(trained, "x.ckpt", {"root": "/mine"}).task == Videos()
+    assert (
+        "mine was a metric of the training: to have it here, trust=[engine.test_evaluation_data.share]" in caplog.text
+    )
+    new = {"root": "/mine", "task": {"metrics": {"new": SHARE}}}
+    assert list(evaluation_data(trained, "x.ckpt", new).task.metrics) == ["new"]
+    registry.trust(["engine.test_evaluation_data.share"])
+    metrics = evaluation_data(trained, "x.ckpt", new).task.metrics
+    assert {name: metric(None, [{}], [1]) for name, metric in metrics.items()} == {"mine": 2.0, "new": 2.0}
+    with pytest.raises(ConfigError, match=r"unknown key 'data\.task\.metric'; did you mean 'data\.task\.metrics'"):
+        evaluation_data(trained, "x.ckpt", {"root": "/mine", "task": {"metric": {}}})
+
+
+@pytest.mark.parametrize("task", [3, "stmask.tasks.Videos", {"metrics": [1]}, {"metrics": {"a": "os.system"}}])
+def test_a_task_that_a_card_cannot_mean_is_refused(task: Any) -> None:
+    with pytest.raises(ConfigError, match=r"the checkpoint's data\.task is .*, not a task with metrics"):
+        evaluation_data(card(task=task), "x.ckpt", {"root": "/mine"})
 
 
 def test_a_dataset_of_the_users_own_leaves_nothing_of_the_card(tmp_path: Path) -> None:

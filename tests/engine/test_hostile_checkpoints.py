@@ -20,35 +20,41 @@ import pytest
 import torch
 
 import stmask
+from stmask.checkpoints import ModelCard, build_model
+from stmask.checkpoints.format import ENTRY
 from stmask.cli import main
 from stmask.commands.predict import _predict
 from stmask.config import compose
 from stmask.config_schemas import PredictSchema
-from stmask.engine.checkpoint import ENTRY, build_model
 from stmask.engine.evaluate import evaluate
 from stmask.engine.resume import check_content
 from stmask.errors import CheckpointError, ConfigError, DataError
 from stmask.experiments.benchmark import load_networks, measure_runs
-from stmask.inference.card import ModelCard
 from stmask.loading import initialise
-from stmask.models import STMask
+from stmask.models.stmask import STMask
 from stmask.plots import places
 
 SECRET = "the value of a variable"
 MODEL: dict[str, Any] = {
-    "_target_": "stmask.models.STMask",
+    "_target_": "stmask.models.stmask.STMask",
     "num_classes": 2,
     "channels": 8,
     "num_prototypes": 4,
-    "backbone": {"_target_": "stmask.models.ResNet", "depth": 18, "width": 8, "norm": "group", "weights": "/gone.pth"},
+    "backbone": {
+        "_target_": "stmask.models.layers.ResNet",
+        "depth": 18,
+        "width": 8,
+        "norm": "group",
+        "weights": "/gone.pth",
+    },
     "head": {
-        "_target_": "stmask.models.PredictionHead",
+        "_target_": "stmask.models.stmask.PredictionHead",
         "_partial_": True,
         "embedding_dim": 4,
         "kernels": [[3, 3], [3, 5]],
-        "align": {"_target_": "stmask.models.AdaptiveCalibration", "branches": ["class"]},
+        "align": {"_target_": "stmask.models.stmask.AdaptiveCalibration", "branches": ["class"]},
     },
-    "temporal": {"_target_": "stmask.models.TemporalFusion", "_partial_": True, "size": 3, "hidden": [4, 4, 4]},
+    "temporal": {"_target_": "stmask.models.stmask.TemporalFusion", "_partial_": True, "size": 3, "hidden": [4, 4, 4]},
 }
 DATA: dict[str, Any] = {
     "_target_": "stmask.data.VISDataModule",
@@ -230,7 +236,7 @@ CARDS: dict[str, Change] = {
     "a foreign wrapper": _set("inference.detector_wrappers", ["os.system"]),
     "another function as a wrapper": _set("inference.detector_wrappers", ["stmask.loading.load"]),
     "a walk as a wrapper": _set("inference.detector_wrappers", ["stmask.official.quirks.torch.load"]),
-    "a network as a wrapper": _set("inference.detector_wrappers", ["stmask.models.STMask"]),
+    "a network as a wrapper": _set("inference.detector_wrappers", ["stmask.models.stmask.STMask"]),
     "a wrapper twice": _set("inference.detector_wrappers", ["stmask.official.quirks.tanh_twice"] * 2),
     "a wrapper that is a number": _set("inference.detector_wrappers", [1]),
     # values

@@ -11,14 +11,13 @@ import torch
 from engine.tiny import TINY
 from omegaconf import OmegaConf
 
+from stmask.checkpoints import ModelCard, build_model
 from stmask.cli import main
 from stmask.config import compose
 from stmask.data.convert import to_images
 from stmask.data.synthetic import SyntheticConfig, write_dataset
-from stmask.engine.checkpoint import build_model
 from stmask.engine.train import train
 from stmask.evaluation.image_ap import IMAGE_FIGURES
-from stmask.inference.card import ModelCard
 
 # the image experiments' network, as small as TINY's
 TINY_IMAGES = [
@@ -93,7 +92,9 @@ def test_evaluate_reports_both_and_writes_cocos_format(
     images: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checkpoint = run / "checkpoints" / "last.ckpt"
-    assert main(["evaluate", f"checkpoint={checkpoint}", f"output={tmp_path}", "inference.score_threshold=0.02"]) == 0
+    assert (
+        main(["evaluate", f"checkpoint={checkpoint}", f"output={tmp_path}", "model.detector.score_threshold=0.02"]) == 0
+    )
     printed = capsys.readouterr().out
     for word in ("mask", "box", "AP75", "32²", "star", "4 images"):
         assert word in printed

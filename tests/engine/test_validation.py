@@ -14,14 +14,13 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import distributed
 
+from stmask.checkpoints import ModelCard, build_model
 from stmask.config import compose
 from stmask.data import DataModule, ImageDataModule, VideoClips, VideoDataset, VISDataModule
 from stmask.data.convert import to_images
-from stmask.engine.checkpoint import build_model
 from stmask.engine.validation import Validator, validator_for
 from stmask.errors import ConfigError, DataError
-from stmask.inference.card import ModelCard
-from stmask.models import STMask
+from stmask.models.stmask import STMask
 from stmask.ops.frames import FramePreprocessor
 from stmask.structures import ImageInstance, ImageResult, TrackResult, VideoResult
 from stmask.tasks import Images, Task, Videos
@@ -37,8 +36,7 @@ def model() -> STMask:
 
 
 def card(names: tuple[str, ...]) -> ModelCard:
-    settings = OmegaConf.to_container(compose("train", []).inference, resolve=True)
-    return ModelCard(model={}, class_names=names, preprocessor=SMALL, inference=settings)  # type: ignore[arg-type]
+    return ModelCard(model={}, class_names=names, preprocessor=SMALL)
 
 
 def image_file(dataset: Path, folder: Path) -> Path:

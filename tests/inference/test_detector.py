@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from stmask.inference.detector import Detector
+from stmask.models.stmask import DensePredictions
+from stmask.models.stmask.detector import Detector
 from stmask.ops.nms import PerClassNMS
-from stmask.structures import DensePredictions
 
 # Four anchors in a row, far enough from each other.
 ANCHORS = torch.tensor([[0.1, 0.5, 0.1, 0.2], [0.35, 0.5, 0.1, 0.2], [0.6, 0.5, 0.1, 0.2], [0.85, 0.5, 0.1, 0.2]])

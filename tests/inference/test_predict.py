@@ -24,7 +24,8 @@ from stmask.commands import predict as command
 from stmask.errors import CheckpointError, ConfigError, DataError, OutputError
 from stmask.inference.predict import DrawStyle, check_places, draw_tracked, predict_video
 from stmask.inference.video import VideoReader, VideoWriter
-from stmask.structures import Detections, TrackedFrame
+from stmask.models.stmask import Detections
+from stmask.structures import TrackedFrame
 
 HEIGHT, WIDTH = 48, 64
 
@@ -69,10 +70,10 @@ class WhiteThings:
 
     def frame_masks(self, tracked: TrackedFrame, size: tuple[int, int]) -> Tensor:
         zoom = size[0] // HEIGHT
-        return (tracked.detections.masks > 0.5).repeat_interleave(zoom, 1).repeat_interleave(zoom, 2)
+        return (tracked.instances.masks > 0.5).repeat_interleave(zoom, 1).repeat_interleave(zoom, 2)
 
     def frame_boxes(self, tracked: TrackedFrame, size: tuple[int, int]) -> Tensor:
-        return (tracked.detections.boxes * torch.tensor([size[1], size[0], size[1], size[0]])).long()
+        return (tracked.instances.boxes * torch.tensor([size[1], size[0], size[1], size[0]])).long()
 
 
 def scene(*, left: bool = False, right: bool = False) -> np.ndarray:

@@ -8,11 +8,12 @@ from torch import Tensor, nn
 
 from stmask.errors import ConfigError
 from stmask.inference import InferenceSettings, VideoResultBuilder, VideoSegmenter, build_segmenter
+from stmask.models.stmask import DensePredictions, Detections, TemporalTracker
 from stmask.ops.frames import FramePreprocessor
 from stmask.ops.nms import PerClassNMS
-from stmask.structures import DensePredictions, Detections, TrackedFrame
+from stmask.structures import TrackedFrame
 from stmask.tasks.results import encode_masks
-from stmask.tracking import OnlineTracker, PlainTracker
+from stmask.tracking import PlainTracker
 
 SMALL = FramePreprocessor(height=90, width=160)  # padded to 96 x 160
 
@@ -76,7 +77,7 @@ def tracked(n: int, masks: Tensor | None = None, boxes: Tensor | None = None, **
 class TestSegmenter:
     def test_the_tracker_follows_from_the_model(self) -> None:
         assert isinstance(VideoSegmenter(BrightSide()).tracker, PlainTracker)
-        assert isinstance(VideoSegmenter(BrightSide(StandStill())).tracker, OnlineTracker)
+        assert isinstance(VideoSegmenter(BrightSide(StandStill())).tracker, TemporalTracker)
 
     def test_frames_in_tracks_out(self) -> None:
         segmenter = VideoSegmenter(BrightSide(), preprocessor=SMALL, class_names=("cat", "dog"))

@@ -6,11 +6,12 @@ from functools import partial
 
 import pytest
 import torch
+from stmask.models.stmask.models.stmask.losses import Criterion, LossWeights
+from stmask.models.stmask.models.stmask.losses.positives import Positives
 
 from stmask.errors import ConfigError
-from stmask.losses import Criterion, LossWeights
-from stmask.losses.positives import Positives
-from stmask.models import PredictionHead, ResNet, STMask, TemporalFusion
+from stmask.models.layers import ResNet
+from stmask.models.stmask import PredictionHead, STMask, TemporalFusion
 from stmask.ops.matching import AnchorMatcher
 from stmask.structures import FrameTargets, empty_targets
 

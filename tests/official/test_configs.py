@@ -11,8 +11,8 @@ from official.reference import DATA
 from official.test_loading import published_shapes, small_network
 from omegaconf import OmegaConf
 
+from stmask.checkpoints import build_model
 from stmask.config import compose
-from stmask.engine.checkpoint import build_model
 from stmask.inference import InferenceSettings
 from stmask.official.architecture import recognise
 from stmask.official.keys import to_official

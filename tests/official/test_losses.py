@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 import torch
 from official.reference import DATA, R50, R50_ADA, R50_PLAIN, build, stored
+from stmask.models.stmask.models.stmask.losses import Criterion, LossWeights
 
-from stmask.losses import Criterion, LossWeights
+from stmask.models.stmask import DensePredictions
 from stmask.official.keys import to_official
 from stmask.official.quirks import misaligned_cross_entropy
 from stmask.ops.frames import FramePreprocessor
-from stmask.structures import DensePredictions, FrameTargets
+from stmask.structures import FrameTargets
 
 SMOOTH_L1 = "STMask_plus_resnet50_use_boxiou_loss"  # the option that they set to False there
 NAMES = {

@@ -14,10 +14,11 @@ from official.reference import DATA, R50, R50_ADA, R50_PLAIN, build, deviation, 
 from torch import Tensor
 
 from stmask.inference import InferenceSettings, VideoResultBuilder, build_segmenter
+from stmask.models.stmask import DensePredictions
+from stmask.models.stmask.records import FrameMemory
 from stmask.ops.frames import FramePreprocessor
 from stmask.ops.rois import crop_regions
-from stmask.structures import DensePredictions, TrackResult
-from stmask.tracking import FrameMaps
+from stmask.structures import TrackResult
 
 TOLERANCE = 1e-4
 SIZE = FramePreprocessor(height=180, width=320)
@@ -116,23 +117,23 @@ def test_detections_and_tracks(run: Run, nms: str) -> None:
         assert int(candidates.sum()) == reference[f"f{t}_n_candidates"]
         found = detect(predictions)
         assert found.labels.tolist() == reference[f"f{t}_det_class"].tolist()
-        tracked = tracker.step(found, FrameMaps.of(predictions))
+        tracked = tracker.step(found, FrameMemory.of(predictions))
         assert tracked.track_ids.tolist() == reference[f"f{t}_trk_box_ids"].tolist()
-        assert tracked.detections.labels.tolist() == reference[f"f{t}_trk_class"].tolist()
-        bits = np.packbits((tracked.detections.masks > 0.5).flatten(1).numpy(), axis=1)
+        assert tracked.instances.labels.tolist() == reference[f"f{t}_trk_class"].tolist()
+        bits = np.packbits((tracked.instances.masks > 0.5).flatten(1).numpy(), axis=1)
         np.testing.assert_array_equal(bits, reference[f"f{t}_trk_mask_bits"])
         values = {
             "det_box": found.boxes,
             "det_score": found.scores,
             "det_mask_coeff": found.mask_coeffs,
-            "trk_box": tracked.detections.boxes,
-            "trk_score": tracked.detections.scores,
-            "trk_mask_coeff": tracked.detections.mask_coeffs,
-            "trk_mask_sum": tracked.detections.masks.sum(dim=(1, 2)),
+            "trk_box": tracked.instances.boxes,
+            "trk_score": tracked.instances.scores,
+            "trk_mask_coeff": tracked.instances.mask_coeffs,
+            "trk_mask_sum": tracked.instances.masks.sum(dim=(1, 2)),
         }
         if run.model.temporal is not None:
             values["det_centerness"] = found.centerness
-            values["trk_centerness"] = tracked.detections.centerness
+            values["trk_centerness"] = tracked.instances.centerness
             values["state_score"] = tracker.tracks.instances.scores
             assert tracker.tracks.ages.tolist() == reference[f"f{t}_state_tracked_mask"].tolist()
         for name, got in values.items():
@@ -152,7 +153,7 @@ def test_results_at_the_size_of_the_video(run: Run) -> None:
     for t, frame in enumerate(run.frames):
         tracked = segmenter.step(frame)
         assert tracked.track_ids.tolist() == frames[str(t)]["box_ids"]
-        boxes = segmenter.boxes_at(tracked.detections, (360, 640)).long()  # theirs are cut off, not rounded outwards
+        boxes = segmenter.boxes_at(tracked.instances, (360, 640)).long()  # theirs are cut off, not rounded outwards
         np.testing.assert_array_equal(boxes, frames[str(t)]["box"])
         builder.add(tracked, segmenter.frame_masks(tracked, (360, 640)))
     tracks = sorted(builder.build(len(run.frames)).tracks, key=first_frame)  # the order of the authors' file

@@ -4,10 +4,10 @@ from itertools import permutations
 
 import pytest
 import torch
+from stmask.inference.settings import InferenceSettings
 
 from stmask.errors import ConfigError
-from stmask.inference.detector import Detector
-from stmask.inference.settings import InferenceSettings
+from stmask.models.stmask.detector import Detector
 from stmask.official.quirks import Around, ClassOnly, KernelsFirst, class_only_per_class, unlimited_across_classes
 from stmask.ops.layout import anchors_last
 from stmask.ops.nms import CrossClassNMS, PerClassNMS

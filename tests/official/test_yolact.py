@@ -13,7 +13,8 @@ from torch import Tensor
 
 from stmask.errors import CheckpointError
 from stmask.inference import build_segmenter
-from stmask.models import PredictionHead, ResNet, STMask
+from stmask.models.layers import ResNet
+from stmask.models.stmask import PredictionHead, STMask
 from stmask.official import load, read
 from stmask.official.loading import export, to_official_state
 from stmask.official.yolact import anchor_shapes

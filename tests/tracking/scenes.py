@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from stmask.structures import Detections
-from stmask.tracking import FrameMaps
+from stmask.models.stmask import Detections
+from stmask.models.stmask.records import FrameMemory
 
 GRID = 20
 DIM = 4  # embedding and prototype dimensions
@@ -33,9 +33,9 @@ def detections(*objects: tuple[int, float, float], size: float = 0.3, label: int
     )
 
 
-def maps() -> FrameMaps:
+def maps() -> FrameMemory:
     """Prototypes that are positive everywhere, so that a shifted mask fills its box."""
-    return FrameMaps(prototypes=torch.ones(GRID, GRID, DIM), temporal_features=torch.zeros(1, 2, 4, 4))
+    return FrameMemory(prototypes=torch.ones(GRID, GRID, DIM), temporal_features=torch.zeros(1, 2, 4, 4))
 
 
 class Shift:
@@ -55,4 +55,4 @@ class Shift:
 
 
 Scene = Sequence[Detections]
-Step = Callable[[Detections, FrameMaps], object]
+Step = Callable[[Detections, FrameMemory], object]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from tracking.scenes import Shift, detections, maps
 
-from stmask.tracking.propagation import propagate
+from stmask.models.stmask.propagation import propagate
 
 
 def test_boxes_masks_and_scores_move_identity_stays() -> None:
