@@ -12,7 +12,10 @@ import torch
 from data.makers import contents, write_dataset
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
+from stmask.cli import main
+from stmask.config import compose as composed
 from stmask.data import Augmentation, ImageDataModule, VISDataModule, loading
 from stmask.data.keywords import takes
 from stmask.data.loading import EpochSampler, PairLoader, VideoSampler, start_worker
@@ -234,6 +237,15 @@ def test_a_dataset_is_a_file_of_a_few_lines(pytestconfig):
     files = sorted((pytestconfig.rootpath / "conf/data").glob("*.yaml"))
     lines = {file.stem: sum(not line.startswith("#") for line in file.read_text().splitlines()) for file in files}
     assert all(lines[name] <= 4 for name in ("custom", "ovis", "synthetic", "ytvis2019", "ytvis2021"))
+
+
+def test_a_dataset_of_ones_own_is_a_file_of_two_lines(tmp_path, capsys):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/mine.yaml").write_text("defaults: [base]\nroot: /data/mine\n")
+    assert main(["train", "--config-dir", str(tmp_path), "data=mine", "data.gap=3", "--cfg", "job"]) == 0
+    mine = OmegaConf.create(capsys.readouterr().out)
+    same = composed("train", ["data=custom", "data.root=/data/mine", "data.gap=3"])
+    assert mine.data == same.data
 
 
 # --- workers that cannot pass on what they have, or hang
