@@ -14,7 +14,7 @@ _HOMES = {
     ),
     "stmask.models.layers": ("ResNet",),
 }  # fmt: skip
-_MOVED = {f"stmask.models.{name}": f"{home}.{name}" for home, names in _HOMES.items() for name in names} | {
+MOVED = {f"stmask.models.{name}": f"{home}.{name}" for home, names in _HOMES.items() for name in names} | {
     "stmask.official.yolact.Yolact": "stmask.models.yolact.Yolact"
 }
 _SUPPRESSIONS = {"cross_class": "stmask.ops.nms.CrossClassNMS", "per_class": "stmask.ops.nms.PerClassNMS"}
@@ -55,7 +55,7 @@ def _renamed(node: Any) -> Any:
     renamed = {name: _renamed(child) for name, child in node.items()}
     target = renamed.get(TARGET)
     if isinstance(target, str):
-        renamed[TARGET] = _MOVED.get(target, target)
+        renamed[TARGET] = MOVED.get(target, target)
     if renamed.get("centerness_layout") == _KERNELS_FIRST:
         del renamed["centerness_layout"]
         renamed[TARGET] = f"{_QUIRKS}.KernelsFirstHead"
@@ -85,12 +85,12 @@ def _tracker(settings: Mapping[str, Any], *, fused: bool) -> dict[str, Any]:
         TARGET: "stmask.models.stmask.TemporalTracker" if fused else "stmask.tracking.PlainTracker"
     }
     parts = {"weights": ("match_weights", "MatchWeights"), "new_object": ("new_object", "NewObject")}
-    for name, (setting, target) in parts.items():
+    for name, (setting, part) in parts.items():
         if setting in settings:
             values = settings[setting]
             if not isinstance(values, Mapping):
                 raise ConfigError(f"card.inference.{setting} must be a mapping, got {shown(values)}")
-            tracker[name] = {**values, TARGET: f"stmask.tracking.{target}"}
+            tracker[name] = {**values, TARGET: f"stmask.tracking.{part}"}
     own = (*_FUSED, "score_threshold") if fused else _PLAIN
     return {**tracker, "_partial_": True} | _given(settings, **{name: name for name in (*own, "forget_after")})
 

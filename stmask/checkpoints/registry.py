@@ -83,6 +83,11 @@ def is_ours(name: str) -> bool:
     return home in _homes(None) and part in import_module(home).PARTS
 
 
+def names_of(kind: Kind) -> list[str]:
+    """The names of stmask's own for a purpose."""
+    return [f"{home}.{part}" for home in _homes(kind) for part in import_module(home).PARTS]
+
+
 def _homes(kind: Kind | None) -> tuple[str, ...]:
     return _HOMES["model"] + _HOMES["data"] if kind is None else _HOMES[kind]
 

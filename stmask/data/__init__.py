@@ -54,7 +54,7 @@ __all__ = [
     "read_image",
 ]
 
-PARTS = ("ImageDataModule", "VISDataModule")  # what a checkpoint may name
+PARTS = ("ImageDataModule", "VISDataModule")  # what a checkpoint's card may name
 
 
 def __getattr__(name: str) -> Any:

@@ -76,11 +76,21 @@ class UnfusedDetector(Detector):
         tanh once before suppression, again in the mask. Quirk 8: masks become 0 or 1 at the prototypes' resolution,
         before they are enlarged.
         """
-        detector = Detector(score_threshold=self.score_threshold, nms=self._nms)
-        found = detector(replace(predictions, mask_coeffs=predictions.mask_coeffs.tanh()), index)
-        masks = found.masks.probabilities
-        return replace(found, masks=DenseMasks((masks > 0.5).to(masks.dtype)))
+        detector = Detector(score_threshold=self.score_threshold, nms=self.suppress)
+        found = detector(replace(predictions, mask_coeffs=self.squash(predictions.mask_coeffs)), index)
+        return replace(found, masks=self.binarise(found.masks))
 
-    def _nms(self, boxes: Tensor, probabilities: Tensor, quality: Tensor, *, score_threshold: float) -> Kept:
+    @staticmethod
+    def squash(mask_coeffs: Tensor) -> Tensor:
+        """Quirk 7."""
+        return mask_coeffs.tanh()
+
+    @staticmethod
+    def binarise(masks: DenseMasks) -> DenseMasks:
+        """Quirk 8."""
+        return DenseMasks(masks.binary().to(masks.probabilities.dtype))
+
+    def suppress(self, boxes: Tensor, probabilities: Tensor, quality: Tensor, *, score_threshold: float) -> Kept:
+        """Quirk 6."""
         quality = torch.ones_like(quality) if isinstance(self.nms, PerClassNMS) else quality
         return self.nms(boxes, probabilities, quality, score_threshold=score_threshold)

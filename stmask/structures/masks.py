@@ -152,8 +152,9 @@ class BoxedMasks:
                 x = _cells(left, right, low=box[0], high=box[2]).to(square)
                 y = _cells(top, bottom, low=box[1], high=box[3]).to(square)
                 grid = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], dim=-1)  # (rows, columns, xy)
-                values = F.grid_sample(square[None, None], grid[None], padding_mode="zeros", align_corners=False)
-                mask[top:bottom, left:right] = values[0, 0] > 0.5
+                values = F.grid_sample(square[None, None], grid[None], padding_mode="border", align_corners=False)
+                inside = (y.abs() < 1)[:, None] & (x.abs() < 1)
+                mask[top:bottom, left:right] = (values[0, 0] > 0.5) & inside
         return out
 
     def iou(self, other: BoxedMasks) -> Tensor:

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 from engine.tiny import TINY
-from stmask.models.stmask.models.stmask.losses import Criterion, LossReport
 
 from stmask.config import compose
 from stmask.engine import build
 from stmask.engine.train import train
 from stmask.errors import StmaskError
+from stmask.models.stmask.losses import Criterion, LossReport
 
 
 class Poisoned(Criterion):

@@ -74,8 +74,8 @@ def test_a_package_may_register_by_an_entry_point(monkeypatch: pytest.MonkeyPatc
         return iter([point] if (group, name) == (registry.ENTRY_POINTS, NAME) else [])
 
     monkeypatch.setattr(registry, "entry_points", entry_points)
-    assert registry.find(NAME, "network") is Strided
-    assert registry.find("engine.own_backbone.nn", "network") is None
+    assert registry.find(NAME, "model") is Strided
+    assert registry.find("engine.own_backbone.nn", "model") is None
 
 
 @pytest.mark.parametrize(

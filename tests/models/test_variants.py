@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import torch
 from hydra.utils import instantiate
-from stmask.models.stmask.models.stmask.losses import Criterion
 from torch import Tensor, nn
 
 from stmask.checkpoints import build_model
 from stmask.config import compose, conf_dir
 from stmask.models.layers import FPN, ProtoNet, ResNet
 from stmask.models.stmask import PredictionHead, STMask, TemporalFusion
+from stmask.models.stmask.losses import Criterion
 from stmask.structures import FrameTargets
 
 NUM_CLASSES = 3

@@ -6,11 +6,11 @@ import math
 
 import pytest
 import torch
-from stmask.models.stmask.models.stmask.losses.box import centerness_loss, diou_loss, smooth_l1_box_loss
-from stmask.models.stmask.models.stmask.losses.classification import hard_negative_cross_entropy, hard_negatives
-from stmask.models.stmask.models.stmask.losses.mask import crop_boxes, cropped_mask_bce
-from stmask.models.stmask.models.stmask.losses.tracking import embedding_loss
 
+from stmask.models.stmask.losses.box import centerness_loss, diou_loss, smooth_l1_box_loss
+from stmask.models.stmask.losses.classification import hard_negative_cross_entropy, hard_negatives
+from stmask.models.stmask.losses.mask import crop_boxes, cropped_mask_bce
+from stmask.models.stmask.losses.tracking import embedding_loss
 from stmask.ops.boxes import encode
 
 UNIT = torch.tensor([[0.0, 0.0, 1.0, 1.0]])

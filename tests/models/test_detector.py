@@ -55,9 +55,9 @@ def test_without_the_centerness_branch_the_score_is_the_class_probability() -> N
 
 def test_masks_lie_in_their_boxes() -> None:
     found = Detector()(predictions([BACKGROUND, [0.2, 0.8, 0.0], BACKGROUND, BACKGROUND]))
-    columns = (found.masks[0] > 0).any(dim=0).nonzero().flatten()
+    columns = (found.masks.probabilities[0] > 0).any(dim=0).nonzero().flatten()
     assert (columns.min(), columns.max()) == (5, 8)  # 0.3 .. 0.4 of 20 cells, one cell of margin
-    assert found.masks[0].max() == pytest.approx(float((2 * torch.tensor(1.0).tanh()).sigmoid()))
+    assert found.masks.probabilities[0].max() == pytest.approx(float((2 * torch.tensor(1.0).tanh()).sigmoid()))
 
 
 def test_per_class() -> None:
@@ -78,5 +78,5 @@ def test_each_frame_of_a_batch_has_its_own() -> None:
 def test_nothing_found(detector: Detector) -> None:
     found = detector(predictions([BACKGROUND] * 4, [1.0] * 4))
     assert len(found) == 0
-    assert found.masks.shape == (0, 10, 20)
+    assert found.masks.probabilities.shape == (0, 10, 20)
     assert found.embeddings.shape == (0, 4)

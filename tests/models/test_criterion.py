@@ -6,12 +6,12 @@ from functools import partial
 
 import pytest
 import torch
-from stmask.models.stmask.models.stmask.losses import Criterion, LossWeights
-from stmask.models.stmask.models.stmask.losses.positives import Positives
 
 from stmask.errors import ConfigError
 from stmask.models.layers import ResNet
 from stmask.models.stmask import PredictionHead, STMask, TemporalFusion
+from stmask.models.stmask.losses import Criterion, LossWeights
+from stmask.models.stmask.losses.positives import Positives
 from stmask.ops.matching import AnchorMatcher
 from stmask.structures import FrameTargets, empty_targets
 

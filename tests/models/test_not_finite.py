@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import torch
-from stmask.models.stmask.models.stmask.losses.mask import cropped_mask_bce
 
+from stmask.models.stmask.losses.mask import cropped_mask_bce
 from stmask.ops.rois import crop_regions
 
 
