@@ -28,7 +28,9 @@ LAYERS = [
     {"config_check", "config_globs", "config_paths", "config_ranges", "config_schemas", "tracking"},
     {"config_folders", "config_overrides", "models"},
     {"checkpoints", "config", "folders"},
-    {"data", "evaluation", "viz"},
+    {"evaluation", "viz"},
+    {"tasks"},
+    {"data"},
     {"official", "inference"},
     {"loading"},
     {"engine"},
@@ -41,7 +43,7 @@ LAYERS = [
 LAYER = {part: number for number, parts in enumerate(LAYERS) for part in parts}
 
 MAY_IMPORT_OFFICIAL = {"official", "commands", "cli", "loading"}
-FRAMEWORK_FREE = {"structures", "ops", "models", "tracking", "checkpoints", "official", "inference", "loading"}
+FRAMEWORK_FREE = {"structures", "ops", "models", "tracking", "checkpoints", "official", "tasks", "inference", "loading"}
 FRAMEWORKS = {"pytorch_lightning", "lightning", "hydra", "omegaconf"}
 SLOW_OR_TALKATIVE = {"wandb", "matplotlib", "albumentations"}
 

@@ -167,7 +167,7 @@ class Processes:
         while True:
             for number, process in enumerate(self._started, start=2):
                 if process.poll():
-                    return f"process {number} of {self._of} {_how(process.returncode)}"
+                    return f"process {number} of {self._of} {exit_in_words(process.returncode)}"
             if time.monotonic() >= until or all(process.poll() is not None for process in self._started):
                 return None
             time.sleep(_POLL)
@@ -251,7 +251,8 @@ def _loader_ended(name: str | None) -> StmaskError:
     )
 
 
-def _how(status: int) -> str:
+def exit_in_words(status: int) -> str:
+    """How a process ended that should not have."""
     if status > 0:
         return f"ended with exit status {status} (its own words stand above)"
     with suppress(ValueError):

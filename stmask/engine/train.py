@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Callback
 
 from stmask.checkpoints import trust
-from stmask.data import VISDataModule
+from stmask.data import DataModule
 from stmask.data.loading import PairLoader
 from stmask.engine.batch import batch_of
 from stmask.engine.build import (
@@ -78,18 +78,17 @@ def _train(
     processes: Processes,
 ) -> dict[str, float]:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    data: VISDataModule = instantiate(cfg.data, _convert_="all")
-    check_model(cfg.model, data)
     log = MetricsLog(folder.metrics)
     last = LastCheckpoint(folder, every=cfg.checkpoint_every, stop=stop, log=log)
-    best = BestCheckpoint(folder, monitor=cfg.monitor) if data.valid_split is not None else None
+    best = BestCheckpoint(folder, monitor=cfg.monitor) if cfg.data.get("valid") is not None else None
     callbacks: list[Callback] = [last] if best is None else [best, last]  # the state of the best is part of the last
     trainer = build_trainer(cfg, folder, callbacks=callbacks, log=log, listener=last)
     batch = batch_of(cfg, processes=trainer.world_size)
-    data.batch_size = batch.per_process
+    data: DataModule = instantiate(cfg.data, batch_size=batch.per_process, _convert_="all")
+    check_model(cfg.model, data)
     data.setup("fit")
     batches = -(-len(data.train_samples()) // (batch.per_process * batch.processes))
-    validated = 0 if data.valid_split is None else -(-len(data.valid_dataset) // batch.processes)
+    validated = 0 if data.splits.valid is None else -(-len(data.valid_dataset) // batch.processes)
     check_intervals(cfg, trainer, batches=batches, validated=validated)
     validator = validator_for(data)
     if validator is not None:
@@ -114,9 +113,7 @@ def _train(
     return figures
 
 
-def _fit(
-    trainer: pl.Trainer, module: VISModule, data: VISDataModule, resume: Path | None, processes: Processes
-) -> None:
+def _fit(trainer: pl.Trainer, module: VISModule, data: DataModule, resume: Path | None, processes: Processes) -> None:
     try:
         with processes.running(trainer):
             trainer.fit(module, datamodule=data, ckpt_path=resume)
