@@ -20,11 +20,10 @@ from stmask.errors import ConfigError, DataError, OutputError, StmaskError
 from stmask.files import atomic_open, read_json, require_file, write_json
 from stmask.signatures import check_arguments
 
-CONFIG, RECORD, STATUS, SUMMARY, METRICS, LOG = (
-    "config.yaml", "run.json", "status.json", "summary.json", "metrics.csv", "train.log"
+CONFIG, RECORD, STATUS, SUMMARY, METRICS, LOG, CHANGES = (
+    "config.yaml", "run.json", "status.json", "summary.json", "metrics.csv", "train.log", "git.diff"
 )  # fmt: skip
 CHECKPOINTS, LAST, BEST = "checkpoints", "last.ckpt", "best.ckpt"
-_CHANGES = "git.diff"
 _LITTER = ".*.tmp*"  # what a killed process leaves of a file that it was writing
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -165,10 +164,10 @@ class RunFolder:
             handle.write(OmegaConf.to_yaml(cfg, resolve=True))
         write_json(self.path / RECORD, record, indent=1)
         if changes:
-            with atomic_open(self.path / _CHANGES) as handle:
+            with atomic_open(self.path / CHANGES) as handle:
                 handle.write(changes)
         else:
-            (self.path / _CHANGES).unlink(missing_ok=True)
+            (self.path / CHANGES).unlink(missing_ok=True)
 
     def reached(self, step: int) -> None:
         """Notes the step of a checkpoint that was just written."""
