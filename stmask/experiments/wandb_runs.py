@@ -1,6 +1,6 @@
 """Runs that were logged to W&B's server, as records. Its runs hold what a run's folder does:
 
-`config` the resolved configuration, and under "run" the content of run.json; `summary` the figures of the best
+`config` the resolved configuration, and under "run" the content of run.json; `summary` the metrics of the best
 validation (valid/AP, ..) and train_seconds.
 """
 
@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from stmask.errors import ConfigError, DataError
-from stmask.experiments.collect import DONE, RunRecord, record_of
+from stmask.experiments.collect import DONE, RunRecord, record_of, records_of
 
 RUN_KEY = "run"
 _STATES = {"finished": DONE, "crashed": "cut off", "killed": "interrupted"}
@@ -31,26 +32,14 @@ def collect_project(project: str, api: Any = None) -> tuple[list[RunRecord], lis
     """
     if len(parts := project.split("/")) != 2 or not all(parts):
         raise ConfigError(f"--wandb takes ENTITY/PROJECT, got {project!r}")
-    records: list[RunRecord] = []
-    problems: list[str] = []
-    for run in _runs(project, api):
-        try:
-            record = _record(project, run)
-        except DataError as error:
-            problems.append(str(error))
-            continue
-        if record is not None:
-            records.append(record)
-    return records, problems
+    return records_of([partial(_record, project, run) for run in _runs(project, api)])
 
 
 def _runs(project: str, api: Any) -> list[Any]:
     try:
         return list((api or _connect()).runs(project))
-    except (ValueError, OSError) as error:
-        raise _explained(project, error) from error
     except Exception as error:
-        if type(error).__module__.split(".")[0] != "wandb":
+        if not isinstance(error, (ValueError, OSError)) and type(error).__module__.split(".")[0] != "wandb":
             raise
         raise _explained(project, error) from error
 

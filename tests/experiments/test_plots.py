@@ -68,11 +68,12 @@ def test_curves_are_means_in_the_band_of_the_seeds(sweep: Section) -> None:
 
 def test_a_broken_log_is_named(tmp_path: Path) -> None:
     section = measured((write_run(tmp_path / "a") / "metrics.csv").parent)
-    (tmp_path / "a" / "metrics.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "a" / "metrics.csv").write_text("step,loss\n1,2\n")
     assert plots.curves(section).axes[0].get_lines() == []
-    (tmp_path / "a" / "metrics.csv").write_text("step,valid/AP\n1,high\n")
-    with pytest.raises(DataError, match=r"a/metrics.csv does not hold the scalars"):
-        plots.curves(section)
+    for text in ("a,b\n1,2\n", "step,valid/AP\n1,high\n"):
+        (tmp_path / "a" / "metrics.csv").write_text(text)
+        with pytest.raises(DataError, match=r"a/metrics.csv is not as a run writes it"):
+            plots.curves(section)
     (tmp_path / "a" / "metrics.csv").unlink()
     with pytest.raises(DataError, match=r"cannot read .*a/metrics.csv"):
         plots.curves(section)

@@ -62,7 +62,7 @@ def test_a_run_says_the_same_there_as_its_folder(tmp_path: Path) -> None:
     (there,), problems = collect_project("team/vis", Api([logged(run)]))
     assert problems == []
     assert (there.name, there.folder, there.done) == ("team/vis/abc", None, True)
-    for name in ("experiment", "setting", "configuration", "seed", "dataset", "figures", "train_seconds", "parameters"):
+    for name in ("experiment", "setting", "configuration", "seed", "dataset", "metrics", "train_seconds", "parameters"):
         assert getattr(there, name) == getattr(here, name), name
 
 
