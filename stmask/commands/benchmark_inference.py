@@ -23,7 +23,6 @@ def _parser() -> Parser:
         "tracked instances with masks at the prototypes' resolution: normalising, copy to the device, network, "
         "detection, suppression, masks, tracking. Not in it: decoding, resizing, masks at the video's size, drawing. "
         "Several networks take turns after every clip of 25 frames. A run's speed goes to its fps.json.",
-        allow_abbrev=False,
     )
     parser.add_argument("places", metavar="CHECKPOINT_OR_RUN", nargs="+", help="a file of weights, or a run's folder")
     parser.add_argument("--frames", type=int, default=FRAMES, metavar="N", help="to time (default: %(default)s)")

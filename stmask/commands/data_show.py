@@ -17,7 +17,7 @@ _CELL_WIDTH = 360  # pixels
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="stmask data show", description=SUMMARY, allow_abbrev=False)
+    parser = Parser(prog="stmask data show", description=SUMMARY)
     parser.add_argument("root", metavar="ROOT", help="folder of the dataset")
     parser.add_argument("--split", default="train", metavar="NAME", help="(default: %(default)s)")
     parser.add_argument(

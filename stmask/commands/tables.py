@@ -20,10 +20,9 @@ _RUNS, _OUTPUT = "runs", "experiments"
 def _parser() -> Parser:
     parser = Parser(
         prog="stmask tables",
-        description="Reads the folders of runs and writes OUTPUT/TABLE/results.csv and table.md: the paper's figures, "
+        description="Reads the folders of runs and writes OUTPUT/TABLE/results.csv and table.md: the paper's numbers, "
         "ours as mean and standard deviation over seeds, differences, training time, parameters, frames per second. "
         "Rows under different settings are never mixed, rows without runs are shown as missing.",
-        allow_abbrev=False,
     )
     parser.add_argument("tables", metavar="TABLE", nargs="*", help="such as table4 (default: all of them)")
     parser.add_argument("--runs", metavar="FOLDER", nargs="+", help=f"searched with all below (default: {_RUNS})")

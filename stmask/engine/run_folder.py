@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import traceback
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -141,12 +141,13 @@ class RunFolder:
             yield
             return
         self._begin(resumed=resumed)
-        with self._logged():
+        with self._logged() as log:
             try:
                 yield
             except Exception as error:
                 self.end("failed", error=_one_line(error))
-                self._keep_traceback()
+                failed = {"name": __name__, "levelname": "ERROR", "msg": "the run failed", "exc_info": sys.exc_info()}
+                log.emit(logging.makeLogRecord(failed))
                 raise
             except BaseException:  # told to stop
                 self.end("interrupted")
@@ -174,10 +175,10 @@ class RunFolder:
         if self.first:
             self._write(replace(status_of(self.path), step=step))
 
-    def summarise(self, figures: dict[str, float]) -> None:
+    def summarise(self, metrics: dict[str, float]) -> None:
         """Writes what came of the run."""
         if self.first:
-            write_json(self.path / SUMMARY, figures, indent=1)
+            write_json(self.path / SUMMARY, metrics, indent=1)
 
     def _begin(self, *, resumed: bool) -> None:
         before = status_of(self.path)
@@ -206,23 +207,16 @@ class RunFolder:
             _log.error("%s", problem)
 
     @contextmanager
-    def _logged(self) -> Iterator[None]:
-        handler = _RunLog(self.path / LOG, delay=True)
+    def _logged(self) -> Iterator[logging.Handler]:
+        handler = _RunLog(self.path / LOG, delay=True, encoding="utf-8", errors="backslashreplace")
         handler.setFormatter(logging.Formatter(_FORMAT))
         root = logging.getLogger()
         root.addHandler(handler)
         try:
-            yield
+            yield handler
         finally:
             root.removeHandler(handler)
             handler.close()
-
-    def _keep_traceback(self) -> None:
-        try:
-            with (self.path / LOG).open("a", encoding="utf-8", errors="backslashreplace") as handle:
-                handle.write(traceback.format_exc())
-        except OSError:
-            _log.debug("no room for the traceback", exc_info=True)
 
     def _write(self, status: Status) -> None:
         write_json(self.path / STATUS, asdict(status), indent=1)
