@@ -49,19 +49,17 @@ def _demo(folder: Path, *, seed: int, overrides: Sequence[str]) -> None:
     from stmask.engine.train import train
     from stmask.files import write_json
 
-    console = Console()
+    console, folder = Console(), folder.absolute()
     summary_file, run = folder / "summary.json", RunFolder(folder / "run")
     summary_file.unlink(missing_ok=True)
     console.rule("1/4 synthetic videos")
     data = _make_data(folder / "data", console)
     console.rule("2/4 training")
-    fixed = [f"data.root={_quoted(data)}", f"output_dir={_quoted(run.path)}", f"seed={seed}", "resume=auto"]
+    fixed = [f"data.root={data}", f"output_dir={run.path}", f"seed={seed}", "resume=auto"]
     trained = train(compose("train", ["experiment=demo", *fixed, *overrides]))
     checkpoint = run.last
     console.rule("3/4 evaluation on held-out videos")
-    evaluated = evaluate(
-        compose("evaluate", [f"checkpoint={_quoted(checkpoint)}", f"output={_quoted(folder / 'evaluation')}"])
-    )
+    evaluated = evaluate(compose("evaluate", [f"checkpoint={checkpoint}", f"output={folder / 'evaluation'}"]))
     console.rule("4/4 pictures")
     written = _draw(folder, checkpoint, data)
     summary = {
@@ -149,9 +147,3 @@ def _row(segmenter: VideoSegmenter, source: Path, style: DrawStyle) -> Iterator[
     for column in range(_SHEET_COLUMNS):
         index = column * (len(drawn) - 1) // (_SHEET_COLUMNS - 1)
         yield drawn[index], f"held-out {source.name}, frame {index}"
-
-
-def _quoted(path: Path) -> str:
-    """A path as a value of a Hydra override, whatever characters it has."""
-    text = str(path.absolute()).replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{text}'"

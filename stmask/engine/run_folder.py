@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -122,10 +122,7 @@ class RunFolder:
         Raises:
             OutputError: another run holds the folder.
         """
-        if not self.first:
-            yield
-            return
-        with lock(self.path):
+        with lock(self.path) if self.first else nullcontext():
             yield
 
     @contextmanager

@@ -60,7 +60,7 @@ def validation_clips(network: VideoSegmenter, *, frames: int, source: str) -> li
 
     Raises:
         DataError: the data is not there.
-        ConfigError: the network doesn't say what it was trained on, or its data are no videos.
+        ConfigError: the network doesn't say what it was trained on, or its data are not videos.
     """
     if not (card := _card_of(network)).data:
         raise ConfigError(f"{source} does not say what it was validated with: {_WAY_OUT}")

@@ -138,7 +138,7 @@ def test_the_yardstick_is_a_network_of_its_own() -> None:
 # --- the command
 
 
-def test_networks_side_by_side_and_a_run_keeps_its_figures(
+def test_networks_side_by_side_and_a_run_keeps_its_speed(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
