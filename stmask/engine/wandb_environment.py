@@ -1,10 +1,12 @@
-"""What W&B's environment variables ask for, beside the keys of the group `logger`."""
+"""What W&B's environment variables ask for, beside the keys of the group `logger`; and what its errors mean."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import shorten
 from typing import Any, Literal
 
 from stmask.errors import ConfigError
@@ -17,6 +19,8 @@ _MODES: dict[str, Mode] = {
     "disabled": "disabled",
 }  # fmt: skip
 _TRUE = ("1", "true", "t", "yes", "y", "on")
+_REFUSALS = re.compile(r"not logged in|api.?key|permission|denied|unauthori|forbidden|not f(ou|i)nd|\b40[134]\b", re.I)
+_LONGEST_REASON = 200  # letters of what W&B says went wrong
 # of arguments of `wandb.init`; the last two have no key of ours
 _VARIABLES = {
     "project": "WANDB_PROJECT", "entity": "WANDB_ENTITY", "group": "WANDB_RUN_GROUP", "name": "WANDB_NAME",
@@ -74,3 +78,17 @@ def wandb_settings(
     if sweep and chosen != "online":
         remarks.append(f"this run is one of the sweep {sweep}, whose agent sees nothing of it in the mode {chosen!r}")
     return WandbSettings(chosen, asked | given, tuple(remarks))
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether W&B refuses the key, the entity or the project; other errors are of the network or its service."""
+    from wandb.errors import AuthenticationError, CommError, UsageError
+
+    said = isinstance(error, (CommError, ValueError)) and _REFUSALS.search(str(error))
+    return bool(said) or isinstance(error, (AuthenticationError, UsageError))
+
+
+def one_line(error: Exception) -> str:
+    """What an error of W&B says, in one line that is not too long."""
+    lines = [line.strip().rstrip(".") for line in str(error).splitlines() if line.strip()]
+    return shorten("; ".join(lines) or type(error).__name__, _LONGEST_REASON, placeholder=" ...")

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 from pytorch_lightning.loggers.logger import Logger
@@ -19,7 +17,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from stmask.engine.records import CLASSES, FIGURES, RESULTS, ValidationRecord, record_folders
 from stmask.engine.run_config import read_config
 from stmask.engine.run_folder import BEST, CHANGES, CHECKPOINTS, CONFIG, LAST, LOG, RECORD, SUMMARY
-from stmask.engine.wandb_environment import Mode, wandb_settings
+from stmask.engine.wandb_environment import Mode, is_refusal, one_line, wandb_settings
 from stmask.errors import ConfigError
 from stmask.files import atomic_open, read_json
 
@@ -28,8 +26,6 @@ RUN_KEY = "run"  # of the configuration: what run.json says
 _FILES = (CHANGES, LOG)  # of the run's folder, as they are at its end
 _PROJECT = "stmask"
 _RUN_ID_FILE = Path("wandb") / "run-id.txt"  # in the run's folder
-_REFUSALS = re.compile(r"not logged in|api.?key|permission|denied|unauthori|forbidden|not found|\b40[134]\b", re.I)
-_LONGEST_REASON = 200  # letters of what W&B says went wrong
 _log = logging.getLogger(__name__)
 
 
@@ -109,18 +105,16 @@ class WandbLogger(Logger):
 
     def _start_online(self) -> Any:
         import wandb
-        from wandb.errors import AuthenticationError, CommError, UsageError
 
         try:
             return self._init("online")
         except Exception as error:
-            refusal = isinstance(error, CommError) and _REFUSALS.search(str(error))
-            if refusal or isinstance(error, (AuthenticationError, UsageError)):
+            if is_refusal(error):
                 raise ConfigError(
-                    f"W&B refuses this run ({_one_line(error)}): log in with `wandb login` or a right WANDB_API_KEY, "
+                    f"W&B refuses this run ({one_line(error)}): log in with `wandb login` or a right WANDB_API_KEY, "
                     "check logger.entity and logger.project, or keep the run to this machine with logger.mode=offline"
                 ) from error
-            _log.warning("W&B does not answer (%s): this run is logged offline", _one_line(error))
+            _log.warning("W&B does not answer (%s): this run is logged offline", one_line(error))
         wandb.teardown()  # its service still holds the run's id
         return None
 
@@ -203,7 +197,7 @@ class WandbLogger(Logger):
             run.finish(exit_code=exit_code)
         except Exception as error:
             place = Path(run.dir).parent
-            _log.warning("W&B did not take everything (%s): `wandb sync %s` uploads the rest", _one_line(error), place)
+            _log.warning("W&B did not take everything (%s): `wandb sync %s` uploads the rest", one_line(error), place)
 
     def _keep_results(self, run: Any) -> None:
         """The metrics of the best validation, in place of the latest; results and checkpoints as artifacts."""
@@ -234,7 +228,7 @@ class WandbLogger(Logger):
             yield
         except Exception as error:
             if not self._warned:
-                _log.warning("W&B cannot %s (%s); the run goes on, without further warnings", what, _one_line(error))
+                _log.warning("W&B cannot %s (%s); the run goes on, without further warnings", what, one_line(error))
             self._warned = True
 
 
@@ -285,8 +279,3 @@ def _cell(value: str) -> str | float | None:
         return float(value) if value else None
     except ValueError:
         return value
-
-
-def _one_line(error: Exception) -> str:
-    lines = [line.strip().rstrip(".") for line in str(error).splitlines() if line.strip()]
-    return shorten("; ".join(lines) or type(error).__name__, _LONGEST_REASON, placeholder=" ...")

@@ -1,8 +1,13 @@
-"""Jobs of a sweep: a configuration each, with the folder that it trains into."""
+"""Jobs of a sweep: a configuration each, with the folder that it trains into.
+
+`python -m stmask.experiments.jobs FOLDER` trains the job of a folder. It is not a Hydra application: the processes that
+Lightning or torchrun start for a distributed job repeat this command, and each reads the same finished configuration.
+"""
 
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -10,6 +15,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from stmask.config import check_config
+from stmask.console import exit_status
 from stmask.engine.identity import NEUTRAL_KEYS, config_hash
 from stmask.engine.run_folder import Origin
 from stmask.errors import ConfigError, DataError
@@ -159,3 +165,17 @@ def titles_of(batch: Sequence[Sequence[str]], *, command: Sequence[str] = ()) ->
 
 def _key(override: str) -> str:
     return override.lstrip("+").partition("=")[0]
+
+
+def _main(argv: Sequence[str]) -> None:
+    if len(argv) != 1:
+        raise ConfigError("usage: python -m stmask.experiments.jobs FOLDER")
+    cfg, origin = read_job(Path(argv[0]))
+
+    from stmask.engine.train import train
+
+    train(cfg, origin=origin)
+
+
+if __name__ == "__main__":
+    sys.exit(exit_status(lambda: _main(sys.argv[1:])))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-_JOB_MODULE = "stmask.experiments.job"
+_JOB_MODULE = "stmask.experiments.jobs"
 _POLL = 0.1  # seconds
 # what an outer launcher tells its processes of each other; a job's processes find each other anew
 _RENDEZVOUS = (
