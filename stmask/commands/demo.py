@@ -95,12 +95,9 @@ def _draw(folder: Path, checkpoint: Path, data: Path) -> list[Path]:
     """An mp4 of one long held-out video, and a sheet of frames of several."""
     import shutil
 
-    import cv2
-
     from stmask import viz
     from stmask.console import counted
     from stmask.data.synthetic import SyntheticConfig, write_dataset
-    from stmask.files import atomic_path
     from stmask.inference.predict import DrawStyle, predict_video
     from stmask.inference.video import VideoReader
     from stmask.loading import load_segmenter
@@ -119,8 +116,7 @@ def _draw(folder: Path, checkpoint: Path, data: Path) -> list[Path]:
         )
     cells = [cell for source in _busiest_videos(data) for cell in _row(segmenter, source, style)]
     image = viz.sheet([frame for frame, _ in cells], columns=_SHEET_COLUMNS, titles=[title for _, title in cells])
-    with atomic_path(sheet) as temporary:
-        cv2.imwrite(str(temporary), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    viz.write_image(sheet, image)
     return [video, sheet]
 
 

@@ -58,6 +58,11 @@ class RunRecord:
     speed: Speed | None = None
 
     @property
+    def content(self) -> tuple[object, ...]:
+        """Equal for copies of one run."""
+        return self.experiment, self.setting, self.configuration, self.seed
+
+    @property
     def done(self) -> bool:
         return self.state == DONE
 
