@@ -43,6 +43,7 @@ class InTurn(Launcher):
 
     __module__ = _PLUGINS
     name = "in_turn"
+    log: str | None = None  # of a job's folder, that its process writes to; None for the terminal
 
     def __init__(self, *, torchrun: bool = False) -> None:
         self.torchrun = torchrun
@@ -53,10 +54,6 @@ class InTurn(Launcher):
 
     def devices_for(self, jobs: Sequence[Job]) -> list[str] | None:
         """What the queue hands out; None for one job at a time."""
-        return None
-
-    def log_of(self, job: Job) -> Path | None:
-        """Where a job's process writes; None for the terminal."""
         return None
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
@@ -80,7 +77,7 @@ class InTurn(Launcher):
         check_jobs(jobs, launcher=self.name)
         keep_folder(Path(self._config.hydra.sweep.dir))
         _tell(jobs)
-        outcomes = run_jobs(jobs, devices=self.devices_for(jobs), log_of=self.log_of, torchrun=self.torchrun)
+        outcomes = run_jobs(jobs, devices=self.devices_for(jobs), log=self.log, torchrun=self.torchrun)
         if len(planned) > 1 or not all(outcome.good for outcome in outcomes.values()):
             print(table_of(list(outcomes.values())), flush=True)
         error = _error(list(outcomes.values()))
@@ -111,6 +108,7 @@ class Gpus(InTurn):
 
     __module__ = _PLUGINS
     name = "gpus"
+    log = _OUTPUT
 
     def __init__(self, *, devices: ListConfig | Sequence[int] | None = None, torchrun: bool = False) -> None:
         super().__init__(torchrun=torchrun)
@@ -118,9 +116,6 @@ class Gpus(InTurn):
 
     def devices_for(self, jobs: Sequence[Job]) -> list[str] | None:
         return check_queue(jobs, devices=self.devices)
-
-    def log_of(self, job: Job) -> Path | None:
-        return job.folder / _OUTPUT
 
 
 def register() -> None:

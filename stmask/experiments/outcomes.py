@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -99,10 +99,11 @@ def final_outcome(job: Job, outcome: Outcome | None) -> Outcome:
 class _JobTask(Task):
     """The process of a job, which notes and logs what comes of it."""
 
-    def __init__(self, job: Job, *, log: Path | None, torchrun: bool, environment: Mapping[str, str]) -> None:
+    def __init__(self, job: Job, *, log: str | None, torchrun: bool, environment: Mapping[str, str]) -> None:
         processes = job.processes or 1
         command = job_command(job.folder, processes=processes, torchrun=torchrun)
-        super().__init__(command, devices=processes, log=log, environment=environment)
+        output = None if log is None else job.folder / log
+        super().__init__(command, devices=processes, log=output, environment=environment)
         self.job = job
         self.outcome: Outcome | None = None
         self._before: State = "new"
@@ -131,19 +132,21 @@ class _JobTask(Task):
 
 
 def run_jobs(
-    jobs: Sequence[Job],
-    *,
-    devices: Sequence[str] | None,
-    log_of: Callable[[Job], Path | None] = lambda job: None,
-    torchrun: bool = False,
+    jobs: Sequence[Job], *, devices: Sequence[str] | None, log: str | None = None, torchrun: bool = False
 ) -> dict[Path, Outcome]:
     """Starts what is to be started, waits for it, and tells what came of each job, by its folder.
+
+    Args:
+        jobs: of one sweep.
+        devices: names for CUDA_VISIBLE_DEVICES; None for one job at a time that sees all there is.
+        log: name of the file in a job's folder that its process writes to; None for the terminal.
+        torchrun: start the processes of a distributed job by torchrun, and not by Lightning.
 
     Raises:
         Interrupted: the sweep was told to stop.
     """
     torchrun, environment = torchrun or launched_by_torchrun(), job_environment(jobs=len(jobs))
-    tasks = [_JobTask(job, log=log_of(job), torchrun=torchrun, environment=environment) for job in jobs]
+    tasks = [_JobTask(job, log=log, torchrun=torchrun, environment=environment) for job in jobs]
     queue = Queue(devices)
     queue.run(tasks)
     outcomes = {task.job.folder: final_outcome(task.job, task.outcome) for task in tasks}
