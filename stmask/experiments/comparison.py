@@ -42,12 +42,12 @@ class RowResult:
     Attributes:
         row: with the paper's numbers.
         runs: that count, one for each seed, in the order of the seeds; none is normal.
-        conditions: of the speeds that count.
+        fps: frames per second of those that were measured under the section's conditions.
     """
 
     row: Row
     runs: tuple[RunRecord, ...]
-    conditions: Conditions | None
+    fps: Spread
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -67,19 +67,18 @@ class RowResult:
         return Spread(tuple(run.train_seconds for run in self.runs if run.train_seconds is not None))
 
     @property
-    def fps(self) -> Spread:
-        """Frames per second under `conditions`."""
-        speeds = (run.speed for run in self.runs)
-        return Spread(tuple(speed.fps for speed in speeds if speed is not None and speed.conditions == self.conditions))
-
-    @property
     def parameters(self) -> int | None:
         return next((run.parameters for run in self.runs if run.parameters is not None), None)
 
 
 @dataclass(frozen=True)
 class Section:
-    """A table under one setting; `notes` say in a line each which runs do not count, and why."""
+    """A table under one setting.
+
+    Attributes:
+        notes: which runs do not count, and why, in a line each.
+        conditions: of the speeds that count; None where none was measured.
+    """
 
     setting: Setting
     rows: tuple[RowResult, ...]
@@ -148,8 +147,12 @@ def _section(setting: Setting, rows: Sequence[Row], records: Sequence[RunRecord]
     if others := sum(other != conditions for other in timed.values()):
         of_runs = "1 run" if others == 1 else f"{others} runs"
         remarks.append(f"The FPS of {of_runs} was measured under other conditions, and left out.")
-    results = tuple(RowResult(row, tuple(runs), conditions) for row, runs in chosen)
+    results = tuple(RowResult(row, tuple(runs), _fps(runs, conditions)) for row, runs in chosen)
     return Section(setting, results, tuple(dict.fromkeys(remarks)), conditions)  # rows of one network remark the same
+
+
+def _fps(runs: Sequence[RunRecord], conditions: Conditions | None) -> Spread:
+    return Spread(tuple(run.speed.fps for run in runs if run.speed is not None and run.speed.conditions == conditions))
 
 
 def _same(experiment: str, other: str, setting: Setting) -> bool:

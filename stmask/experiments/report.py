@@ -45,7 +45,7 @@ def results_csv(comparison: Comparison) -> str:
             "n": len(result.runs),
             "seeds": " ".join(map(str, result.seeds)),
             **_measured(result, comparison.metrics),
-            "FPS_conditions": result.conditions if result.fps.values else "",
+            "FPS_conditions": section.conditions if result.fps.values else "",
             "train_seconds": _number(result.train_seconds.mean),
             "train_seconds_std": _number(result.train_seconds.std),
             "parameters": _number(result.parameters),
