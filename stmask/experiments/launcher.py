@@ -6,7 +6,7 @@ import copy
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,15 @@ from omegaconf import DictConfig, open_dict, read_write
 
 from stmask.config import check_config
 from stmask.config_folders import keep_folder
-from stmask.engine.run_folder import State, state_of
-from stmask.errors import Interrupted, StmaskError
+from stmask.errors import StmaskError
 from stmask.experiments.checks import check_jobs, check_queue
 from stmask.experiments.jobs import Job, job_of, merged, titles_of
-from stmask.experiments.outcomes import Outcome, after_running, at_last, table_of, value_of, without_running
-from stmask.experiments.processes import Queue, Task, job_command, job_environment, launched_by_torchrun
+from stmask.experiments.outcomes import Outcome, monitored_value, run_jobs, table_of
+from stmask.experiments.processes import launched_by_torchrun
 
 _OUTPUT = "job.log"
 _PROGRAM = "stmask"
-_NO_SEARCH = "BasicSweeper"  # the one sweeper that looks at no figures
+_NO_SEARCH = "BasicSweeper"  # the one sweeper that looks at no metric
 _log = logging.getLogger(__name__)
 
 
@@ -51,7 +50,7 @@ def launch(
         devices: numbers of the GPUs to use; None for all that are visible.
 
     Returns:
-        For each list of overrides the figure that the job monitors, or an error where it is not done.
+        For each list of overrides the metric that the job monitors, or an error where it is not done.
 
     Raises:
         StmaskError: a job that cannot work; none is started then.
@@ -93,7 +92,7 @@ def train_as_process(cfg: DictConfig) -> float | None:
     """What the task of another launcher does with its job (submitit's, joblib's, Hydra's basic one).
 
     Returns:
-        The figure that the job monitors.
+        The metric that the job monitors.
 
     Raises:
         StmaskError: the job is not done.
@@ -114,71 +113,7 @@ def train_as_process(cfg: DictConfig) -> float | None:
     error = _error([outcome])
     if error is not None:
         raise error
-    return value_of(job)
-
-
-def run_jobs(
-    jobs: Sequence[Job], *, devices: Sequence[str] | None, log: str | None = None, torchrun: bool = False
-) -> Mapping[Path, Outcome]:
-    """Starts what is to be started, waits for it, and tells what came of each job, by its folder.
-
-    Args:
-        jobs: with folders of their own.
-        devices: to hand out; None for one job at a time.
-        log: name of the file in a job's folder that its process writes to; None for the terminal.
-        torchrun: start the processes of a distributed job by torchrun.
-
-    Raises:
-        Interrupted: the sweep was told to stop.
-    """
-    torchrun = torchrun or launched_by_torchrun()
-    early = {job.folder: outcome for job in jobs if (outcome := without_running(job)) is not None}
-    to_start = [job for job in jobs if job.folder not in early]
-    before: dict[int, State] = {}
-    ran: dict[int, Outcome] = {}
-    for outcome in early.values():
-        _log.info("%s: %s", outcome.verdict, outcome.job.title)
-
-    def log_of(job: Job) -> Path | None:
-        return None if log is None else job.folder / log
-
-    def is_due(index: int) -> bool:
-        job = to_start[index]
-        if (outcome := without_running(job)) is not None:  # another sweep has been here since
-            _log.info("%s: %s", outcome.verdict, job.title)
-            return False
-        before[index] = state_of(job.folder)
-        job.write()
-        return True
-
-    def on_start(index: int, taken: Sequence[str]) -> None:
-        job, where = to_start[index], f" on device {', '.join(taken)}" if taken else ""
-        verb = "started" if before[index] in ("new", "failed") else "resumed"
-        _log.info("%s%s: %s -> %s", verb, where, job.title, os.path.relpath(job.folder))
-
-    def on_end(index: int, status: int) -> None:
-        job, stopped = to_start[index], queue.stopped_by is not None
-        ran[index] = after_running(job, before=before[index], exit_status=status, stopped=stopped, log=log_of(job))
-        _log.info("%s: %s", ran[index].verdict, job.title)
-
-    queue = Queue(devices, is_due=is_due, on_start=on_start, on_end=on_end)
-    environment = job_environment(jobs=len(jobs))
-    tasks = [
-        Task(
-            job_command(job.folder, processes=job.processes or 1, torchrun=torchrun),
-            devices=job.processes or 1,
-            log=log_of(job),
-            environment=environment,
-        )
-        for job in to_start
-    ]
-    queue.run(tasks)
-    started = {to_start[index].folder: outcome for index, outcome in ran.items()}
-    outcomes = {job.folder: at_last(job, started.get(job.folder) or early.get(job.folder)) for job in jobs}
-    if queue.stopped_by is not None:
-        print(table_of(list(outcomes.values())), flush=True)
-        raise Interrupted(128 + queue.stopped_by)
-    return outcomes
+    return monitored_value(job)
 
 
 class _Failed(JobReturn):
@@ -198,9 +133,9 @@ class _Failed(JobReturn):
 
 
 def _returned(job: Job, outcome: Outcome, error: StmaskError | None, *, searched: bool) -> JobReturn:
-    value = value_of(job) if outcome.good else None
+    value = monitored_value(job) if outcome.good else None
     if searched and outcome.good and value is None:
-        error = StmaskError(f"{job.title}: the training ended without a {job.cfg.monitor} to search by")
+        error = StmaskError(f"{job.title}: the run ended without a {job.cfg.monitor} to search by")
     if not outcome.good or (searched and value is None):
         return _Failed(job.origin.overrides, job.cfg, error)
     returned = JobReturn(job.origin.overrides, job.cfg, status=JobStatus.COMPLETED)
