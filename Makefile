@@ -13,7 +13,8 @@ OLDEST_STAMP := $(OLDEST)/.stmask-installed
 OLDEST_TESTS := tests/test_oldest.py tests/test_hydra_private.py tests/test_config_overrides.py tests/test_loading.py \
   tests/engine/test_lightning_private.py tests/engine/test_run.py tests/engine/test_interruption.py \
   tests/engine/test_processes.py tests/evaluation/test_golden.py tests/evaluation/test_metric.py \
-  tests/experiments/test_sweep.py tests/inference/test_segmenter.py tests/data/test_datamodule.py
+  tests/experiments/test_sweep.py tests/inference/test_segmenter.py tests/inference/test_video.py \
+  tests/data/test_datamodule.py tests/data/test_pairs.py
 
 define CHECK_PYTHON
 $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
@@ -49,7 +50,7 @@ notebooks: $(STAMP) ## run copies of notebooks/ in demo/notebooks, to read them 
 test: $(STAMP) ## all tests (at most 12 minutes on two cores)
 	@OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
 
-test-oldest: $(OLDEST_STAMP) ## the main tests with the oldest versions allowed, in .venv-oldest (about 10 minutes)
+test-oldest: $(OLDEST_STAMP) ## the main tests with the oldest versions allowed, in .venv-oldest
 	@OMP_NUM_THREADS=$(THREADS) $(OLDEST)/bin/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS) $(OLDEST_TESTS)
 
 $(OLDEST_STAMP): pyproject.toml setup.py constraints-oldest.txt
