@@ -1,4 +1,4 @@
-"""`stmask <command> ...`: finds the command, runs it, and turns what the user can mend into one line on stderr."""
+"""The `stmask` command: finds the subcommand, runs it, and reports an error that the user can fix in one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a process of ours says on the terminal, and its exit status: one line for whatever the user can mend."""
+"""What an stmask process prints on the terminal, and its exit status: one line for an error that the user can fix."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def _print_what_the_terminal_can() -> None:
 
 
 def _explain(error: Exception) -> str | None:
-    """One line for what the user can mend; None for what is a mistake of ours and deserves its traceback."""
+    """One line for an error that the user can fix; None for a bug, which deserves its traceback."""
     if isinstance(error, StmaskError):
         return str(error)
     if isinstance(error, OSError) and not isinstance(error, ImportError):

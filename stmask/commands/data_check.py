@@ -21,7 +21,7 @@ def _parser() -> Parser:
         prog="stmask data check",
         description=SUMMARY,
         epilog="Exit status: 0 if nothing stands in the way of training (unlabelled: predicting), 1 if not;"
-        " with --fix, of training on the mended copy.",
+        " with --fix, of training on the fixed copy.",
     )
     parser.add_argument("root", metavar="ROOT", help="folder of the dataset, or one annotation file")
     parser.add_argument("--split", action="append", metavar="NAME", help="only this split (may be repeated)")
@@ -30,7 +30,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--fix",
         metavar="OUT",
-        help="write a copy of the annotation file to OUT, mended where that takes no guess, and check it too",
+        help="write a copy of the annotation file to OUT, fixed wherever that takes no guessing, and check it too",
     )
     return parser
 
@@ -39,8 +39,8 @@ def main(argv: Sequence[str]) -> int:
     """Checks the splits and prints a report for each."""
     options = _parser().parse_args(argv)
     from stmask.data.check import check_split
+    from stmask.data.fix import fix_file
     from stmask.data.layouts import find_annotations, known_splits
-    from stmask.data.mend import mend_file
     from stmask.data.plausibility import compare_splits
 
     root = Path(options.root)
@@ -50,9 +50,9 @@ def main(argv: Sequence[str]) -> int:
         splits = list(dict.fromkeys(options.split or ())) or known_splits(root) or ["train"]
         files = [(split, find_annotations(root, split)) for split in splits]
     if options.fix is not None and len(files) > 1:
-        raise ConfigError(f"--fix mends one file: choose by --split {' or '.join(split for split, _ in files)}")
+        raise ConfigError(f"--fix fixes one file: choose by --split {' or '.join(split for split, _ in files)}")
     if options.fix is not None and os.path.lexists(options.fix):
-        raise OutputError(f"{options.fix} is there already; a mended copy is not written over anything")
+        raise OutputError(f"{options.fix} is there already; a fixed copy never replaces a file")
 
     def check(split: str, path: Path, frames: Path | None) -> Report:
         report = check_split(
@@ -73,9 +73,9 @@ def main(argv: Sequence[str]) -> int:
     if options.fix is not None:
         ((split, report),) = reports
         if report.dataset is None:
-            raise DataError(f"{report.annotations} cannot be mended as long as it cannot be read")
-        done = mend_file(report.annotations, Path(options.fix))
-        print(f"mended in {options.fix}:" if done else f"nothing to mend, {options.fix} is a copy")
+            raise DataError(f"{report.annotations} cannot be fixed because it cannot be read")
+        done = fix_file(report.annotations, Path(options.fix))
+        print(f"fixed in {options.fix}:" if done else f"nothing to fix, {options.fix} is a copy")
         for kind, count in done.items():
             print(f"  {kind}: {count}")
         reports = [(split, check(split, Path(options.fix), report.frames))]

@@ -106,8 +106,8 @@ def _convert(options: argparse.Namespace, notes: Notes) -> tuple[Path, list[str]
     document = _read(source, "images" if options.kind == "coco-to-ytvis" else "videos", options.kind)
     with _naming(source):
         if options.kind == "coco-to-ytvis":
-            videos = convert.Videos.BY_FOLDER if options.videos_by_folder else convert.Videos.BY_ID
-            videos = convert.Videos.SINGLE_FRAMES if options.single_frames else videos
+            videos = convert.Grouping.BY_FOLDER if options.videos_by_folder else convert.Grouping.BY_ID
+            videos = convert.Grouping.SINGLE_FRAMES if options.single_frames else videos
             document = convert.from_images(document, videos=videos, ignore_iscrowd=options.ignore_iscrowd, notes=notes)
         else:
             document = convert.to_images(document, notes)

@@ -13,7 +13,7 @@ from stmask.class_names import require_distinct
 from stmask.data.clips import SampleStream
 from stmask.data.collate import collate_pairs
 from stmask.data.keywords import made, takes
-from stmask.data.loading import LOOK_AFTER, EpochSampler, PairLoader, VideoSampler, start_worker
+from stmask.data.loaders import LOOK_AFTER, EpochSampler, PairLoader, VideoSampler, start_worker
 from stmask.data.parts import Clips, Loading, Pairs, Sampling, Splits, Stills
 from stmask.data.videos import VideoClip, VideoClips, single_video
 from stmask.data.ytvis import VideoDataset

@@ -27,7 +27,7 @@ from pytorch_lightning.plugins.environments import (  # type: ignore[attr-define
     TorchElasticEnvironment,
 )
 
-from stmask.data.loading import no_shared_memory
+from stmask.data.loaders import no_shared_memory
 from stmask.engine.run_folder import RunFolder
 from stmask.errors import ConfigError, Interrupted, StmaskError
 

@@ -12,7 +12,7 @@ from pytorch_lightning.callbacks import Callback
 
 from stmask.checkpoints import trust
 from stmask.data import DataModule
-from stmask.data.loading import PairLoader
+from stmask.data.loaders import PairLoader
 from stmask.engine.batch import batch_of
 from stmask.engine.build import (
     build_module,

@@ -8,13 +8,13 @@ from stmask.evaluation.causes import Cause
 from stmask.evaluation.explain import Explanation
 from stmask.evaluation.ground_truth import Category, GroundTruth, TruthTrack, Video
 from stmask.evaluation.results import Predictions, check_results, read_results, to_results, write_results
-from stmask.evaluation.video_ap import FIGURES, ClassReport, VideoAPReport, evaluate
+from stmask.evaluation.video_ap import MASK_METRICS, ClassReport, VideoAPReport, evaluate
 
 if TYPE_CHECKING:
     from stmask.evaluation.metric import VideoMeanAveragePrecision
 
 __all__ = [
-    "FIGURES",
+    "MASK_METRICS",
     "Category",
     "Cause",
     "ClassReport",

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from stmask.evaluation.ground_truth import GroundTruth
 from stmask.evaluation.groups import Overlaps
-from stmask.evaluation.matching import Matches
+from stmask.evaluation.matching import TrackMatches
 from stmask.evaluation.overlap import intersections, track_ious
 
 FOREGROUND_IOU = 0.5  # the threshold at which tracks are right or wrong here
@@ -48,7 +48,7 @@ class Causes:
         of_predictions: (N,) the cause of each false positive, `NO_CAUSE` for hits and ignored predictions.
         target: (N,) the annotation that a false positive was meant for, -1 for background.
         overlap: (N,) its IoU with that annotation.
-        mendable: (N,) whether the false positive would be right, were its cause mended and its target still free.
+        fixable: (N,) whether the false positive would be right, if its cause were fixed and its target still free.
         of_truths: (G,) the cause of each missed annotation, that of the best overlapping false positive meant for it or
             `MISSED` without any; `NO_CAUSE` for those found and for crowds.
         found: (G,) whether it is matched.
@@ -57,19 +57,19 @@ class Causes:
     of_predictions: npt.NDArray[np.int64]
     target: npt.NDArray[np.int64]
     overlap: npt.NDArray[np.float64]
-    mendable: npt.NDArray[np.bool_]
+    fixable: npt.NDArray[np.bool_]
     of_truths: npt.NDArray[np.int64]
     found: npt.NDArray[np.bool_]
 
 
-def find_causes(ground_truth: GroundTruth, overlaps: Overlaps, matches: Matches) -> Causes:
+def find_causes(ground_truth: GroundTruth, overlaps: Overlaps, matches: TrackMatches) -> Causes:
     """The main cause of every false positive and of every missed annotation."""
     n, tracks = len(overlaps.entries), ground_truth.labelled_tracks
     causes = Causes(
         of_predictions=np.full(n, NO_CAUSE, dtype=np.int64),
         target=np.full(n, -1, dtype=np.int64),
         overlap=np.zeros(n),
-        mendable=np.zeros(n, dtype=bool),
+        fixable=np.zeros(n, dtype=bool),
         of_truths=np.full(len(tracks), NO_CAUSE, dtype=np.int64),
         found=np.isin(np.arange(len(tracks)), matches.truth[0, 0]),  # all areas, the lowest threshold
     )
@@ -124,8 +124,8 @@ def _explain_video(
     meant = np.logical_or.reduce(conditions)
     causes.target[rows] = np.where(meant, columns[column], -1)
     causes.overlap[rows] = np.where(meant, ious[each, column], 0.0)
-    # of a wrong class and badly placed as well: mending the class alone doesn't help
-    causes.mendable[rows] = np.select(conditions, [False, True, True, False], False)
+    # of a wrong class and badly placed as well: fixing the class alone doesn't help
+    causes.fixable[rows] = np.select(conditions, [False, True, True, False], False)
 
 
 def _localisation_cause(

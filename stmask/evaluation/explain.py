@@ -1,4 +1,4 @@
-"""What each cause of error costs: AP at IoU 0.5 as it is, and as it would be were the cause mended."""
+"""What each cause of error costs: AP at IoU 0.5 as it is, and as it would be if the cause were fixed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stmask.evaluation.curves import curve
 from stmask.evaluation.error_groups import group_errors
 from stmask.evaluation.ground_truth import GroundTruth
 from stmask.evaluation.groups import Overlaps
-from stmask.evaluation.matching import Matches
+from stmask.evaluation.matching import TrackMatches
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Share:
         tracks: annotations in the group, crowds left out.
         found: those of them that were matched.
         false_positives, missed: numbers of errors by cause.
-        cost: by cause, how much the AP over all tracks would rise, were it mended in this group.
+        cost: by cause, how much the AP over all tracks would rise if it were fixed in this group.
     """
 
     tracks: int
@@ -85,31 +85,31 @@ class Explanation:
         return values
 
 
-def explain(ground_truth: GroundTruth, overlaps: Overlaps, matches: Matches) -> Explanation:
+def explain(ground_truth: GroundTruth, overlaps: Overlaps, matches: TrackMatches) -> Explanation:
     """One main cause for every error at IoU 0.5, and what each costs.
 
-    To mend a cause is: wrong class, poor mask, poor time span and identity switch make a prediction right if its
+    To fix a cause means: wrong class, poor mask, poor time span and identity switch make a prediction right if its
     annotation has no match yet (of several the best scored), and take it away otherwise, as they do with duplicates and
-    background; missed tracks are no longer asked for. Mending several causes together gains more than the sum.
+    background; missed tracks are no longer expected. Fixing several causes together gains more than the sum.
     """
     causes = find_causes(ground_truth, overlaps, matches)
-    mender = _Mender(ground_truth, overlaps, matches, causes)
+    recomputed = _Recomputed(ground_truth, overlaps, matches, causes)
     everything = np.ones(len(overlaps.entries), dtype=bool), np.ones(len(causes.found), dtype=bool)
     return Explanation(
-        ap50=mender.ap,
-        total=mender.share(*everything),
+        ap50=recomputed.ap,
+        total=recomputed.share(*everything),
         groups={
-            dimension: {name: mender.share(*members) for name, members in groups.items()}
+            dimension: {name: recomputed.share(*members) for name, members in groups.items()}
             for dimension, groups in group_errors(ground_truth, overlaps, causes).items()
         },
         errors=tuple(_errors(ground_truth, overlaps, causes)),
     )
 
 
-class _Mender:
-    """Recomputes AP with some errors mended; only the classes that are touched are computed again."""
+class _Recomputed:
+    """Recomputes AP with some errors fixed; only the classes affected are computed again."""
 
-    def __init__(self, ground_truth: GroundTruth, overlaps: Overlaps, matches: Matches, causes: Causes) -> None:
+    def __init__(self, ground_truth: GroundTruth, overlaps: Overlaps, matches: TrackMatches, causes: Causes) -> None:
         self.causes, self.crowds = causes, ground_truth.crowds
         ids = np.array([category.id for category in ground_truth.sorted_categories], dtype=np.int64)
         self.truth_classes = np.searchsorted(ids, [track.category_id for track in ground_truth.labelled_tracks])
@@ -135,18 +135,18 @@ class _Mender:
             cost={
                 cause: self._ap_without(missed[cause]) - self.ap
                 if cause is Cause.MISSED
-                else self._ap_mended(wrong[cause]) - self.ap
+                else self._ap_with_fixed(wrong[cause]) - self.ap
                 for cause in Cause
             },
         )
 
-    def _ap_mended(self, chosen: npt.NDArray[np.bool_]) -> float:
+    def _ap_with_fixed(self, chosen: npt.NDArray[np.bool_]) -> float:
         causes = self.causes
-        candidates = np.flatnonzero(chosen & causes.mendable)
-        candidates = candidates[~causes.found[causes.target[candidates]]]
-        candidates = candidates[np.argsort(-self.scores[candidates], kind="stable")]
-        _, first = np.unique(causes.target[candidates], return_index=True)
-        right = candidates[first]
+        eligible = np.flatnonzero(chosen & causes.fixable)
+        eligible = eligible[~causes.found[causes.target[eligible]]]
+        eligible = eligible[np.argsort(-self.scores[eligible], kind="stable")]
+        _, first = np.unique(causes.target[eligible], return_index=True)
+        right = eligible[first]
         hits, classes = self.hits.copy(), self.classes.copy()
         hits[right] = True
         classes[right] = self.truth_classes[causes.target[right]]
@@ -168,7 +168,7 @@ class _Mender:
         misses: npt.NDArray[np.bool_],
         wanted: npt.NDArray[np.int64],
     ) -> dict[int, float]:
-        """AP of classes that have annotations; 1 where all were missed and none is left to be asked for."""
+        """AP of classes that have annotations; 1 where all were missed and none is left to be found."""
         values = {}
         for k in touched.tolist():
             if self.wanted[k]:

@@ -17,13 +17,13 @@ from stmask.evaluation.curves import Curves
 from stmask.evaluation.ground_truth import Category
 from stmask.evaluation.image_truth import ImageGroundTruth, indexed, silence
 from stmask.evaluation.results import category_of
-from stmask.evaluation.video_ap import FIGURES, ClassReport, figures
+from stmask.evaluation.video_ap import MASK_METRICS, ClassReport, curve_metrics
 
 if TYPE_CHECKING:  # the records import torch, which scoring does not need
     from stmask.structures import ImageResult
 
-BOX_FIGURES = tuple(f"box_{name}" for name in FIGURES)
-IMAGE_FIGURES = (*FIGURES, *BOX_FIGURES)
+BOX_METRICS = tuple(f"box_{name}" for name in MASK_METRICS)
+IMAGE_METRICS = (*MASK_METRICS, *BOX_METRICS)
 
 
 @dataclass(frozen=True)
@@ -121,8 +121,8 @@ def evaluate_images(
 
 
 def _stats(masks: Curves, boxes: Curves, categories: slice = slice(None)) -> dict[str, float]:
-    of_boxes = {f"box_{name}": value for name, value in figures(boxes, categories).items()}
-    return figures(masks, categories) | of_boxes
+    of_boxes = {f"box_{name}": value for name, value in curve_metrics(boxes, categories).items()}
+    return curve_metrics(masks, categories) | of_boxes
 
 
 def _with_areas(entries: Sequence[Mapping[str, Any]], *, of_masks: bool) -> list[dict[str, Any]]:

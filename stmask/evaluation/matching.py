@@ -29,7 +29,7 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Matches:
+class TrackMatches:
     """For A area ranges, T thresholds and N predictions.
 
     Attributes:
@@ -50,7 +50,7 @@ def outside_ranges(areas: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
 
 def match(
     groups: Sequence[Group], *, count: int, ignored: npt.NDArray[np.bool_], crowd: npt.NDArray[np.bool_]
-) -> Matches:
+) -> TrackMatches:
     """Matches each group's predictions in score order to its annotations.
 
     A prediction takes the free annotation of the largest IoU that reaches the threshold, the last in file order among
@@ -67,7 +67,7 @@ def match(
     to_ignored = np.zeros((n_areas, n_thresholds, count), dtype=bool)
     padded = _pad(groups)
     if padded is None:
-        return Matches(truth, to_ignored)
+        return TrackMatches(truth, to_ignored)
     ious, predictions, truths = padded
 
     ignorable = ignored[:, truths].swapaxes(0, 1)[:, :, None]  # (n, A, 1, G)
@@ -87,7 +87,7 @@ def match(
         unwanted = np.take_along_axis(ignorable[:n], best, axis=-1)
         truth[..., rows] = np.moveaxis(np.where(found, matched, -1)[..., 0], 0, -1)
         to_ignored[..., rows] = np.moveaxis((found & unwanted)[..., 0], 0, -1)
-    return Matches(truth, to_ignored)
+    return TrackMatches(truth, to_ignored)
 
 
 def _pad(

@@ -81,7 +81,7 @@ def error_costs(explanation: Explanation) -> Figure:
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     cost, counts = figure.subplots(1, 2, sharey=True)
     _bars(cost, rows, [100 * total.cost[cause] for cause in Cause], label_format=".1f", height=0.6, color="#c44e52")
-    cost.set_title(f"AP50 to win by mending one cause (now {100 * max(explanation.ap50, 0):.1f})", fontsize=10)
+    cost.set_title(f"AP50 to win by fixing one cause (now {100 * max(explanation.ap50, 0):.1f})", fontsize=10)
     cost.set_yticks(rows, [cause.title for cause in Cause])
     cost.invert_yaxis()
     for shift, share, title, colour in (

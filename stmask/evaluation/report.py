@@ -14,7 +14,7 @@ from rich.text import Text
 from stmask.evaluation.causes import Cause
 from stmask.evaluation.explain import Explanation, Share
 from stmask.evaluation.identity import TrackIdentity
-from stmask.evaluation.video_ap import FIGURES, ClassReport, VideoAPReport
+from stmask.evaluation.video_ap import MASK_METRICS, ClassReport, VideoAPReport
 
 if TYPE_CHECKING:
     from stmask.evaluation.image_ap import ImageAPReport
@@ -65,7 +65,7 @@ def points(difference: float) -> str:
 def figures_table(report: VideoAPReport) -> str:
     """The 12 figures, one a line."""
     table = _table("figure", "value", "")
-    for name in FIGURES:
+    for name in MASK_METRICS:
         table.add_row(name, percent(report.stats[name]), _MEANINGS[name])
     return render(table)
 
@@ -73,7 +73,7 @@ def figures_table(report: VideoAPReport) -> str:
 def image_figures_table(report: ImageAPReport) -> str:
     """The 12 figures of masks and of boxes, one a line."""
     table = _table("figure", "mask", "box", "")
-    for name in FIGURES:
+    for name in MASK_METRICS:
         values = (percent(report.stats[key]) for key in (name, f"box_{name}"))
         table.add_row(name, *values, _IMAGE_MEANINGS[name])
     return render(table)
@@ -81,9 +81,9 @@ def image_figures_table(report: ImageAPReport) -> str:
 
 def class_table(report: ReportByClass) -> str:
     """The figures of each class (of masks), with its numbers of annotated tracks (or objects) and predictions."""
-    table = _table("class", "tracks", "predicted", *FIGURES)
+    table = _table("class", "tracks", "predicted", *MASK_METRICS)
     for row in report.per_class:
-        figures = (percent(row.stats[name]) for name in FIGURES)
+        figures = (percent(row.stats[name]) for name in MASK_METRICS)
         table.add_row(row.category.name, str(row.tracks), str(row.predictions), *figures)
     return render(table)
 
@@ -93,7 +93,7 @@ def class_csv(report: ReportByClass) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     rows = report.per_class
-    names = list(rows[0].stats) if rows else FIGURES
+    names = list(rows[0].stats) if rows else MASK_METRICS
     writer.writerow(["category_id", "name", "tracks", "predictions", *names])
     for row in rows:
         figures = ["" if row.stats[name] < 0 else repr(row.stats[name]) for name in names]
@@ -132,7 +132,7 @@ def explanation_text(explanation: Explanation) -> str:
         table.add_row(cause.title, *counts, points(total.cost[cause]))
     parts = [
         f"AP50 is {percent(explanation.ap50)}; {total.found} of {total.tracks} tracks are found. "
-        "Cost: points of AP50 to win by mending one cause alone.",
+        "Cost: points of AP50 to win by fixing this cause alone.",
         render(table),
     ]
     for dimension, groups in explanation.groups.items():

@@ -12,11 +12,11 @@ import numpy.typing as npt
 from stmask.evaluation.curves import MAX_DETECTIONS, Curves, Ranked, accumulate
 from stmask.evaluation.ground_truth import Category, GroundTruth
 from stmask.evaluation.groups import Overlaps, measure
-from stmask.evaluation.matching import AREA_RANGES, Matches, match, outside_ranges
+from stmask.evaluation.matching import AREA_RANGES, TrackMatches, match, outside_ranges
 from stmask.evaluation.results import Predictions, check_results
 
 _AREAS = {"S": "small", "M": "medium", "L": "large"}
-FIGURES = ("AP", "AP50", "AP75", "APS", "APM", "APL", "AR1", "AR10", "AR100", "ARS", "ARM", "ARL")
+MASK_METRICS = ("AP", "AP50", "AP75", "APS", "APM", "APL", "AR1", "AR10", "AR100", "ARS", "ARM", "ARL")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class VideoAPReport:
     """What the metric found.
 
     Attributes:
-        stats: the 12 official figures in [0, 1] by name, in the order of `FIGURES`; -1 where a figure is undefined
+        stats: the 12 official figures in [0, 1] by name, in the order of `MASK_METRICS`; -1 where a figure is undefined
             (no annotated track counts towards it), as in the official evaluator.
         categories: by id, the class axis of `curves`.
         curves: the full precision, recall and score arrays.
@@ -61,12 +61,14 @@ class VideoAPReport:
     def per_class(self) -> tuple[ClassReport, ...]:
         """The figures of each category on its own, by category id."""
         return tuple(
-            ClassReport(category, figures(self.curves, slice(k, k + 1)), int(self.tracks[k]), int(self.predictions[k]))
+            ClassReport(
+                category, curve_metrics(self.curves, slice(k, k + 1)), int(self.tracks[k]), int(self.predictions[k])
+            )
             for k, category in enumerate(self.categories)
         )
 
 
-def figures(curves: Curves, categories: slice = slice(None)) -> dict[str, float]:
+def curve_metrics(curves: Curves, categories: slice = slice(None)) -> dict[str, float]:
     """The 12 figures over some of the categories; -1 where undefined."""
     area = {name: index for index, name in enumerate(AREA_RANGES)}
     limit = {most: index for index, most in enumerate(MAX_DETECTIONS)}
@@ -76,7 +78,7 @@ def figures(curves: Curves, categories: slice = slice(None)) -> dict[str, float]
     values |= {f"AP{letter}": precision[..., area[name], limit[100]] for letter, name in _AREAS.items()}
     values |= {f"AR{most}": recall[..., area["all"], limit[most]] for most in MAX_DETECTIONS}
     values |= {f"AR{letter}": recall[..., area[name], limit[100]] for letter, name in _AREAS.items()}
-    return {name: _mean_of_defined(values[name]) for name in FIGURES}
+    return {name: _mean_of_defined(values[name]) for name in MASK_METRICS}
 
 
 def _mean_of_defined(values: npt.NDArray[np.float64]) -> float:
@@ -101,13 +103,13 @@ def evaluate(ground_truth: GroundTruth, results: Sequence[Mapping[str, Any]] | P
     return summarise(ground_truth, overlaps, assign(ground_truth, overlaps))
 
 
-def assign(ground_truth: GroundTruth, overlaps: Overlaps) -> Matches:
+def assign(ground_truth: GroundTruth, overlaps: Overlaps) -> TrackMatches:
     """Matches the predictions to the annotations at all thresholds and area ranges."""
     ignored = ground_truth.crowds | outside_ranges(ground_truth.areas)
     return match(overlaps.groups, count=len(overlaps.entries), ignored=ignored, crowd=ground_truth.crowds)
 
 
-def summarise(ground_truth: GroundTruth, overlaps: Overlaps, matches: Matches) -> VideoAPReport:
+def summarise(ground_truth: GroundTruth, overlaps: Overlaps, matches: TrackMatches) -> VideoAPReport:
     """Precision, recall and the figures from matched predictions."""
     ids = np.array([category.id for category in ground_truth.sorted_categories], dtype=np.int64)
     classes = np.searchsorted(ids, [track.category_id for track in ground_truth.labelled_tracks])
@@ -124,7 +126,7 @@ def summarise(ground_truth: GroundTruth, overlaps: Overlaps, matches: Matches) -
     )
     curves = accumulate(ranked, counted)
     return VideoAPReport(
-        stats=figures(curves),
+        stats=curve_metrics(curves),
         categories=ground_truth.sorted_categories,
         curves=curves,
         tracks=counted[:, 0],

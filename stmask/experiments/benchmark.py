@@ -15,7 +15,7 @@ from stmask.engine.evaluation_data import evaluation_data, same_videos
 from stmask.engine.run_folder import BEST, CHECKPOINTS, LAST
 from stmask.errors import CheckpointError, ConfigError, DataError, StmaskError
 from stmask.experiments.speed import FRAMES, PRECISIONS, write_speed
-from stmask.experiments.timing import Clip, measure, take_clips
+from stmask.experiments.timing import TimingClip, measure, take_clips
 from stmask.inference.segmenter import VideoSegmenter
 from stmask.inference.video import VideoReader
 from stmask.loading import load_segmenter, pick_device
@@ -51,7 +51,7 @@ def checkpoint_at(place: str | os.PathLike[str]) -> Path:
     return found[0] if path.is_dir() else path
 
 
-def validation_clips(network: VideoSegmenter, *, frames: int, source: str) -> list[Clip]:
+def validation_clips(network: VideoSegmenter, *, frames: int, source: str) -> list[TimingClip]:
     """Clips of the videos that a network was validated with.
 
     Args:
@@ -73,7 +73,7 @@ def validation_clips(network: VideoSegmenter, *, frames: int, source: str) -> li
         raise DataError(f"the validation videos of {source} can't be read ({error}): {_WAY_OUT}") from error
 
 
-def file_clips(path: str | os.PathLike[str], *, frames: int) -> list[Clip]:
+def file_clips(path: str | os.PathLike[str], *, frames: int) -> list[TimingClip]:
     """Clips of one video file or folder of frames.
 
     Raises:

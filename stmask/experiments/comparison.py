@@ -14,7 +14,7 @@ from stmask.experiments.rows import Row
 from stmask.experiments.settings import Setting, configuration_of_row
 from stmask.experiments.speed import Conditions
 
-METRICS = ("AP", "box_AP", "AP50", "AP75", "APS", "APM", "APL", "AR1", "AR10")
+TABLE_METRICS = ("AP", "box_AP", "AP50", "AP75", "APS", "APM", "APL", "AR1", "AR10")
 PAPER_FPS = "FPS"
 _WITHOUT_PAPER = ("AP", "AP50", "AP75")  # shown of rows that the paper doesn't have
 
@@ -110,7 +110,7 @@ class Comparison:
     def metrics(self) -> tuple[str, ...]:
         """The metrics that the paper gives for any of the rows; the first one is what the table is about."""
         given = {name for result in self.sections[0].rows for name in result.row.paper}
-        return tuple(name for name in METRICS if name in given) or _WITHOUT_PAPER
+        return tuple(name for name in TABLE_METRICS if name in given) or _WITHOUT_PAPER
 
 
 def compare(table: str, rows: Sequence[Row], records: Sequence[RunRecord]) -> Comparison:

@@ -17,7 +17,7 @@ from stmask.engine.run_folder import SUMMARY, State, status_of
 from stmask.errors import DataError, Interrupted
 from stmask.evaluation.report import render
 from stmask.experiments.jobs import Job
-from stmask.experiments.processes import Queue, Task, job_command, job_environment, launched_by_torchrun
+from stmask.experiments.processes import Queue, QueuedProcess, job_command, job_environment, launched_by_torchrun
 from stmask.files import read_json
 
 Verdict = Literal[
@@ -96,7 +96,7 @@ def final_outcome(job: Job, outcome: Outcome | None) -> Outcome:
     return outcome
 
 
-class _JobTask(Task):
+class _JobProcess(QueuedProcess):
     """The process of a job, which notes and logs what comes of it."""
 
     def __init__(self, job: Job, *, log: str | None, torchrun: bool, environment: Mapping[str, str]) -> None:
@@ -146,7 +146,7 @@ def run_jobs(
         Interrupted: the sweep was told to stop.
     """
     torchrun, environment = torchrun or launched_by_torchrun(), job_environment(jobs=len(jobs))
-    tasks = [_JobTask(job, log=log, torchrun=torchrun, environment=environment) for job in jobs]
+    tasks = [_JobProcess(job, log=log, torchrun=torchrun, environment=environment) for job in jobs]
     queue = Queue(devices)
     queue.run(tasks)
     outcomes = {task.job.folder: final_outcome(task.job, task.outcome) for task in tasks}

@@ -60,7 +60,7 @@ def launched_by_torchrun() -> bool:
 
 
 @dataclass
-class Task:
+class QueuedProcess:
     """A process to run. A subclass may decide whether it is still due, and hears of its start and its end.
 
     Attributes:
@@ -106,7 +106,7 @@ class Task:
 
 @dataclass
 class _Running:
-    task: Task
+    task: QueuedProcess
     process: subprocess.Popen[bytes]
     devices: Sequence[str]
     signals: int = 0  # how many it was sent
@@ -137,7 +137,7 @@ class Queue:
         self.stopped_by: signal.Signals | None = None
         self._signals = 0
 
-    def run(self, tasks: Sequence[Task]) -> None:
+    def run(self, tasks: Sequence[QueuedProcess]) -> None:
         """Returns when all tasks have ended that are due; those that a signal kept from their start have no status."""
         free, waiting, running = list(self.devices or ["all"]), list(tasks), list[_Running]()
         with self._listening():

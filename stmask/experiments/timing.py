@@ -24,7 +24,7 @@ from stmask.experiments.speed import Conditions, Speed
 from stmask.inference.segmenter import VideoSegmenter
 
 Image = npt.NDArray[np.uint8]
-Clip = tuple[Image, ...]  # successive frames (h, w, 3) RGB of one video
+TimingClip = tuple[Image, ...]  # successive frames (h, w, 3) RGB of one video
 
 _CLIP_FRAMES = 25  # longer videos are cut, so that networks take turns often
 _WARM_UP_FRAMES = 8
@@ -32,7 +32,7 @@ _YARDSTICK_INPUT = (1, 3, 384, 640)
 _YARDSTICK_REPEATS = 4  # for each clip
 
 
-def take_clips(videos: Iterable[Iterable[Image]], *, frames: int, source: str) -> list[Clip]:
+def take_clips(videos: Iterable[Iterable[Image]], *, frames: int, source: str) -> list[TimingClip]:
     """Clips with so many frames to time in all; videos that hold fewer come up again.
 
     Args:
@@ -43,7 +43,7 @@ def take_clips(videos: Iterable[Iterable[Image]], *, frames: int, source: str) -
     Raises:
         ConfigError: no video with two frames.
     """
-    clips: list[Clip] = []
+    clips: list[TimingClip] = []
     left = frames
     for clip in chain(_cut(videos), clips):  # behind the last video: the clips again, a list that grows as it is read
         clips.append(clip[: left + 1])
@@ -53,7 +53,7 @@ def take_clips(videos: Iterable[Iterable[Image]], *, frames: int, source: str) -
     raise ConfigError(f"{source} holds no video of two frames or more to time: give --frames-from VIDEO_OR_FOLDER")
 
 
-def _cut(videos: Iterable[Iterable[Image]]) -> Iterator[Clip]:
+def _cut(videos: Iterable[Iterable[Image]]) -> Iterator[TimingClip]:
     for video in videos:
         frames = iter(video)
         while len(clip := tuple(islice(frames, _CLIP_FRAMES))) > 1:
@@ -62,7 +62,7 @@ def _cut(videos: Iterable[Iterable[Image]]) -> Iterator[Clip]:
 
 def measure(
     networks: Sequence[VideoSegmenter],
-    clips: Sequence[Clip],
+    clips: Sequence[TimingClip],
     *,
     precision: str,
     on_clip: Callable[[], None] = lambda: None,
@@ -97,12 +97,12 @@ class _Timed:
         self._objects = 0
         self._stages = dict.fromkeys(segmenter.timings, 0.0)
 
-    def warm_up(self, clip: Clip) -> None:
+    def warm_up(self, clip: TimingClip) -> None:
         self._segmenter.reset()
         for frame in islice(cycle(clip), _WARM_UP_FRAMES):
             self._segmenter.step(self._segmenter.preprocessor.resize(frame))
 
-    def add(self, clip: Clip) -> None:
+    def add(self, clip: TimingClip) -> None:
         segmenter = self._segmenter
         segmenter.reset()
         first, *others = (segmenter.preprocessor.resize(frame) for frame in clip)

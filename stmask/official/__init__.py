@@ -1,6 +1,6 @@
 """The authors' released code and weights: the only place that knows them. QUIRKS.md lists what it reproduces."""
 
 from stmask.official.initialise import InitReport, initialise
-from stmask.official.loading import Imported, export, load, read
+from stmask.official.translation import Imported, export, load, read
 
 __all__ = ["Imported", "InitReport", "export", "initialise", "load", "read"]

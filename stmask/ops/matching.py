@@ -19,7 +19,7 @@ _FORCED = 2.0  # above every IoU
 
 
 @dataclass(frozen=True, slots=True)
-class Matches:
+class AnchorMatches:
     """For each anchor of one frame.
 
     Attributes:
@@ -72,7 +72,7 @@ class AnchorMatcher:
         track_ids: Tensor,
         class_logits: Tensor,
         crowds: Tensor | None = None,
-    ) -> Matches:
+    ) -> AnchorMatches:
         """Matches of one frame.
 
         Args:
@@ -87,14 +87,14 @@ class AnchorMatcher:
             return matches
         inside = share_inside(to_corners(anchors), crowds).amax(dim=1) > self.crowd_share
         neutral = torch.where(inside & (matches.labels == BACKGROUND), NEUTRAL, matches.labels)
-        return Matches(neutral, matches.objects, matches.track_ids)
+        return AnchorMatches(neutral, matches.objects, matches.track_ids)
 
     def _to_objects(
         self, anchors: Tensor, boxes: Tensor, *, labels: Tensor, track_ids: Tensor, class_logits: Tensor
-    ) -> Matches:
+    ) -> AnchorMatches:
         if len(boxes) == 0:
             zeros = labels.new_zeros(len(anchors))
-            return Matches(zeros, zeros, zeros)
+            return AnchorMatches(zeros, zeros, zeros)
         overlaps = iou(to_corners(anchors), boxes)  # (A, N)
         closeness, objects = overlaps.max(dim=1)
         positive_iou = closeness.new_tensor(self.positive_iou)
@@ -116,7 +116,7 @@ class AnchorMatcher:
         target = torch.where(closeness < positive_iou, NEUTRAL, target)
         target = torch.where(closeness < negative_iou, BACKGROUND, target)
         ids = torch.where(closeness < positive_iou, 0, track_ids[objects])
-        return Matches(target, objects, ids)
+        return AnchorMatches(target, objects, ids)
 
 
 def _best_anchors(overlaps: Tensor) -> tuple[Tensor, Tensor]:

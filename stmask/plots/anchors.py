@@ -13,7 +13,7 @@ from stmask.models.stmask.calibration import AnchorShape, CalibratedConv
 from stmask.ops.anchors import level_anchors
 from stmask.ops.boxes import decode, encode, iou, to_corners
 from stmask.ops.deform import sampling_points
-from stmask.plots.frames import Frame
+from stmask.plots.frames import AnnotatedFrame
 
 PROBES = 4  # random inputs of `receptive_field`
 
@@ -51,7 +51,7 @@ class AnchorAt:
 
 
 @torch.inference_mode()
-def level_sizes(model: STMask, frame: Frame) -> dict[str, tuple[int, int]]:
+def level_sizes(model: STMask, frame: AnnotatedFrame) -> dict[str, tuple[int, int]]:
     """(h, w) in cells of every level of a network's pyramid for a frame."""
     pyramid = model.fpn(model.backbone(frame.inputs[None]))
     return {name: (pyramid[name].shape[2], pyramid[name].shape[3]) for name in pyramid}
@@ -63,7 +63,7 @@ def cell_under(box: Tensor, map_size: tuple[int, int]) -> tuple[int, int]:
     return int(y * map_size[0]), int(x * map_size[1])
 
 
-def positives(model: STMask, frame: Frame, *, object_: int = 0, min_iou: float = 0.5) -> list[AnchorAt]:
+def positives(model: STMask, frame: AnnotatedFrame, *, object_: int = 0, min_iou: float = 0.5) -> list[AnchorAt]:
     """For each anchor shape the anchor that fits an object of the frame least among those that still learn it.
 
     Those are the anchors whose IoU with the object's box is at least `min_iou`; where there is none, it is the best.

@@ -25,7 +25,7 @@ from stmask.ops.boxes import iou, to_corners
 from stmask.ops.deform import deform_conv
 from stmask.plots import style
 from stmask.plots.anchors import AnchorAt, kernel_box, points, receptive_field
-from stmask.plots.frames import Frame, show_frame
+from stmask.plots.frames import AnnotatedFrame, show_frame
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +36,7 @@ _CHANNELS = 8  # of layers with random weights
 
 
 def kernels(
-    frame: Frame, heads: Mapping[str, PredictionHead], *, map_size: tuple[int, int], cell: tuple[int, int]
+    frame: AnnotatedFrame, heads: Mapping[str, PredictionHead], *, map_size: tuple[int, int], cell: tuple[int, int]
 ) -> Figure:
     """Fig. 1 (a), (b) and Fig. 3: for each head a row, for each kernel the cells it reads and the anchors it serves."""
     rows = {name: _by_kernel(head.anchor_shapes) for name, head in heads.items()}
@@ -65,7 +65,7 @@ def _aspect(shape: AnchorShape) -> float:
 
 
 def _kernel_panel(
-    axis: Axes, frame: Frame, shapes: Sequence[AnchorShape], map_size: tuple[int, int], cell: tuple[int, int]
+    axis: Axes, frame: AnnotatedFrame, shapes: Sequence[AnchorShape], map_size: tuple[int, int], cell: tuple[int, int]
 ) -> None:
     kernel = shapes[0].kernel
     read = kernel_box(cell, kernel, map_size)
@@ -84,7 +84,7 @@ def _kernel_panel(
     _zoom(axis, _cell_centre(cell, map_size) * frame.unit[:2], frame, map_size, cells=(8.0, 11.0))
 
 
-def receptive_fields(frame: Frame, anchors: Sequence[AnchorAt]) -> Figure:
+def receptive_fields(frame: AnnotatedFrame, anchors: Sequence[AnchorAt]) -> Figure:
     """Which features the mask coefficients of each anchor depend on, measured by gradients of layers of random weights.
 
     Columns: the output convolution of a plain branch; the deformable convolution of FCB(ali); the plain branch from
@@ -127,7 +127,7 @@ def _deformed(conv: CalibratedConv, at: AnchorAt, x: Tensor) -> Tensor:
     return deform_conv(x, conv.offsets(deltas), conv.adapt)
 
 
-def _field_panel(axis: Axes, frame: Frame, at: AnchorAt, field: Tensor) -> None:
+def _field_panel(axis: Axes, frame: AnnotatedFrame, at: AnchorAt, field: Tensor) -> None:
     height, width = frame.input_size
     paint = np.zeros((*at.map_size, 4))
     paint[..., :3] = [int(style.YELLOW[i : i + 2], 16) / 255 for i in (1, 3, 5)]
@@ -138,7 +138,7 @@ def _field_panel(axis: Axes, frame: Frame, at: AnchorAt, field: Tensor) -> None:
     _boxes(axis, frame, at)
 
 
-def _boxes(axis: Axes, frame: Frame, at: AnchorAt) -> None:
+def _boxes(axis: Axes, frame: AnnotatedFrame, at: AnchorAt) -> None:
     """The anchor, dashed, and its box, in a window around both."""
     anchor, box = to_corners(at.anchor) * frame.unit, at.box * frame.unit
     style.outline(axis, anchor, style.PURPLE, linestyle="--")
@@ -151,7 +151,7 @@ def _name(at: AnchorAt) -> str:
     return f"{at.shape.kernel[0]}x{at.shape.kernel[1]} on {at.level}"
 
 
-def sampling(frame: Frame, anchors: Sequence[AnchorAt], *, learned: Sequence[nn.Module]) -> Figure:
+def sampling(frame: AnnotatedFrame, anchors: Sequence[AnchorAt], *, learned: Sequence[nn.Module]) -> Figure:
     """Fig. 1 (c), (d): for each anchor a row, where none, ada (if there is one) and ali sample.
 
     Args:
@@ -173,13 +173,13 @@ def sampling(frame: Frame, anchors: Sequence[AnchorAt], *, learned: Sequence[nn.
     return figure
 
 
-def _sampling_panel(axis: Axes, frame: Frame, at: AnchorAt, where: Tensor) -> None:
+def _sampling_panel(axis: Axes, frame: AnnotatedFrame, at: AnchorAt, where: Tensor) -> None:
     show_frame(axis, frame, fade=0.25)
     _boxes(axis, frame, at)
     _dots(axis, where * frame.unit[:2], style.BLUE)
 
 
-def derivation(frame: Frame, at: AnchorAt) -> Figure:
+def derivation(frame: AnnotatedFrame, at: AnchorAt) -> Figure:
     """Fig. 4: the grid on the anchor goes to the regressed box in two steps, translation (a) and scale (b)."""
     ali = AlignedOffsets(at.shape)
     still = points(at, None)
@@ -206,14 +206,14 @@ def _arrows(axis: Axes, start: Tensor, end: Tensor) -> None:
     _dots(axis, start, "white", size=14)
 
 
-def _grid(axis: Axes, frame: Frame, map_size: tuple[int, int]) -> None:
+def _grid(axis: Axes, frame: AnnotatedFrame, map_size: tuple[int, int]) -> None:
     """The cells of a level."""
     height, width = frame.input_size
     axis.vlines(np.arange(map_size[1] + 1) * width / map_size[1], 0, height, color="white", linewidth=0.5)
     axis.hlines(np.arange(map_size[0] + 1) * height / map_size[0], 0, width, color="white", linewidth=0.5)
 
 
-def _bins(axis: Axes, frame: Frame, at: AnchorAt) -> None:
+def _bins(axis: Axes, frame: AnnotatedFrame, at: AnchorAt) -> None:
     """The regressed box cut into as many bins as the kernel has taps."""
     x1, y1, x2, y2 = (at.box * frame.unit).tolist()
     kh, kw = at.shape.kernel
@@ -230,7 +230,9 @@ def _cell_centre(cell: tuple[int, int], map_size: tuple[int, int]) -> Tensor:
     return (torch.tensor(cell) + 0.5).flip(0) / torch.tensor(map_size).flip(0)
 
 
-def _zoom(axis: Axes, centre: Tensor, frame: Frame, map_size: tuple[int, int], *, cells: tuple[float, float]) -> None:
+def _zoom(
+    axis: Axes, centre: Tensor, frame: AnnotatedFrame, map_size: tuple[int, int], *, cells: tuple[float, float]
+) -> None:
     """Shows so many cells (height, width) around a point."""
     step = torch.tensor([frame.input_size[1] / map_size[1], frame.input_size[0] / map_size[0]])
     half = step * torch.tensor(cells).flip(0) / 2

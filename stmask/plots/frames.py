@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class AnnotatedFrame:
     """A frame, as a network's input, and its N objects.
 
     Attributes:
@@ -51,12 +51,12 @@ class Frame:
         return torch.tensor([width, height, width, height])
 
 
-def read_frame(dataset: VideoDataset, preprocessor: FramePreprocessor, *, video: int, position: int) -> Frame:
+def read_frame(dataset: VideoDataset, preprocessor: FramePreprocessor, *, video: int, position: int) -> AnnotatedFrame:
     """A frame of a dataset by the positions of its video and in it."""
     image, found = dataset.read_frame(video, position), dataset.instances(video, position)
     masks = torch.from_numpy(np.stack(found.masks)).bool() if len(found) else torch.zeros(0, *image.shape[:2]).bool()
     (height, width), (padded_h, padded_w) = (preprocessor.height, preprocessor.width), preprocessor.padded_size
-    return Frame(
+    return AnnotatedFrame(
         image=image,
         inputs=preprocessor(image),
         size=(height, width),
@@ -73,7 +73,7 @@ def annotated_at(dataset: VideoDataset, *, part: float = 0.5) -> tuple[int, int]
     return dataset.locate(int(frames[min(int(part * len(frames)), len(frames) - 1)]))
 
 
-def show_frame(axis: Axes, frame: Frame, *, fade: float = 0.0) -> None:
+def show_frame(axis: Axes, frame: AnnotatedFrame, *, fade: float = 0.0) -> None:
     """The image, in pixels of the network's input; `fade` towards white lets drawings stand out.
 
     What lies outside of the image is grey.

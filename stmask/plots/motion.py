@@ -21,7 +21,7 @@ from stmask.ops import boxes as box_ops
 from stmask.ops import masks as mask_ops
 from stmask.ops.correlation import correlate
 from stmask.ops.frames import FramePreprocessor
-from stmask.plots.frames import Frame, annotated_at, read_frame
+from stmask.plots.frames import AnnotatedFrame, annotated_at, read_frame
 from stmask.plots.style import Floats
 from stmask.structures import DenseMasks
 
@@ -49,7 +49,7 @@ class Displacement:
 
 
 @dataclass(frozen=True, slots=True)
-class Overlaps:
+class ShiftOverlaps:
     """IoU with the truth in the target frame, of N objects that were shifted there, and of the same ones left in place.
 
     Attributes:
@@ -64,7 +64,9 @@ class Overlaps:
     mask_shifted: Floats
 
 
-def sequences(dataset: VideoDataset, preprocessor: FramePreprocessor, *, count: int, length: int) -> list[list[Frame]]:
+def sequences(
+    dataset: VideoDataset, preprocessor: FramePreprocessor, *, count: int, length: int
+) -> list[list[AnnotatedFrame]]:
     """`count` stretches of `length` frames (or a whole, shorter video) that begin at evenly spread annotated frames."""
     found = []
     for part in (np.arange(count) + 0.5) / count:
@@ -75,12 +77,12 @@ def sequences(dataset: VideoDataset, preprocessor: FramePreprocessor, *, count: 
     return found
 
 
-def liveliest(stretches: Sequence[Sequence[Frame]]) -> Sequence[Frame]:
+def liveliest(stretches: Sequence[Sequence[AnnotatedFrame]]) -> Sequence[AnnotatedFrame]:
     """The stretch whose objects move the farthest, all together, from its first to its last frame."""
     return max(stretches, key=lambda frames: sum(_way(frames[0], frames[-1])))
 
 
-def _way(reference: Frame, target: Frame) -> list[float]:
+def _way(reference: AnnotatedFrame, target: AnnotatedFrame) -> list[float]:
     """How far each object that is in both frames moves, in sizes of the input."""
     pairs = in_both(reference, target)
     centres = [box_ops.to_centres(torch.stack([reference.boxes[a], target.boxes[b]]))[:, :2] for a, b in pairs]
@@ -88,19 +90,21 @@ def _way(reference: Frame, target: Frame) -> list[float]:
 
 
 @torch.inference_mode()
-def pyramid(model: STMask, frame: Frame) -> Pyramid:
+def pyramid(model: STMask, frame: AnnotatedFrame) -> Pyramid:
     """The features of a frame."""
     levels: Pyramid = model.fpn(model.backbone(frame.inputs[None]))
     return levels
 
 
 @torch.inference_mode()
-def predict(model: STMask, frames: Sequence[Frame]) -> list[DensePredictions]:
+def predict(model: STMask, frames: Sequence[AnnotatedFrame]) -> list[DensePredictions]:
     """What a network says of each frame."""
     return [model(frame.inputs[None]).float() for frame in frames]
 
 
-def displacements(model: STMask, reference: Frame, target: Frame, *, level: str, size: int) -> list[Displacement]:
+def displacements(
+    model: STMask, reference: AnnotatedFrame, target: AnnotatedFrame, *, level: str, size: int
+) -> list[Displacement]:
     """The correlation maps of the objects that are in both frames.
 
     Args:
@@ -122,7 +126,7 @@ def displacements(model: STMask, reference: Frame, target: Frame, *, level: str,
     return found
 
 
-def masks_on_map(frame: Frame, size: tuple[int, int]) -> Tensor:
+def masks_on_map(frame: AnnotatedFrame, size: tuple[int, int]) -> Tensor:
     """How much of each cell of a map over the padded input each object covers: (N, h, w) in [0, 1]."""
     (height, width), (padded_h, padded_w) = frame.size, frame.input_size
     masks = F.interpolate(frame.masks[None].float(), size=(height, width), mode="area")
@@ -130,7 +134,7 @@ def masks_on_map(frame: Frame, size: tuple[int, int]) -> Tensor:
     return F.interpolate(padded, size=size, mode="area")[0]
 
 
-def instances_at(predictions: DensePredictions, frame: Frame) -> Detections:
+def instances_at(predictions: DensePredictions, frame: AnnotatedFrame) -> Detections:
     """For each of N objects the anchor that shows it best, its box and its class taken together, as a sure detection.
 
     What is seen of temporal fusion is then no matter of thresholds and suppression.
@@ -163,7 +167,7 @@ def shifted(model: STMask, instances: Detections, reference: DensePredictions, t
     return propagate(instances, reference=before, target=after, score_decay=1.0)
 
 
-def carried(model: STMask, frames: Sequence[Frame]) -> list[Detections]:
+def carried(model: STMask, frames: Sequence[AnnotatedFrame]) -> list[Detections]:
     """The instances of the first frame, carried from frame to frame without another detection."""
     predictions = predict(model, frames)
     instances = [instances_at(predictions[0], frames[0])]
@@ -172,7 +176,7 @@ def carried(model: STMask, frames: Sequence[Frame]) -> list[Detections]:
     return instances
 
 
-def overlaps(model: STMask, stretches: Sequence[Sequence[Frame]]) -> Overlaps:
+def overlaps(model: STMask, stretches: Sequence[Sequence[AnnotatedFrame]]) -> ShiftOverlaps:
     """What shifting gains: the instances of each stretch's first frame, shifted at once to every later one."""
     rows = []
     for frames in stretches:
@@ -183,22 +187,22 @@ def overlaps(model: STMask, stretches: Sequence[Sequence[Frame]]) -> Overlaps:
                 continue
             moved = shifted(model, first, predictions[0], prediction)
             rows += [(gap, *_fits(row, other, first, moved, frame)) for row, other in in_both(frames[0], frame)]
-    return Overlaps(*np.array(rows, dtype=np.float64).reshape(-1, 5).T)
+    return ShiftOverlaps(*np.array(rows, dtype=np.float64).reshape(-1, 5).T)
 
 
-def mask_overlap(instances: Detections, row: int, frame: Frame, object_: int) -> float:
+def mask_overlap(instances: Detections, row: int, frame: AnnotatedFrame, object_: int) -> float:
     """IoU of an instance's mask with an object's, at the prototypes' resolution."""
     mask = instances.masks.binary()[row]
     truth = masks_on_map(frame, (mask.shape[0], mask.shape[1]))[object_] > 0.5
     return float(mask_ops.iou(mask[None], truth[None]))
 
 
-def _fits(row: int, other: int, left: Detections, moved: Detections, frame: Frame) -> tuple[float, ...]:
+def _fits(row: int, other: int, left: Detections, moved: Detections, frame: AnnotatedFrame) -> tuple[float, ...]:
     boxes = [float(box_ops.paired_iou(of.boxes[row], frame.boxes[other])) for of in (left, moved)]
     return (*boxes, *(mask_overlap(of, row, frame, other) for of in (left, moved)))
 
 
-def in_both(reference: Frame, target: Frame) -> list[tuple[int, int]]:
+def in_both(reference: AnnotatedFrame, target: AnnotatedFrame) -> list[tuple[int, int]]:
     """Rows of the same object in two frames."""
     same = reference.track_ids[:, None] == target.track_ids[None]
     return [(int(row), int(column)) for row, column in same.nonzero()]

@@ -13,10 +13,10 @@ from stmask import viz
 from stmask.models.stmask import Detections, STMask
 from stmask.ops.boxes import to_centres
 from stmask.plots import style
-from stmask.plots.frames import Frame, show_frame
+from stmask.plots.frames import AnnotatedFrame, show_frame
 from stmask.plots.motion import (
     Displacement,
-    Overlaps,
+    ShiftOverlaps,
     carried,
     displacements,
     in_both,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def correlation(model: STMask, reference: Frame, target: Frame, *, level: str, size: int) -> Figure:
+def correlation(model: STMask, reference: AnnotatedFrame, target: AnnotatedFrame, *, level: str, size: int) -> Figure:
     """For each object a row: where it was, where it went with the window that is searched, and its correlation map."""
     found = displacements(model, reference, target, level=level, size=size)
     h, w = pyramid(model, reference)[level].shape[2:]
@@ -50,13 +50,15 @@ def correlation(model: STMask, reference: Frame, target: Frame, *, level: str, s
     return figure
 
 
-def _outlined(axis: Axes, frame: Frame, object_: int) -> None:
+def _outlined(axis: Axes, frame: AnnotatedFrame, object_: int) -> None:
     show_frame(axis, frame)
     style.outline(axis, frame.boxes[object_] * frame.unit, "white", linewidth=3.5)
     style.outline(axis, frame.boxes[object_] * frame.unit, style.BLUE)
 
 
-def _searched(axis: Axes, reference: Frame, target: Frame, moved: Displacement, cell: torch.Tensor) -> None:
+def _searched(
+    axis: Axes, reference: AnnotatedFrame, target: AnnotatedFrame, moved: Displacement, cell: torch.Tensor
+) -> None:
     """The window around the old place, and the way the object went."""
     show_frame(axis, target)
     start = to_centres(reference.boxes[moved.object_])[:2] * target.unit[:2]
@@ -79,7 +81,7 @@ def _map(axis: Axes, moved: Displacement) -> None:
     axis.set(xticks=ticks, yticks=ticks, ylabel="cells down")
 
 
-def peaks(model: STMask, stretches: Sequence[Sequence[Frame]], *, level: str, size: int) -> Figure:
+def peaks(model: STMask, stretches: Sequence[Sequence[AnnotatedFrame]], *, level: str, size: int) -> Figure:
     """The peak of the correlation against the true motion, from each stretch's first frame to its later ones."""
     found = [
         moved
@@ -105,7 +107,7 @@ def peaks(model: STMask, stretches: Sequence[Sequence[Frame]], *, level: str, si
     return figure
 
 
-def shift(model: STMask, reference: Frame, target: Frame) -> Figure:
+def shift(model: STMask, reference: AnnotatedFrame, target: AnnotatedFrame) -> Figure:
     """Instances of the reference frame, the same ones shifted to the target frame, and the truth there."""
     before, after = predict(model, [reference, target])
     instances = instances_at(before, reference)
@@ -126,7 +128,7 @@ def shift(model: STMask, reference: Frame, target: Frame) -> Figure:
     return figure
 
 
-def show_instances(axis: Axes, frame: Frame, instances: Detections, track_ids: Sequence[int]) -> None:
+def show_instances(axis: Axes, frame: AnnotatedFrame, instances: Detections, track_ids: Sequence[int]) -> None:
     """A frame with masks and boxes of N instances of a network."""
     (height, width), (padded_h, padded_w) = frame.size, frame.input_size
     large = F.interpolate(instances.masks.probabilities[None], size=(padded_h, padded_w), mode="bilinear")[
@@ -140,7 +142,7 @@ def show_instances(axis: Axes, frame: Frame, instances: Detections, track_ids: S
         style.outline(axis, box * frame.unit, style.hexadecimal(viz.track_colour(track_id)))
 
 
-def carry(model: STMask, frames: Sequence[Frame]) -> Figure:
+def carry(model: STMask, frames: Sequence[AnnotatedFrame]) -> Figure:
     """The first frame's instances, carried on by temporal fusion alone; under each frame the mean IoU of the masks."""
     states = carried(model, frames)
     figure, axes = style.image_grid(
@@ -154,7 +156,7 @@ def carry(model: STMask, frames: Sequence[Frame]) -> Figure:
     return figure
 
 
-def gain(found: Overlaps) -> Figure:
+def gain(found: ShiftOverlaps) -> Figure:
     """IoU with the truth, mean and its standard error, of what was shifted and of what was left in place, by gap."""
     from matplotlib.figure import Figure
 

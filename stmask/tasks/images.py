@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stmask.errors import DataError
-from stmask.evaluation.image_ap import IMAGE_FIGURES, ImageAPReport, evaluate_images, to_detections
+from stmask.evaluation.image_ap import IMAGE_METRICS, ImageAPReport, evaluate_images, to_detections
 from stmask.evaluation.image_truth import ImageGroundTruth
 from stmask.evaluation.report import image_figures_table
 from stmask.structures import ImageResult
@@ -30,11 +30,11 @@ class Images:
     drawn = False
 
     def __post_init__(self) -> None:
-        require_own_names(self.metrics, IMAGE_FIGURES)
+        require_own_names(self.metrics, IMAGE_METRICS)
 
     @property
     def judged_by(self) -> tuple[str, ...]:
-        return (*IMAGE_FIGURES, *self.metrics)
+        return (*IMAGE_METRICS, *self.metrics)
 
     def check(self, *, items: int, frames: int, source: Path) -> None:
         if frames != items:

@@ -11,7 +11,7 @@ from stmask.evaluation.ground_truth import GroundTruth
 from stmask.evaluation.groups import measure
 from stmask.evaluation.report import figures_table
 from stmask.evaluation.results import check_results, to_results
-from stmask.evaluation.video_ap import FIGURES, VideoAPReport, assign, summarise
+from stmask.evaluation.video_ap import MASK_METRICS, VideoAPReport, assign, summarise
 from stmask.structures import VideoResult
 from stmask.tasks.base import Entry, Item, Metric, Scores, Segmenter, require_own_names
 from stmask.tasks.results import VideoResultBuilder
@@ -32,7 +32,7 @@ class Videos:
     drawn = True
 
     def __post_init__(self) -> None:
-        require_own_names(self.metrics, FIGURES)
+        require_own_names(self.metrics, MASK_METRICS)
 
     @property
     def judged_by(self) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import pytest
 from data.makers import contents
 
 from stmask.commands.data_convert import main
-from stmask.data.convert import Notes, Videos, from_images, to_images, to_masks
+from stmask.data.convert import Grouping, Notes, from_images, to_images, to_masks
 from stmask.data.layouts import find_frames
 from stmask.errors import DataError, OutputError
 from stmask.files import read_json
@@ -209,22 +209,22 @@ def test_what_is_left_open_or_wrong_is_refused_by_name(change, message):
 @pytest.mark.parametrize(
     ("videos", "change", "groups"),
     [
-        (Videos.BY_FOLDER, NO_VIDEOS, [["v/0.png", "v/1.png", "v/2.png"]]),
+        (Grouping.BY_FOLDER, NO_VIDEOS, [["v/0.png", "v/1.png", "v/2.png"]]),
         (
-            Videos.BY_FOLDER,
+            Grouping.BY_FOLDER,
             both(NO_VIDEOS, UNNUMBERED, rename("b.png", "a.png", "c.png")),
             [["a.png", "b.png", "c.png"]],
         ),
-        (Videos.BY_FOLDER, rename("v/1.png", "w/1.png", "w/0.png"), [["v/1.png"], ["w/1.png", "w/0.png"]]),
-        (Videos.SINGLE_FRAMES, None, [["v/0.png"], ["v/1.png"], ["v/2.png"]]),
-        (Videos.BY_ID, both(NO_VIDEOS, NO_IDENTITY), [["v/0.png"], ["v/1.png"], ["v/2.png"]]),
+        (Grouping.BY_FOLDER, rename("v/1.png", "w/1.png", "w/0.png"), [["v/1.png"], ["w/1.png", "w/0.png"]]),
+        (Grouping.SINGLE_FRAMES, None, [["v/0.png"], ["v/1.png"], ["v/2.png"]]),
+        (Grouping.BY_ID, both(NO_VIDEOS, NO_IDENTITY), [["v/0.png"], ["v/1.png"], ["v/2.png"]]),
     ],
 )
 def test_what_makes_a_video(videos, change, groups):
     notes = Notes()
     document = from_images(coco(change), videos=videos, notes=notes)
     assert names(document) == groups
-    assert ("images without 'video_id', each a video of one frame" in "\n".join(notes)) is (videos == Videos.BY_ID)
+    assert ("images without 'video_id', each a video of one frame" in "\n".join(notes)) is (videos == Grouping.BY_ID)
 
 
 def test_crowd_regions_are_counted_and_can_be_taken_for_objects():

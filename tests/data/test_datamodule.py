@@ -18,7 +18,7 @@ from stmask.cli import main
 from stmask.config import compose as composed
 from stmask.data import Augmentation, ImageDataModule, VISDataModule, loading
 from stmask.data.keywords import takes
-from stmask.data.loading import EpochSampler, PairLoader, VideoSampler, start_worker
+from stmask.data.loaders import EpochSampler, PairLoader, VideoSampler, start_worker
 from stmask.data.parts import Splits
 from stmask.errors import ConfigError, DataError
 from stmask.ops.frames import FramePreprocessor

@@ -14,7 +14,7 @@ from hydra.utils import instantiate
 from stmask.config import compose
 from stmask.data import Augmentation, ImageDataModule, ImageDataset, VideoDataset
 from stmask.data.convert import to_images
-from stmask.data.loading import EpochSampler
+from stmask.data.loaders import EpochSampler
 from stmask.errors import DataError
 from stmask.ops.frames import FramePreprocessor
 

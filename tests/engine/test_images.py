@@ -18,7 +18,7 @@ from stmask.config import compose
 from stmask.data.convert import to_images
 from stmask.data.synthetic import SyntheticConfig, write_dataset
 from stmask.engine.train import train
-from stmask.evaluation.image_ap import IMAGE_FIGURES
+from stmask.evaluation.image_ap import IMAGE_METRICS
 from stmask.evaluation.image_truth import ImageGroundTruth
 
 # the image experiments' network, as small as TINY's
@@ -68,7 +68,7 @@ def run(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_training_logs_masks_and_boxes(run: Path) -> None:
     with (run / "metrics.csv").open() as handle:
         logged = {name for row in csv.DictReader(handle) for name, value in row.items() if value}
-    assert {f"valid/{name}" for name in IMAGE_FIGURES} <= logged
+    assert {f"valid/{name}" for name in IMAGE_METRICS} <= logged
     assert {"train/box", "train/class", "train/mask", "train/centerness"} <= logged
     assert not {"train/track", "train/shift_box"} & logged
     assert "valid/box_AP" in json.loads((run / "summary.json").read_text())
@@ -124,7 +124,7 @@ def test_evaluate_reports_both_and_writes_cocos_format(
     assert all(entry["segmentation"]["size"] == [64, 96] for entry in entries)
     assert max(sum(entry["image_id"] == n for entry in entries) for n in (1, 2, 3, 4)) <= 100
     figures = json.loads((tmp_path / "metrics.json").read_text())
-    assert set(IMAGE_FIGURES) < set(figures)
+    assert set(IMAGE_METRICS) < set(figures)
 
 
 def test_an_evaluation_is_that_of_the_training(images: Path, run: Path, tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_an_evaluation_is_that_of_the_training(images: Path, run: Path, tmp_path
     figures = json.loads((tmp_path / "metrics.json").read_text())
     with (run / "metrics.csv").open() as handle:
         last = [row for row in csv.DictReader(handle) if row["valid/AP"]][-1]
-    for name in IMAGE_FIGURES:
+    for name in IMAGE_METRICS:
         assert float(last[f"valid/{name}"]) == pytest.approx(figures[name], abs=1e-6)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from stmask.data.loading import PairLoader
+from stmask.data.loaders import PairLoader
 from stmask.engine.performance import METRICS, Performance
 from stmask.structures import Clip
 

@@ -62,8 +62,8 @@ def test_a_duplicate_is_the_lower_scored_of_two() -> None:
     assert explanation.total.cost[Cause.DUPLICATE] == 0.0  # it comes after the last hit
 
 
-def test_what_mending_wins() -> None:
-    """One of two tracks is found, and a mended prediction is right with its score: AP50 goes from 51/101 to 1."""
+def test_what_fixing_a_cause_gains() -> None:
+    """One of two tracks is found, and a fixed prediction is right with its score: AP50 goes from 51/101 to 1."""
     half = 51 / 101
     for category, masks in [(2, TRUTH[0]), (1, [SHIFTED] * 4), (1, [LEFT, None, None, None])]:
         explanation = explained([(1, TRUTH[0]), (1, TRUTH[1])], [(1, 0.9, TRUTH[1]), (category, 0.8, masks)])

@@ -12,8 +12,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from stmask.errors import DataError
-from stmask.evaluation import FIGURES
-from stmask.evaluation.image_ap import IMAGE_FIGURES, ImageAPReport, evaluate_images, to_detections
+from stmask.evaluation import MASK_METRICS
+from stmask.evaluation.image_ap import IMAGE_METRICS, ImageAPReport, evaluate_images, to_detections
 from stmask.evaluation.image_truth import ImageGroundTruth
 from stmask.evaluation.report import class_csv, class_table, image_figures_table
 from stmask.structures import ImageInstance, ImageResult
@@ -54,7 +54,7 @@ A, B = box(*SIZE, 2, 2, 22, 20), box(*SIZE, 25, 10, 45, 35)
 def test_perfect_detections() -> None:
     content = document(truth_object(1, 1, A), truth_object(2, 2, B, category=7))
     report = score(content, ImageResult(1, (found(A),)), ImageResult(2, (found(B, label=1),)))
-    assert list(report.stats) == list(IMAGE_FIGURES)
+    assert list(report.stats) == list(IMAGE_METRICS)
     for name in ("AP", "AP50", "AP75", "APS", "AR1", "AR100", "box_AP", "box_AP75", "box_AR10"):
         assert report.stats[name] == pytest.approx(1), name
     assert report.stats["APL"] == report.stats["box_APL"] == -1  # nothing that large
@@ -166,7 +166,9 @@ def test_the_figures_are_those_of_pycocotools(capsys: pytest.CaptureFixture[str]
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-        assert [report.stats[prefix + name] for name in FIGURES] == pytest.approx(evaluation.stats.tolist(), abs=1e-12)
+        assert [report.stats[prefix + name] for name in MASK_METRICS] == pytest.approx(
+            evaluation.stats.tolist(), abs=1e-12
+        )
     assert all(0 < value < 1 for value in report.stats.values())
     assert report.stats["AP"] != report.stats["box_AP"]
 

@@ -10,7 +10,7 @@ import torch
 from evaluation.builders import box, ground_truth, rle, truth_entry
 
 from stmask.errors import DataError
-from stmask.evaluation import FIGURES, GroundTruth, VideoMeanAveragePrecision, evaluate, to_results
+from stmask.evaluation import MASK_METRICS, GroundTruth, VideoMeanAveragePrecision, evaluate, to_results
 from stmask.structures import TrackResult, VideoResult
 
 VIDEOS = range(1, 8)
@@ -120,5 +120,5 @@ def test_any_number_of_processes_scores_each_video_once(tmp_path: Path) -> None:
         torch.multiprocessing.start_processes(_score_a_share, args=arguments, nprocs=world, start_method="fork")
         for rank in range(world):
             figures, entries = torch.load(tmp_path / f"{world}-{rank}.pt")
-            assert {name: float(figures[name]) for name in FIGURES} == expected
+            assert {name: float(figures[name]) for name in MASK_METRICS} == expected
             assert entries == to_results(RESULTS, (1, 2))

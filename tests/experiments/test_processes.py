@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stmask.experiments.processes import Queue, Task, job_command, job_environment
+from stmask.experiments.processes import Queue, QueuedProcess, job_command, job_environment
 
 # what a task does: notes when it runs and on what, then sleeps
 NOTE = """
@@ -25,13 +25,19 @@ sys.exit(int(sys.argv[4]))
 
 
 def task(
-    notes: Path, name: str, *, seconds: float = 0.2, status: int = 0, devices: int = 1, kind: type[Task] = Task
-) -> Task:
+    notes: Path,
+    name: str,
+    *,
+    seconds: float = 0.2,
+    status: int = 0,
+    devices: int = 1,
+    kind: type[QueuedProcess] = QueuedProcess,
+) -> QueuedProcess:
     command = (sys.executable, "-S", "-c", NOTE, str(notes), name, str(seconds), str(status))
     return kind(command, devices=devices, environment={"PATH": os.environ["PATH"]})
 
 
-def run(tasks: Sequence[Task], devices: Sequence[str] | None = None) -> list[int | None]:
+def run(tasks: Sequence[QueuedProcess], devices: Sequence[str] | None = None) -> list[int | None]:
     Queue(devices).run(tasks)
     return [task.status for task in tasks]
 
@@ -54,7 +60,7 @@ def test_a_device_has_one_task_at_a_time_and_none_stays_idle(tmp_path: Path) -> 
     started: list[tuple[str, tuple[str, ...]]] = []
     ended: list[tuple[str, int | None, bool]] = []
 
-    class Noting(Task):
+    class Noting(QueuedProcess):
         def on_start(self, devices: Sequence[str]) -> None:
             started.append((self.command[-3], tuple(devices)))
 
@@ -77,7 +83,7 @@ def test_a_device_has_one_task_at_a_time_and_none_stays_idle(tmp_path: Path) -> 
 def test_what_is_no_longer_due_is_left_out(tmp_path: Path) -> None:
     notes = tmp_path / "notes"
 
-    class Once(Task):
+    class Once(QueuedProcess):
         def is_due(self) -> bool:  # asked when it would start
             return not notes.exists() or self.command[-3] == "c"
 
@@ -89,14 +95,14 @@ def test_output_goes_to_the_log_and_is_kept(tmp_path: Path) -> None:
     log = tmp_path / "folder" / "job.log"
     command = (sys.executable, "-S", "-c", "import sys; print('out'); print('err', file=sys.stderr)")
     for _ in range(2):
-        Queue(["0"]).run([Task(command, log=log)])
+        Queue(["0"]).run([QueuedProcess(command, log=log)])
     assert sorted(log.read_text().split()) == ["err", "err", "out", "out"]
 
 
 # a queue of two tasks, of which each says that it was told to stop
 STOPPED = """
 import sys
-from stmask.experiments.processes import Queue, Task
+from stmask.experiments.processes import Queue, QueuedProcess
 child = '''
 import signal, sys, time
 def stop(number, frame):
@@ -109,7 +115,7 @@ print("ready", flush=True)
 while True:
     time.sleep(0.05)
 '''
-tasks = [Task((sys.executable, "-S", "-c", child.replace("STUBBORN", sys.argv[1]))) for _ in range(2)]
+tasks = [QueuedProcess((sys.executable, "-S", "-c", child.replace("STUBBORN", sys.argv[1]))) for _ in range(2)]
 queue = Queue(None)
 queue.run(tasks)
 print([task.status for task in tasks], queue.stopped_by, flush=True)
@@ -136,7 +142,7 @@ def test_a_signal_is_passed_on_once_and_the_second_kills(number: int, stubborn: 
 def test_a_queue_that_is_left_stops_its_tasks(tmp_path: Path) -> None:
     """As by the handler of a cluster's tool, which raises SystemExit wherever the program is."""
 
-    class Leaving(Task):
+    class Leaving(QueuedProcess):
         def on_start(self, devices: Sequence[str]) -> None:
             raise SystemExit(3)
 

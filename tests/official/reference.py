@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stmask.official.loading import translate
+from stmask.official.translation import translate
 
 DATA = Path(__file__).parent / "data"
 R50, R50_ADA, R50_PLAIN = "STMask_plus_resnet50", "STMask_plus_resnet50_ada", "STMask_plus_resnet50_notf"

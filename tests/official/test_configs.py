@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 import torch
 from official.reference import DATA
-from official.test_loading import published_shapes, small_network
+from official.test_translation import published_shapes, small_network
 from omegaconf import OmegaConf
 
 from stmask.checkpoints import build_model
 from stmask.config import compose
 from stmask.official.architecture import recognise
 from stmask.official.keys import to_official
-from stmask.official.loading import to_official_state, translate
 from stmask.official.quirks import KernelsFirstHead, ReleasedCriterion
+from stmask.official.translation import to_official_state, translate
 
 FOLDER = Path(__file__).parents[2] / "conf" / "experiment" / "official"
 MODELS = sorted(path.stem for path in FOLDER.glob("*_*.yaml"))

@@ -17,7 +17,7 @@ from stmask.models.layers import ResNet
 from stmask.models.stmask import PredictionHead, STMask
 from stmask.models.yolact import Yolact, anchor_shapes
 from stmask.official import load, read
-from stmask.official.loading import export, to_official_state
+from stmask.official.translation import export, to_official_state
 from stmask.ops.nms import PerClassNMS
 
 CLASSES, PROTOTYPES, CHANNELS = 80, 5, 4

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from stmask.ops.boxes import to_centres
-from stmask.ops.matching import AnchorMatcher, Matches
+from stmask.ops.matching import AnchorMatcher, AnchorMatches
 
 PLAIN = AnchorMatcher(ambiguous=False, quality=False)
 
 
-def match(matcher: AnchorMatcher, anchors: list[list[float]], boxes: list[list[float]]) -> Matches:
+def match(matcher: AnchorMatcher, anchors: list[list[float]], boxes: list[list[float]]) -> AnchorMatches:
     n = len(boxes)
     return matcher(
         to_centres(torch.tensor(anchors)),

@@ -12,16 +12,16 @@ from stmask.models.stmask.calibration import AlignedOffsets
 from stmask.ops.boxes import iou, to_corners
 from stmask.ops.frames import FramePreprocessor
 from stmask.plots import anchors, calibration, places
-from stmask.plots.frames import Frame, annotated_at, read_frame
+from stmask.plots.frames import AnnotatedFrame, annotated_at, read_frame
 
 
 @pytest.fixture(scope="module")
-def frame(dataset: VideoDataset, preprocessor: FramePreprocessor) -> Frame:
+def frame(dataset: VideoDataset, preprocessor: FramePreprocessor) -> AnnotatedFrame:
     video, position = annotated_at(dataset)
     return read_frame(dataset, preprocessor, video=video, position=position)
 
 
-def test_a_frame_has_its_boxes_relative_to_the_padded_input(frame: Frame) -> None:
+def test_a_frame_has_its_boxes_relative_to_the_padded_input(frame: AnnotatedFrame) -> None:
     assert frame.input_size == (96, 96)
     assert frame.size == (72, 96)
     _, ys, xs = frame.masks[0][None].nonzero(as_tuple=True)
@@ -29,7 +29,7 @@ def test_a_frame_has_its_boxes_relative_to_the_padded_input(frame: Frame) -> Non
     assert frame.boxes[0].tolist() == pytest.approx([float(v) for v in expected], abs=1e-6)
 
 
-def test_positives_are_anchors_of_the_network_that_decode_to_the_object(network: STMask, frame: Frame) -> None:
+def test_positives_are_anchors_of_the_network_that_decode_to_the_object(network: STMask, frame: AnnotatedFrame) -> None:
     found = anchors.positives(network, frame, object_=1, min_iou=0.3)
     assert [at.shape.kernel for at in found] == [(3, 3), (3, 5), (5, 3)]
     with torch.inference_mode():
@@ -40,14 +40,14 @@ def test_positives_are_anchors_of_the_network_that_decode_to_the_object(network:
         torch.testing.assert_close(at.predicted(predictions).box_deltas, predictions.box_deltas[0, at.index])
 
 
-def test_the_least_fitting_positive_is_chosen(network: STMask, frame: Frame) -> None:
+def test_the_least_fitting_positive_is_chosen(network: STMask, frame: AnnotatedFrame) -> None:
     strict, lax = (anchors.positives(network, frame, min_iou=value) for value in (0.4, 0.2))
     for tight, loose in zip(strict, lax, strict=True):
         fits = [float(iou(to_corners(at.anchor)[None], frame.boxes[:1])) for at in (loose, tight)]
         assert fits[0] <= fits[1]
 
 
-def test_points_without_calibration_are_the_kernels_cells(network: STMask, frame: Frame) -> None:
+def test_points_without_calibration_are_the_kernels_cells(network: STMask, frame: AnnotatedFrame) -> None:
     for at in anchors.positives(network, frame):
         where = anchors.points(at, None)
         box = anchors.kernel_box(at.cell, at.shape.kernel, at.map_size)
@@ -56,7 +56,7 @@ def test_points_without_calibration_are_the_kernels_cells(network: STMask, frame
         assert len(where) == at.shape.kernel[0] * at.shape.kernel[1]
 
 
-def test_aligned_points_are_spread_evenly_over_the_box(network: STMask, frame: Frame) -> None:
+def test_aligned_points_are_spread_evenly_over_the_box(network: STMask, frame: AnnotatedFrame) -> None:
     for at in anchors.positives(network, frame):
         kh, kw = at.shape.kernel
         grid = anchors.points(at, AlignedOffsets(at.shape)).view(kh, kw, 2)
@@ -80,7 +80,7 @@ def test_cell_under_the_centre_of_a_box() -> None:
     assert anchors.cell_under(torch.tensor([0.9, 0.9, 1.5, 1.5]), (4, 6)) == (3, 5)
 
 
-def test_pictures(network: STMask, frame: Frame) -> None:
+def test_pictures(network: STMask, frame: AnnotatedFrame) -> None:
     found = anchors.positives(network, frame)
     learned = anchors.learned_offsets(network)
     assert len(learned) == 3

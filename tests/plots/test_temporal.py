@@ -18,12 +18,12 @@ from stmask.models.stmask import STMask
 from stmask.ops.boxes import from_masks, paired_iou
 from stmask.ops.frames import FramePreprocessor
 from stmask.plots import motion, temporal
-from stmask.plots.frames import Frame
+from stmask.plots.frames import AnnotatedFrame
 
 POOLING: Any = SimpleNamespace(backbone=lambda x: x, fpn=lambda x: Pyramid({"P3": F.avg_pool2d(x, 8)}))
 
 
-def textured(left: int, top: int, *, track_id: int = 7) -> Frame:
+def textured(left: int, top: int, *, track_id: int = 7) -> AnnotatedFrame:
     """A frame of 64 x 96 with a textured square of 24 pixels."""
     texture = np.random.default_rng(0).integers(0, 256, (3, 3, 3)).repeat(8, axis=0).repeat(8, axis=1)
     image = np.full((64, 96, 3), 124, dtype=np.uint8)
@@ -32,11 +32,11 @@ def textured(left: int, top: int, *, track_id: int = 7) -> Frame:
     mask[0, top : top + 24, left : left + 24] = True
     inputs = FramePreprocessor(height=64, width=96)(image)
     one = torch.tensor([1])
-    return Frame(image, inputs, (64, 96), from_masks(mask), mask, labels=one, track_ids=one * track_id)
+    return AnnotatedFrame(image, inputs, (64, 96), from_masks(mask), mask, labels=one, track_ids=one * track_id)
 
 
 @pytest.fixture(scope="module")
-def stretches(dataset: VideoDataset, preprocessor: FramePreprocessor) -> list[list[Frame]]:
+def stretches(dataset: VideoDataset, preprocessor: FramePreprocessor) -> list[list[AnnotatedFrame]]:
     return motion.sequences(dataset, preprocessor, count=2, length=3)
 
 
@@ -55,7 +55,7 @@ def test_only_objects_in_both_frames_count() -> None:
     assert "0 moves" in temporal.peaks(POOLING, [[before, after]], level="P3", size=7).get_suptitle()
 
 
-def test_stretches_are_consecutive_and_whole(stretches: list[list[Frame]], dataset: VideoDataset) -> None:
+def test_stretches_are_consecutive_and_whole(stretches: list[list[AnnotatedFrame]], dataset: VideoDataset) -> None:
     assert [len(frames) for frames in stretches] == [3, 3]
     assert all(torch.equal(a.track_ids, b.track_ids) for frames in stretches for a, b in pairwise(frames))
 
@@ -65,14 +65,14 @@ def test_the_liveliest_stretch_moves_most() -> None:
     assert motion.liveliest([slow, fast, slow]) is fast
 
 
-def test_masks_on_a_map_leave_the_padding_out(stretches: list[list[Frame]]) -> None:
+def test_masks_on_a_map_leave_the_padding_out(stretches: list[list[AnnotatedFrame]]) -> None:
     covered = motion.masks_on_map(stretches[0][0], (24, 24))
     assert covered.shape == (2, 24, 24)
     assert covered[:, 18:].abs().max() == 0  # 72 of 96 rows are image
     assert covered.max() == 1
 
 
-def test_overlaps_of_a_network(network: STMask, stretches: list[list[Frame]]) -> None:
+def test_overlaps_of_a_network(network: STMask, stretches: list[list[AnnotatedFrame]]) -> None:
     found = motion.overlaps(network, stretches)
     assert sorted(set(found.gap.tolist())) == [1, 2]
     frames = stretches[0]
@@ -83,7 +83,7 @@ def test_overlaps_of_a_network(network: STMask, stretches: list[list[Frame]]) ->
         assert ((values >= 0) & (values <= 1)).all()
 
 
-def test_carrying_on_begins_with_the_instances(network: STMask, stretches: list[list[Frame]]) -> None:
+def test_carrying_on_begins_with_the_instances(network: STMask, stretches: list[list[AnnotatedFrame]]) -> None:
     states = motion.carried(network, stretches[0])
     assert len(states) == 3
     torch.testing.assert_close(
@@ -92,7 +92,7 @@ def test_carrying_on_begins_with_the_instances(network: STMask, stretches: list[
     assert not torch.equal(states[1].boxes, states[0].boxes)
 
 
-def test_a_network_without_temporal_fusion_is_named(network: STMask, stretches: list[list[Frame]]) -> None:
+def test_a_network_without_temporal_fusion_is_named(network: STMask, stretches: list[list[AnnotatedFrame]]) -> None:
     predictions = motion.predict(network, stretches[0][:1])[0]
     instances = motion.instances_at(predictions, stretches[0][0])
     without: Any = SimpleNamespace(temporal=None)
@@ -100,7 +100,7 @@ def test_a_network_without_temporal_fusion_is_named(network: STMask, stretches: 
         motion.shifted(without, instances, predictions, predictions)
 
 
-def test_pictures(network: STMask, stretches: list[list[Frame]]) -> None:
+def test_pictures(network: STMask, stretches: list[list[AnnotatedFrame]]) -> None:
     frames = stretches[0]
     maps = temporal.correlation(network, frames[0], frames[2], level="P3", size=5)
     assert [axis.get_title() for axis in maps.axes[:3]] == ["reference", "target", "correlation on P3"]

@@ -1,10 +1,10 @@
 """From and to other formats: documents in, documents out, in the form of the JSON of YouTube-VIS."""
 
 from stmask.data.convert.coco import from_images, to_images
-from stmask.data.convert.grouping import Videos
+from stmask.data.convert.grouping import Grouping
 from stmask.data.convert.masklets import from_masklets
 from stmask.data.convert.masks import from_masks
 from stmask.data.convert.painting import to_masks
 from stmask.data.convert.tracks import Notes
 
-__all__ = ["Notes", "Videos", "from_images", "from_masklets", "from_masks", "to_images", "to_masks"]
+__all__ = ["Grouping", "Notes", "from_images", "from_masklets", "from_masks", "to_images", "to_masks"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stmask.data.convert.grouping import Frame, Videos, group, read_images
+from stmask.data.convert.grouping import CocoImage, Grouping, group, read_images
 from stmask.data.convert.tracks import Document, Notes, whole, with_slashes
 from stmask.data.segmentation import Encoding, measure, pack
 from stmask.errors import DataError
@@ -90,7 +90,7 @@ def _per_frame(track: Document, key: str, count: int, notes: Notes) -> list[Any]
 
 
 def from_images(
-    document: Document, *, videos: Videos = Videos.BY_ID, ignore_iscrowd: bool = False, notes: Notes | None = None
+    document: Document, *, videos: Grouping = Grouping.BY_ID, ignore_iscrowd: bool = False, notes: Notes | None = None
 ) -> Document:
     """A YouTube-VIS document. Images with a 'video_id' are put together to videos, others become videos of one frame.
 
@@ -112,7 +112,7 @@ def from_images(
         raise DataError("'annotations' must be a list or null")
     identities = [_identity(entry, position) for position, entry in enumerate(annotations or [])]
     entries, places = group(document, images, videos, notes)
-    if videos == Videos.BY_ID and all(image.video_id is None for image in images):
+    if videos == Grouping.BY_ID and all(image.video_id is None for image in images):
         _require_no_object_in_two_images(annotations or [], identities)
     if ignore_iscrowd:
         annotations = annotations and [annotation | {"iscrowd": 0} for annotation in annotations]
@@ -151,7 +151,7 @@ def _tracks(
     document: Document,
     annotations: list[Document],
     identities: list[int | None],
-    places: dict[int, tuple[Document, int, Frame]],
+    places: dict[int, tuple[Document, int, CocoImage]],
     notes: Notes,
 ) -> list[Document]:
     """One entry per instance, in the order in which they first appear; numbered anew if videos share instance ids."""

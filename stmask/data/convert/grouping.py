@@ -17,7 +17,7 @@ _LEAST = -LARGEST_INTEGER  # frame numbers only tell which frame comes first
 _NUMBERS = ("frame_index", "frame_id")  # keys that number the frames of a video; the first one counts
 
 
-class Videos(Enum):
+class Grouping(Enum):
     """What images belong together: those of one 'video_id', those of one folder, or none."""
 
     BY_ID = "by id"
@@ -26,7 +26,7 @@ class Videos(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class CocoImage:
     """An image of a COCO file; `numbers` are those of the keys above that it has."""
 
     image_id: int
@@ -37,7 +37,7 @@ class Frame:
     numbers: dict[str, int]
 
 
-def read_images(document: Document, notes: Notes) -> list[Frame]:
+def read_images(document: Document, notes: Notes) -> list[CocoImage]:
     """The members of 'images', checked.
 
     Raises:
@@ -46,7 +46,7 @@ def read_images(document: Document, notes: Notes) -> list[Frame]:
     images = document["images"]
     if not isinstance(images, list):
         raise DataError("'images' must be a list")
-    frames: dict[int, Frame] = {}
+    frames: dict[int, CocoImage] = {}
     for position, image in enumerate(images):
         if not isinstance(image, dict):
             raise DataError(f"images[{position}] is not an object but {image!r}")
@@ -59,7 +59,7 @@ def read_images(document: Document, notes: Notes) -> list[Frame]:
             raise DataError(f"{where}: 'file_name' must be the name of a file, got {image['file_name']!r}")
         if number in frames:
             raise DataError(f"image id {number} occurs twice")
-        frames[number] = Frame(
+        frames[number] = CocoImage(
             number,
             whole(image, "video_id", where) if image.get("video_id") is not None else None,
             with_slashes(image["file_name"], notes),
@@ -71,17 +71,17 @@ def read_images(document: Document, notes: Notes) -> list[Frame]:
 
 
 def group(
-    document: Document, images: list[Frame], videos: Videos, notes: Notes
-) -> tuple[list[Document], dict[int, tuple[Document, int, Frame]]]:
+    document: Document, images: list[CocoImage], videos: Grouping, notes: Notes
+) -> tuple[list[Document], dict[int, tuple[Document, int, CocoImage]]]:
     """The entries of 'videos' with their frames in order, and for each image its video and its position there.
 
     Raises:
         DataError: it is left open to which video an image belongs, or in what order the frames of a video are.
     """
     groups = _groups(images, videos, notes)
-    known = _known(document) if videos == Videos.BY_ID and any(i.video_id is not None for i in images) else {}
+    known = _known(document) if videos == Grouping.BY_ID and any(i.video_id is not None for i in images) else {}
     entries: list[Document] = []
-    places: dict[int, tuple[Document, int, Frame]] = {}
+    places: dict[int, tuple[Document, int, CocoImage]] = {}
     owners: dict[str, int] = {}
     for number, (frames, more) in groups.items():
         stated = known.get(number, {})
@@ -109,26 +109,26 @@ def group(
     return entries, places
 
 
-def _groups(images: list[Frame], videos: Videos, notes: Notes) -> dict[int, tuple[list[Frame], Document]]:
+def _groups(images: list[CocoImage], videos: Grouping, notes: Notes) -> dict[int, tuple[list[CocoImage], Document]]:
     """By the number of the video: its images, and what else is known of it."""
-    if videos == Videos.BY_FOLDER:
-        folders: dict[str, list[Frame]] = {}
+    if videos == Grouping.BY_FOLDER:
+        folders: dict[str, list[CocoImage]] = {}
         for image in images:
             folders.setdefault(str(PurePosixPath(image.name).parent), []).append(image)
         named = ({} if folder == "." else {"name": folder} for folder in folders)
         return {n: (found, more) for n, (found, more) in enumerate(zip(folders.values(), named, strict=True), start=1)}
     without = [image for image in images if image.video_id is None]
-    if videos == Videos.BY_ID and 0 < len(without) < len(images):
+    if videos == Grouping.BY_ID and 0 < len(without) < len(images):
         raise DataError(
             f"image {without[0].image_id} has no 'video_id' ({len(without)} of {len(images)} images have none): add it,"
             " or convert with --videos-by-folder (each folder is a video) or --single-frames (each image is one)"
         )
-    if videos == Videos.SINGLE_FRAMES or without:
-        if without and videos == Videos.BY_ID:
+    if videos == Grouping.SINGLE_FRAMES or without:
+        if without and videos == Grouping.BY_ID:
             kind = "images without 'video_id', each a video of one frame (--videos-by-folder puts them together)"
             notes.add(kind, f"image {without[0].image_id}", count=len(without))
         return {image.image_id: ([image], {}) for image in images}
-    groups: dict[int, tuple[list[Frame], Document]] = {}
+    groups: dict[int, tuple[list[CocoImage], Document]] = {}
     for image in images:
         assert image.video_id is not None
         groups.setdefault(image.video_id, ([], {}))[0].append(image)
@@ -149,7 +149,7 @@ def _known(document: Document) -> dict[int, Document]:
     return known
 
 
-def _require_one_size(number: int, stated: Document, frames: list[Frame]) -> None:
+def _require_one_size(number: int, stated: Document, frames: list[CocoImage]) -> None:
     where = f"video {number}"
     size = (frames[0].width, frames[0].height)
     if stated.get("width") is not None and stated.get("height") is not None:
@@ -160,7 +160,7 @@ def _require_one_size(number: int, stated: Document, frames: list[Frame]) -> Non
             raise DataError(f"{where}: {said} (width x height)")
 
 
-def _in_order(where: str, frames: list[Frame], notes: Notes) -> list[Frame]:
+def _in_order(where: str, frames: list[CocoImage], notes: Notes) -> list[CocoImage]:
     by_name = sorted(frames, key=lambda frame: natural_key(frame.name))
     if len(frames) == 1:
         return frames
@@ -183,8 +183,8 @@ def _in_order(where: str, frames: list[Frame], notes: Notes) -> list[Frame]:
     return order
 
 
-def _by_number(where: str, key: str, frames: Iterable[Frame]) -> list[Frame]:
-    found: dict[int, Frame] = {}
+def _by_number(where: str, key: str, frames: Iterable[CocoImage]) -> list[CocoImage]:
+    found: dict[int, CocoImage] = {}
     for frame in frames:
         if key not in frame.numbers:
             raise DataError(f"image {frame.image_id} has no {key!r}, others of {where} have")

@@ -27,7 +27,7 @@ def _fold(value: Vector, low: Vector, high: Vector) -> Vector:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Motion:
+class Trajectory:
     """The path of an object: straight lines reflected inside `low` .. `high` (pixels), and at most one excursion.
 
     During the excursion, from `leaves_at` to `returns_at` (either may be infinite), it moves away along `exit_velocity`
@@ -96,7 +96,7 @@ class Actor:
     outline: Outline
     texture: npt.NDArray[np.uint8]
     texels: FloatArray
-    motion: Motion
+    motion: Trajectory
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ class Scene:
     background_offset: int
 
 
-def _random_motion(rng: np.random.Generator, config: SyntheticConfig) -> Motion:
+def _random_motion(rng: np.random.Generator, config: SyntheticConfig) -> Trajectory:
     short = config.short_side
     frame = np.array([config.width, config.height], dtype=np.float64)
     radius = rng.uniform(*config.diameter) * short / 2
@@ -117,7 +117,7 @@ def _random_motion(rng: np.random.Generator, config: SyntheticConfig) -> Motion:
     low, high = margin, frame - margin
     direction = rng.uniform(0, 2 * np.pi)
     speed = rng.uniform(*config.speed) * short
-    return Motion(
+    return Trajectory(
         start=rng.uniform(low, high),
         velocity=speed * np.array([np.cos(direction), np.sin(direction)]),
         low=low,
@@ -130,7 +130,7 @@ def _random_motion(rng: np.random.Generator, config: SyntheticConfig) -> Motion:
     )
 
 
-def _gap(motion: Motion, others: list[Motion], frames: int) -> float:
+def _gap(motion: Trajectory, others: list[Trajectory], frames: int) -> float:
     """The smallest gap to any other object at any frame, negative where they overlap; in pixels."""
     gaps = [
         float(np.linalg.norm(motion.centre(t) - other.centre(t))) - motion.radius - other.radius
@@ -140,13 +140,13 @@ def _gap(motion: Motion, others: list[Motion], frames: int) -> float:
     return min(gaps, default=0.0)
 
 
-def _across(rng: np.random.Generator, motion: Motion, other: Motion, frames: int) -> Motion:
+def _across(rng: np.random.Generator, motion: Trajectory, other: Trajectory, frames: int) -> Trajectory:
     """The same motion, shifted so that it meets `other` at some time in the middle of the video."""
     t = rng.uniform(0.3, 0.7) * (frames - 1)
     return replace(motion, start=other.centre(t) - motion.velocity * t)
 
 
-def _with_excursion(rng: np.random.Generator, motion: Motion, config: SyntheticConfig) -> Motion:
+def _with_excursion(rng: np.random.Generator, motion: Trajectory, config: SyntheticConfig) -> Trajectory:
     """The same motion, but it enters late, leaves early, or goes away and returns; always by the nearest edge."""
     t = config.frames
     kind = rng.integers(3)
@@ -161,8 +161,8 @@ def _with_excursion(rng: np.random.Generator, motion: Motion, config: SyntheticC
     return replace(motion, leaves_at=leaves_at, returns_at=returns_at, exit_velocity=exit_velocity)
 
 
-def _motions(rng: np.random.Generator, config: SyntheticConfig) -> list[Motion]:
-    motions: list[Motion] = []
+def _motions(rng: np.random.Generator, config: SyntheticConfig) -> list[Trajectory]:
+    motions: list[Trajectory] = []
     for i in range(int(rng.integers(config.objects[0], config.objects[1] + 1))):
         if i > 0 and rng.random() < config.crossing:
             other = motions[int(rng.integers(i))]

@@ -13,11 +13,11 @@ from stmask.models.stmask.losses.box import centerness_loss, diou_loss, smooth_l
 from stmask.models.stmask.losses.classification import hard_negative_cross_entropy
 from stmask.models.stmask.losses.mask import crop_boxes, cropped_mask_bce, mask_loss
 from stmask.models.stmask.losses.positives import Positives, gather_positives
-from stmask.models.stmask.losses.temporal import TemporalModule, shift_losses
+from stmask.models.stmask.losses.temporal import TrainableTemporalModule, shift_losses
 from stmask.models.stmask.losses.tracking import embedding_loss
 from stmask.models.stmask.records import DensePredictions
 from stmask.number_checks import require_integer, require_number
-from stmask.ops.matching import AnchorMatcher, Matches
+from stmask.ops.matching import AnchorMatcher, AnchorMatches
 from stmask.structures import FrameTargets, LossReport
 
 BOX_LOSSES = ("diou", "smooth_l1")
@@ -82,7 +82,7 @@ class Criterion:
         targets: tuple[FrameTargets, ...],
         *,
         clip_length: int,
-        temporal: TemporalModule | None = None,
+        temporal: TrainableTemporalModule | None = None,
         generator: torch.Generator | None = None,
     ) -> LossReport:
         """Losses of F frames, clip by clip.
@@ -122,7 +122,9 @@ class Criterion:
         return LossReport(terms, counts, idle=self._idle(predictions, temporal, terms))
 
     @staticmethod
-    def _idle(predictions: DensePredictions, temporal: TemporalModule | None, terms: dict[str, Tensor]) -> Tensor:
+    def _idle(
+        predictions: DensePredictions, temporal: TrainableTemporalModule | None, terms: dict[str, Tensor]
+    ) -> Tensor:
         """0 by way of every output that no term computes with; see `LossReport`."""
         outputs = {
             "box": [predictions.box_deltas],
@@ -138,7 +140,7 @@ class Criterion:
 
     def _match(
         self, predictions: DensePredictions, targets: tuple[FrameTargets, ...], clip_length: int
-    ) -> list[Matches]:
+    ) -> list[AnchorMatches]:
         """Identities are told apart between clips: annotation files may count them anew in each video."""
         span = 1 + max((int(t.track_ids.max()) for t in targets if len(t)), default=0)
         return [
@@ -156,7 +158,7 @@ class Criterion:
     def _frame_terms(
         self,
         predictions: DensePredictions,
-        matches: list[Matches],
+        matches: list[AnchorMatches],
         positives: Positives,
         targets: tuple[FrameTargets, ...],
         generator: torch.Generator | None,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from stmask.models.stmask.records import DensePredictions
 from stmask.ops.boxes import decode
-from stmask.ops.matching import Matches
+from stmask.ops.matching import AnchorMatches
 from stmask.structures import FrameTargets
 
 
@@ -59,7 +59,7 @@ class Positives:
 
 
 def gather_positives(
-    predictions: DensePredictions, matches: Sequence[Matches], targets: Sequence[FrameTargets]
+    predictions: DensePredictions, matches: Sequence[AnchorMatches], targets: Sequence[FrameTargets]
 ) -> Positives:
     """Positives of a batch from the matches and targets of its F frames."""
     device = predictions.box_deltas.device

@@ -10,17 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stmask.models.stmask.losses.positives import Positives
-from stmask.models.stmask.records import DensePredictions
+from stmask.models.stmask.records import DensePredictions, TemporalModule
 from stmask.ops.boxes import encode, to_centres
 from stmask.structures import FrameTargets
 
 
-class TemporalModule(Protocol):
-    """As `stmask.models.TemporalFusion`."""
-
-    def fuse(self, reference: Tensor, target: Tensor) -> Tensor: ...
-
-    def __call__(self, fused: Tensor, boxes: Sequence[Tensor]) -> tuple[Tensor, Tensor]: ...
+class TrainableTemporalModule(TemporalModule, Protocol):
+    """The network's temporal fusion, with the parameters that the losses train."""
 
     def parameters(self) -> Iterator[Tensor]: ...
 
@@ -34,7 +30,7 @@ class MaskCosts(Protocol):
 
 
 def shift_losses(
-    temporal: TemporalModule,
+    temporal: TrainableTemporalModule,
     predictions: DensePredictions,
     positives: Positives,
     targets: Sequence[FrameTargets],

@@ -22,8 +22,8 @@ from stmask.models.stmask import AdaptiveCalibration, AlignedCalibration, Predic
 from stmask.official import export, initialise, load, read
 from stmask.official.architecture import recognise
 from stmask.official.keys import to_official, to_ours
-from stmask.official.loading import to_official_state, translate
 from stmask.official.quirks import KernelsFirstHead, UnfusedDetector
+from stmask.official.translation import to_official_state, translate
 
 VARIANTS = sorted(path.name.removesuffix(".keys.json") for path in DATA.glob("*.keys.json"))
 HIDDEN = (8, 8, 8)

@@ -1,6 +1,6 @@
-"""A copy of an annotation file in which is mended what can be mended without a guess.
+"""Writes a copy of an annotation file with everything fixed that can be fixed without guessing.
 
-The text of everything else stays as it is, also where nothing but its layout would change.
+All other text is copied unchanged, layout included.
 """
 
 from __future__ import annotations
@@ -34,36 +34,36 @@ NOTHING = "annotations that are null left out"
 TWICE = "annotations that repeat another one left out"
 
 
-def mend_file(path: Path, out: Path) -> Counter[str]:
-    """Writes a mended copy of an annotation file and counts what was done, by kind.
+def fix_file(path: Path, out: Path) -> Counter[str]:
+    """Writes a fixed copy of an annotation file and counts what was done, by kind.
 
     Raises:
         OutputError: `out` cannot be written. DataError: the file is not JSON.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")
-        mender = _Mender()
-        pieces = list(mender.pieces(text))
+        fixer = _Fixer()
+        pieces = list(fixer.pieces(text))
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} cannot be mended, it is not valid JSON in UTF-8") from error
+        raise DataError(f"{path} cannot be fixed, it is not valid JSON in UTF-8") from error
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
     with atomic_open(out, "wb") as file:
         for piece in pieces:
             file.write(piece.encode("utf-8", "surrogatepass"))
-    return +mender.done  # without kinds of which there was nothing
+    return +fixer.done  # without the kinds that did not occur
 
 
 @dataclass(slots=True)
-class _Mender:
-    """Mends the annotations of one file; `done` counts what was done."""
+class _Fixer:
+    """Fixes the annotations of one file; `done` counts the fixes by kind."""
 
     done: Counter[str] = field(default_factory=Counter)
     sizes: dict[Any, tuple[int, int, int]] = field(default_factory=dict)  # by id: height, width, frames
     seen: dict[Any, list[dict[str, Any]]] = field(default_factory=dict)
 
     def pieces(self, text: str) -> Iterator[str]:
-        """The text of the mended file, piece by piece."""
+        """The text of the fixed file, piece by piece."""
         places = []
         for key, start, end, value in _entries(text):
             if key == "annotations":
@@ -73,8 +73,8 @@ class _Mender:
         position, kept = 0, 0
         for start, end in places:
             entry = json.loads(text[start:end])
-            mended = self._entry(entry)
-            if mended is None:
+            fixed = self._entry(entry)
+            if fixed is None:
                 # what stands before it goes with it; before the first that is kept, what stands after it does
                 position = end if kept else position
                 if not kept:
@@ -82,7 +82,7 @@ class _Mender:
                     position = _after_comma(text, end)
                 continue
             yield text[position:start]
-            yield text[start:end] if mended is entry else json.dumps(mended)
+            yield text[start:end] if fixed is entry else json.dumps(fixed)
             position, kept = end, kept + 1
         yield text[position:]
 
@@ -95,19 +95,19 @@ class _Mender:
         self.sizes[owner.id] = (owner.height, owner.width, owner.length)
 
     def _entry(self, entry: Any) -> Any:
-        """As `mend`, of whatever stands among the annotations."""
+        """As `fix`, for whatever is in the list of annotations."""
         if entry is None:
             self.done[NOTHING] += 1
-        return self.mend(entry) if isinstance(entry, dict) else entry
+        return self.fix(entry) if isinstance(entry, dict) else entry
 
-    def mend(self, annotation: dict[str, Any]) -> dict[str, Any] | None:
-        """An annotation with what was wrong put right, itself if nothing was, None if it is to be left out."""
+    def fix(self, annotation: dict[str, Any]) -> dict[str, Any] | None:
+        """The annotation with its mistakes fixed, itself if there were none, None if it is to be left out."""
         masks_key, boxes_key, areas_key = lists_of(annotation)
         owner = annotation.get("video_id" if masks_key == "segmentations" else "image_id")
         masks = values_of(annotation, masks_key) or [None]
         height, width, frames = self.sizes.get(owner, (0, 0, 0)) if isinstance(owner, (int, float)) else (0, 0, 0)
         if len(masks) != frames:
-            return annotation  # it cannot be told what is meant
+            return annotation  # there is no telling what is meant
         fresh = [self._mask(mask, height, width) for mask in masks]
         shapes = [_measured(mask, height, width) for mask in fresh]
         for position, shape in enumerate(shapes):
@@ -130,7 +130,7 @@ class _Mender:
         return annotation | {key: values if key.endswith("s") else values[0] for key, values in changes.items()}
 
     def _mask(self, mask: Any, height: int, width: int) -> Any:
-        """A segmentation with what can be mended in it; itself if nothing."""
+        """The segmentation with everything fixed that can be; itself if there was nothing to fix."""
         if mask in ({}, ""):
             self.done[EMPTY] += 1
             return None
@@ -142,7 +142,7 @@ class _Mender:
             if all(polygon in (None, []) for polygon in polygons):
                 self.done[EMPTY] += 1
                 return None
-            return mask  # what it was meant to be cannot be known
+            return mask  # there is no telling what is meant
         if _measured(good, height, width) is None:
             return mask
         self.done[DEGENERATE] += len(polygons) - len(good)
@@ -156,14 +156,14 @@ class _Mender:
         if values is None:
             return None
         fits = len(values) == len(shapes)
-        mended = list(values) if fits else [None] * len(shapes)
+        fixed = list(values) if fits else [None] * len(shapes)
         for position, shape in enumerate(shapes):
             if shape is not None and not (fits and _agrees(values[position], shape, kind=kind)):
-                mended[position] = [float(n) for n in shape[1]] if kind == BOXES else float(shape[0])
+                fixed[position] = [float(n) for n in shape[1]] if kind == BOXES else float(shape[0])
                 self.done[kind] += 1
             elif gone[position]:
-                mended[position] = None
-        return mended if mended != values else None
+                fixed[position] = None
+        return fixed if fixed != values else None
 
     def _is_repeated(self, annotation: dict[str, Any], owner: Any, shapes: list[tuple[int, Box] | None]) -> bool:
         """Whether an earlier annotation of the video has the same class and, in every frame, the same mask."""

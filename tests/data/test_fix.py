@@ -1,4 +1,4 @@
-"""`stmask data check --fix`: what is mended, what is left to be named, and that nothing else changes."""
+"""`stmask data check --fix`: what is fixed, what is left to be named, and that nothing else changes."""
 
 import json
 
@@ -6,7 +6,7 @@ import pytest
 from data.makers import compressed, contents, rectangle, write_frames
 
 from stmask.commands.data_check import main
-from stmask.data import mend
+from stmask.data import fix
 from stmask.data.check import check_split
 from stmask.errors import ConfigError, DataError, OutputError
 
@@ -37,8 +37,8 @@ def frames(tmp_path_factory):
     return folder
 
 
-def mended(tmp_path, made, frames):
-    """The mended document, its text, the text before, and the exit status."""
+def fixed(tmp_path, made, frames):
+    """The fixed document, its text, the text before, and the exit status."""
     (tmp_path / "a.json").write_text(made if isinstance(made, str) else json.dumps(made, indent=1))
     status = main([str(tmp_path / "a.json"), "--frame-folder", str(frames), "--fix", str(tmp_path / "new/b.json")])
     text = (tmp_path / "new/b.json").read_text()
@@ -48,17 +48,17 @@ def mended(tmp_path, made, frames):
 @pytest.mark.parametrize(
     ("mask", "expected", "done"),
     [
-        ([GOOD, [40, 40, 41, 41]], [GOOD], mend.DEGENERATE),
-        ([GOOD, [40, 40, 50, 40, 60, 40]], [GOOD], mend.DEGENERATE),
-        ([[], GOOD, None], [GOOD], mend.DEGENERATE),
+        ([GOOD, [40, 40, 41, 41]], [GOOD], fix.DEGENERATE),
+        ([GOOD, [40, 40, 50, 40, 60, 40]], [GOOD], fix.DEGENERATE),
+        ([[], GOOD, None], [GOOD], fix.DEGENERATE),
         ([GOOD, [0, 0, 10, 10, 10, 0, 0, 10]], None, None),  # two triangles, whose areas only cancel
-        (GOOD, [GOOD], mend.NESTING),
-        (PAIRS, [GOOD], mend.NESTING),
-        ([PAIRS, GOOD], [GOOD, GOOD], mend.NESTING),
-        ([[]], "null", mend.EMPTY),
-        ({}, "null", mend.EMPTY),
-        ([[1, 1, 20, 1, 30, 1]], "null", mend.EMPTY),  # drawn, it has no pixel
-        (compressed(rectangle(0, 0, 0, 0)), "null", mend.EMPTY),
+        (GOOD, [GOOD], fix.NESTING),
+        (PAIRS, [GOOD], fix.NESTING),
+        ([PAIRS, GOOD], [GOOD, GOOD], fix.NESTING),
+        ([[]], "null", fix.EMPTY),
+        ({}, "null", fix.EMPTY),
+        ([[1, 1, 20, 1, 30, 1]], "null", fix.EMPTY),  # drawn, it has no pixel
+        (compressed(rectangle(0, 0, 0, 0)), "null", fix.EMPTY),
         ([[40, 40, 41, 41]], None, None),  # the object is there, but not its outline
         ([GOOD, [1, 2, 3, 4, 5]], None, None),
         ([GOOD, "abc"], None, None),
@@ -66,12 +66,12 @@ def mended(tmp_path, made, frames):
 )
 def test_masks(tmp_path, frames, capsys, mask, expected, done):
     made = document(mask)
-    new, text, before, status = mended(tmp_path, made, frames)
+    new, text, before, status = fixed(tmp_path, made, frames)
     first = new["annotations"][0]
     if expected is None and mask != [GOOD, [0, 0, 10, 10, 10, 0, 0, 10]]:
         assert text == before
         assert status == 1
-        assert "nothing to mend" in capsys.readouterr().out
+        assert "nothing to fix" in capsys.readouterr().out
         return
     assert status == 0
     if expected == "null":
@@ -97,7 +97,7 @@ def test_masks(tmp_path, frames, capsys, mask, expected, done):
     ],
 )
 def test_boxes_and_areas(tmp_path, frames, changes, boxes, areas):
-    new, _, _, status = mended(tmp_path, document(**changes), frames)
+    new, _, _, status = fixed(tmp_path, document(**changes), frames)
     assert status == 0
     assert [new["annotations"][0][key] for key in ("bboxes", "areas")] == [boxes, areas]
     assert not check_split(tmp_path / "new/b.json", root=tmp_path, split="b", frames=frames).problems
@@ -109,7 +109,7 @@ def test_repetitions_leave_no_gap_in_the_text(tmp_path, frames, places):
     first = made["annotations"][0]
     for number, place in enumerate(places):
         made["annotations"].insert(place, first | {"id": 100 + number})
-    new, text, before, status = mended(tmp_path, made, frames)
+    new, text, before, status = fixed(tmp_path, made, frames)
     assert status == 0
     assert len(new["annotations"]) == 2
     lines = before.splitlines()
@@ -124,7 +124,7 @@ def test_everything_else_keeps_its_text(tmp_path, frames):
         + ',\t"categories": [ {"id": 7, "name": "caf\u00e9"}, {"name":"b", "id":3}]}\r\n'
     )  # fmt: skip
     (tmp_path / "a.json").write_bytes(text.encode())
-    assert mend.mend_file(tmp_path / "a.json", tmp_path / "b.json") == {mend.DEGENERATE: 1}
+    assert fix.fix_file(tmp_path / "a.json", tmp_path / "b.json") == {fix.DEGENERATE: 1}
     written = (tmp_path / "b.json").read_bytes().decode()
     start, end = text.index(good) + len(good), text.index("],  ")
     assert written.startswith(text[1 : start + 3])
@@ -132,18 +132,18 @@ def test_everything_else_keeps_its_text(tmp_path, frames):
     assert json.loads(written)["annotations"][1]["segmentations"][0] == [GOOD]
 
 
-def test_images_are_mended_too(tmp_path):
+def test_images_are_fixed_too(tmp_path):
     made = {
         "categories": [{"id": 1, "name": "a"}],
-        "videos": [{"id": 5, "width": 9, "height": 9}],  # what belongs together, not what is mended
+        "videos": [{"id": 5, "width": 9, "height": 9}],  # what belongs together, not what is fixed
         "images": [{"id": 5, "file_name": "5.png", "width": 64, "height": 48}],
         "annotations": [
             {"id": 1, "image_id": 5, "category_id": 1, "segmentation": [GOOD, []], "bbox": [4, 8, 16, 20], "area": 1}
         ],
     }
     (tmp_path / "a.json").write_text(json.dumps(made))
-    done = mend.mend_file(tmp_path / "a.json", tmp_path / "b.json")
-    assert done == {mend.DEGENERATE: 1, mend.BOXES: 1, mend.AREAS: 1}
+    done = fix.fix_file(tmp_path / "a.json", tmp_path / "b.json")
+    assert done == {fix.DEGENERATE: 1, fix.BOXES: 1, fix.AREAS: 1}
     (entry,) = json.loads((tmp_path / "b.json").read_text())["annotations"]
     assert (entry["segmentation"], entry["bbox"], entry["area"]) == ([GOOD], BOX, 144.0)
 
@@ -157,10 +157,10 @@ def test_nothing_is_written_over(tmp_path, frames):
     for out in ("train.json", "valid.json", "link.json"):
         with pytest.raises(OutputError, match=f"{out} is there already"):
             main([str(path), *common, str(tmp_path / out)])
-    with pytest.raises(ConfigError, match="--fix mends one file: choose by --split train or valid"):
+    with pytest.raises(ConfigError, match="--fix fixes one file: choose by --split train or valid"):
         main([str(tmp_path), *common, str(tmp_path / "b.json")])
     path.write_text("{")
-    with pytest.raises(DataError, match="cannot be mended as long as it cannot be read"):
+    with pytest.raises(DataError, match="cannot be fixed because it cannot be read"):
         main([str(path), *common, str(tmp_path / "b.json")])
     assert path.read_text() == "{"
     assert not (tmp_path / "b.json").exists()
@@ -169,10 +169,10 @@ def test_nothing_is_written_over(tmp_path, frames):
 def test_null_among_annotations_is_counted_and_absurd_sizes_are_left_to_the_check(tmp_path, frames, capsys):
     made = document([GOOD, [1, 2]])
     made["annotations"].append(None)
-    new, _, _, status = mended(tmp_path, made, frames)
+    new, _, _, status = fixed(tmp_path, made, frames)
     assert status == 0
     assert len(new["annotations"]) == 2
-    assert f"{mend.NOTHING}: 1" in capsys.readouterr().out
+    assert f"{fix.NOTHING}: 1" in capsys.readouterr().out
     made["videos"][0]["width"] = 1e300
     (tmp_path / "c.json").write_text(json.dumps(made))
-    assert mend.mend_file(tmp_path / "c.json", tmp_path / "d.json") == {mend.NOTHING: 1}
+    assert fix.fix_file(tmp_path / "c.json", tmp_path / "d.json") == {fix.NOTHING: 1}
