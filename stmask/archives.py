@@ -1,4 +1,4 @@
-"""Looks into a file of torch.save before torch reads it: nothing of it is run, and nothing unpacked."""
+"""Inspects a file of torch.save before torch reads it: nothing in it is run or unpacked."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from stmask.signatures import shown
 
 _ZIP = b"PK"
 _PICKLE = b"\x80"
-# in the one folder of an archive: the pickle, the tensors' bytes, and what torch notes about itself
+# in the one folder of an archive: the pickle, the tensors' bytes, and torch's own metadata
 _MEMBER = re.compile(
     r"[^/]+/(data\.pkl|data/\d+|version|byteorder|\.data/serialization_id|\.format_version|\.storage_alignment)"
 )
 _LARGEST_PICKLE = 64 << 20  # bytes; that of a network with its optimiser takes a few hundred thousand
 _CHUNK = 1 << 20
 _LEGACY_PICKLES = 5  # before PyTorch 1.6: magic number, version, system, what was saved, names of its storages
-# what a pickle may name: tensors and what they are made of, and the collections in which they are kept
+# what a pickle may name: tensors, their parts, and the collections that hold them
 _GLOBAL = re.compile(
     r"collections (OrderedDict|Counter)|(builtins|__builtin__) (set|complex)|_codecs encode"
     r"|torch (Size|Tensor|device|\w+Storage|b?float\d*\w*|q?u?int\d*|complex\d*|bool|double|half|long|short|per_\w+)"
@@ -33,7 +33,7 @@ _OTHER_WAYS_TO_CODE = frozenset({"STACK_GLOBAL", "INST", "OBJ", "NEWOBJ_EX", "EX
 
 
 def check_archive(source: Path) -> None:
-    """Refuses what torch.save does not write, by what is in the file and not by what its reader makes of it.
+    """Refuses files that torch.save does not write, by their content and before any reader interprets it.
 
     Raises:
         CheckpointError: an archive with other members than torch's, or packed ones; a tar file; a pickle that names
@@ -60,19 +60,19 @@ def _check_zip(handle: IO[bytes], source: Path) -> None:
     if odd := next((name for name in names if not _MEMBER.fullmatch(name)), None):
         raise CheckpointError(f"{source} is an archive with {odd[:200]!r} in it, not a PyTorch checkpoint")
     if len(set(names)) < len(names) or len({name.partition("/")[0] for name in names}) > 1:
-        raise CheckpointError(f"{source} is an archive with a member twice, not a PyTorch checkpoint")
+        raise CheckpointError(f"{source} is an archive with a duplicate member, not a PyTorch checkpoint")
     if any(member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1 for member in members):
-        raise CheckpointError(f"{source} is a packed archive, torch.save writes none: unpack the checkpoint in it")
+        raise CheckpointError(f"{source} is compressed, as torch.save never writes: unpack the checkpoint in it")
     try:
         for member in members:
             if not member.CRC:
-                del member.CRC  # it was told not to sum up (torch.serialization.set_crc32_options)
+                del member.CRC  # it was told not to compute checksums (torch.serialization.set_crc32_options)
             with archive.open(member) as content:
                 if not member.filename.endswith("/data.pkl"):
-                    while content.read(_CHUNK):  # at its end the sum is compared: torch itself takes changed bytes
+                    while content.read(_CHUNK):  # reads to the end, where the checksum is compared
                         pass
                 elif member.file_size > _LARGEST_PICKLE:
-                    raise CheckpointError(f"{source} describes {member.file_size} bytes of objects, not of a network")
+                    raise CheckpointError(f"{source} describes {member.file_size} bytes of objects, not a network")
                 else:
                     _check_pickle(BytesIO(content.read()), source)
     except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError) as error:
@@ -81,7 +81,7 @@ def _check_zip(handle: IO[bytes], source: Path) -> None:
 
 
 def _check_pickles(handle: IO[bytes], source: Path) -> None:
-    """A file of before PyTorch 1.6 is a row of pickles, and the tensors' bytes behind them."""
+    """A file from before PyTorch 1.6: a series of pickles, then the tensors' bytes."""
     data = BytesIO(handle.read(_LARGEST_PICKLE))
     for _ in range(_LEGACY_PICKLES):
         if data.tell() < len(data.getbuffer()):
@@ -89,7 +89,7 @@ def _check_pickles(handle: IO[bytes], source: Path) -> None:
 
 
 def _check_pickle(data: IO[bytes], source: Path) -> None:
-    """Looks through one pickle, up to its end. A damaged one is left to the reader, which says so."""
+    """Checks one pickle, up to its end. A damaged one is left to the reader, which reports it."""
     try:
         for operation, argument, _ in pickletools.genops(data):
             foreign = operation.name == "GLOBAL" and not _GLOBAL.fullmatch(str(argument))
@@ -97,7 +97,7 @@ def _check_pickle(data: IO[bytes], source: Path) -> None:
                 what = f" ({shown(str(argument).replace(' ', '.'))[1:-1]})" if foreign else ""
                 raise CheckpointError(
                     f"{source} holds Python objects besides tensors and plain values{what}; reading it could run code: "
-                    "have its state_dict saved alone"
+                    "ask for a file with only its state_dict"
                 )
     except (ValueError, IndexError):
         data.seek(0, SEEK_END)

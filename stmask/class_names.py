@@ -1,4 +1,4 @@
-"""Classes of networks and datasets: matched by their names, never by their position."""
+"""Classes of networks and datasets: matched by name, never by position."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from stmask.errors import DataError
 
 
 def matches(wanted: Sequence[str], known: Sequence[str]) -> list[int | None]:
-    """Where each wanted name is among the known ones; None where it is not.
+    """The position of each wanted name among the known ones; None if it is missing.
 
-    Where no name is spelt exactly so, case, spaces and underscores make no difference, as long as one name alone fits.
+    Without an exact match, case, spaces and underscores are ignored, as long as only one name fits.
     """
     exact = {name: position for position, name in enumerate(known)}
     asked = set(wanted)
@@ -28,12 +28,12 @@ def matches(wanted: Sequence[str], known: Sequence[str]) -> list[int | None]:
 def ids_by_name(
     class_names: Sequence[str], categories: Mapping[int, str], *, network: str, dataset: str
 ) -> tuple[int | None, ...]:
-    """For each class of a network the dataset's id of the category of that name; None where the dataset has none.
+    """For each class of a network, the dataset's category id of that name; None if the dataset lacks it.
 
     Args:
         class_names: of the network's labels 1..K.
         categories: the dataset's names by their ids.
-        network, dataset: whose they are, in words for errors.
+        network, dataset: what the two are called in errors.
 
     Raises:
         DataError: the dataset has a category that the network does not know, so that not all of it can be scored; or a
@@ -46,32 +46,32 @@ def ids_by_name(
     if unknown or not names:
         raise DataError(
             f"{network} and {dataset} do not have the same categories: the former knows {listed(class_names)}, the "
-            f"latter has {listed(names) or 'none'}; give a dataset of the classes that were learnt, or rename its own"
+            f"latter has {listed(names) or 'none'}; give a dataset with those classes, or rename its own"
         )
     return tuple(None if place is None else ids[place] for place in matches(class_names, names))
 
 
 def require_distinct(categories: Mapping[int, str], *, source: str, what: str = "categories") -> None:
-    """Refuses classes that their names do not tell apart.
+    """Refuses classes whose names are ambiguous.
 
     Raises:
-        DataError: two of one name; their ids are named.
+        DataError: two classes share a name; the message gives their ids.
     """
     first: dict[str, int] = {}
     for number, name in categories.items():
         if first.setdefault(name, number) != number:
             raise DataError(
-                f"{source}: the {what} {first[name]} and {number} are both called {name!r}, and classes are told apart "
+                f"{source}: the {what} {first[name]} and {number} are both called {name!r}, but classes are identified "
                 "by their names: rename one, or merge the two"
             )
 
 
 def listed(names: Sequence[str], *, most: int = 40) -> str:
-    """Names for a message; of more than `most` the first ones."""
+    """Names for a message: at most the first `most` of them."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
 
 def plain_name(name: str) -> str:
-    """What is left of a class name when case, outer spaces and the choice of space or underscore make no difference."""
+    """A class name without differences in case, outer spaces, and space or underscore."""
     return " ".join(name.lower().replace("_", " ").split())

@@ -72,11 +72,11 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def _require_names(arguments: list[str]) -> None:
-    """Where Python takes file names for ASCII, it can neither make nor write down any others."""
+    """Where Python's file system encoding is ASCII, no other file names can be used."""
     unreadable = [word for word in arguments if any("\udc80" <= letter <= "\udcff" for letter in word)]
     if unreadable and sys.getfilesystemencoding() != "utf-8":
         named = os.fsencode(unreadable[0]).decode("utf-8", "backslashreplace")
-        raise StmaskError(f"{named}: Python is told that names are ASCII here; set LC_ALL=C.UTF-8 or PYTHONUTF8=1")
+        raise StmaskError(f"{named}: this Python can only use ASCII file names; set LC_ALL=C.UTF-8 or PYTHONUTF8=1")
 
 
 def _command(name: str) -> ModuleType:
@@ -96,7 +96,7 @@ def _help() -> str:
 
 
 def _complete(arguments: list[str]) -> int:
-    """Answers Hydra's shell functions, which call `stmask -sc query=SHELL` whatever the subcommand on the line is."""
+    """Answers Hydra's shell completion functions, which call `stmask -sc query=SHELL` for any subcommand."""
     from stmask.commands.family import members
     from stmask.config import conf_dir, run_hydra_app
 

@@ -21,13 +21,13 @@ _USER_ERROR = 2
 _INTERRUPTED = 130
 _GREETERS = ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.rank_zero")
 _EXPECTED_WARNINGS = (
-    "Experiment logs directory",  # a run's folder holds its log before Lightning's first line
+    "Experiment logs directory",  # a run's folder has its log before Lightning's first line
     r"`isinstance\(treespec, LeafSpec\)`",  # Lightning's own use of torch
-    "Checkpoint directory .* exists and is not empty",  # that of the run which goes on
-    r"It is recommended to use `self\.log\(.*sync_dist",  # figures of a validation are of all processes already
-    "Grad strides do not match bucket view strides",  # kernels of one pixel in channels_last: the same memory
-    "Total length of `list` across ranks is zero",  # of validation: there is none
-    "The number of training batches",  # fewer than log_every_n_steps: the figures of the epoch are logged anyway
+    "Checkpoint directory .* exists and is not empty",  # of the run being resumed
+    r"It is recommended to use `self\.log\(.*sync_dist",  # validation metrics already cover all processes
+    "Grad strides do not match bucket view strides",  # 1x1 kernels in channels_last: the same memory
+    "Total length of `list` across ranks is zero",  # the validation loader's length is unknown
+    "The number of training batches",  # fewer than log_every_n_steps: epoch metrics are logged anyway
 )
 
 
@@ -45,7 +45,7 @@ def exit_status(call: Callable[[], int | None]) -> int:
         return _interrupted()
     except Interrupted as exit_:
         return _interrupted(int(exit_.code or 0))
-    except SystemExit as exit_:  # Lightning's way out of a training that must stop at once
+    except SystemExit as exit_:  # how Lightning leaves a run that must stop at once
         if _follows_interrupt(exit_):
             return _interrupted()
         raise
@@ -64,7 +64,7 @@ def exit_status(call: Callable[[], int | None]) -> int:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """SIGTERM ends a command as Ctrl-C does: what it had begun is tidied up. A second one ends it at once."""
+    """SIGTERM ends a command as Ctrl-C does, with cleanup. A second one ends it at once."""
     main = threading.current_thread() is threading.main_thread()
     if not main or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield
@@ -83,7 +83,7 @@ def _terminable() -> Iterator[None]:
 
 @contextmanager
 def counted(what: str, total: int) -> Iterator[Callable[[], None]]:
-    """A progress bar on stderr, if that is a terminal; yields the function that counts one more."""
+    """A progress bar on stderr, if that is a terminal; yields the function that advances it by one."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -95,13 +95,13 @@ def counted(what: str, total: int) -> Iterator[Callable[[], None]]:
 
 
 def _interrupted(status: int = _INTERRUPTED) -> int:
-    if status:  # the first of several processes speaks
+    if status:  # only the first of several processes prints
         print("stmask: interrupted", file=sys.stderr)
     return status
 
 
 def _follows_interrupt(error: BaseException | None) -> bool:
-    """Whether the error is only what closing a file or a process said after Ctrl-C."""
+    """Whether the error only comes from closing a file or process after Ctrl-C."""
     seen: set[int] = set()  # an error that was raised again may be its own cause
     while error is not None and id(error) not in seen and not isinstance(error, KeyboardInterrupt):
         seen.add(id(error))
@@ -110,7 +110,7 @@ def _follows_interrupt(error: BaseException | None) -> bool:
 
 
 def _speak_plainly() -> None:
-    """Log messages as plain lines on stderr (Hydra adds a file), without greetings, tips and expected warnings."""
+    """Logs plain lines to stderr (Hydra adds a file), without greetings, tips and expected warnings."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     for name in _GREETERS:
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -119,7 +119,7 @@ def _speak_plainly() -> None:
 
 
 def _print_what_the_terminal_can() -> None:
-    """A character that the terminal's encoding lacks is printed as its number: no text ends a command."""
+    """Prints characters that the terminal's encoding lacks as escapes, so that no text can end a command."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -1,11 +1,11 @@
-"""Errors that speak to the user: one line that names the file, the key or the value, and the way out.
+"""Errors for the user: one line that names the file, key or value, and the way out.
 
 The command line prints them without a traceback and exits with status 2. Library users catch `StmaskError`.
 """
 
 
 class StmaskError(Exception):
-    """Base of every error caused by what the user gave us."""
+    """Base of every error caused by the user's input."""
 
 
 class ConfigError(StmaskError):
@@ -21,11 +21,11 @@ class CheckpointError(StmaskError):
 
 
 class OutputError(StmaskError):
-    """A place that cannot be written to."""
+    """A path that cannot be written to."""
 
 
 class Interrupted(SystemExit):
-    """A run was told to stop and can go on later; `code` is the exit status of its process.
+    """A run was told to stop and can be resumed; `code` is the exit status of its process.
 
-    No error: it passes through everything that handles those, and ends the process as a signal would.
+    Not an error: it passes through all error handling and ends the process as a signal would.
     """

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and read with one clear error."""
+"""Files, written whole or not at all, and read with one clear error."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import IO, Any, BinaryIO
 
 from stmask.errors import DataError, OutputError
 
-_UMASK_FREE_MODE = 0o644  # mkstemp makes private files; results are meant to be shared
+_UMASK_FREE_MODE = 0o644  # mkstemp makes private files; results are to be shared
 _STEM_LENGTH = 50  # of a temporary name, so that it fits wherever the name itself does
 
 
@@ -24,7 +24,7 @@ _STEM_LENGTH = 50  # of a temporary name, so that it fits wherever the name itse
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields a temporary path beside `path`; renames it onto `path` on success, removes it on any failure.
 
-    The temporary name keeps the suffix of `path`, so that writers that look at it (video, image) still work.
+    The temporary name keeps the suffix of `path`, so that writers that depend on it (video, image) still work.
 
     Raises:
         OutputError: the folder cannot be made or written to, or the disk is full.
@@ -52,12 +52,12 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
         for folder in made:
-            with suppress(OSError):  # others may have begun to use it
+            with suppress(OSError):  # others may be using it by now
                 folder.rmdir()
 
 
 def require_writable(path: str | os.PathLike[str]) -> None:
-    """Raises OutputError, before any work is done, if no file can be put at a place, as far as that can be told."""
+    """Raises OutputError, before any work is done, if a file obviously cannot be written at this path."""
     target = Path(path)
     try:
         with suppress(FileNotFoundError):
@@ -93,7 +93,7 @@ def require_distinct(output: str | os.PathLike[str], *sources: str | os.PathLike
     """Raises OutputError if `output` is one of the files that are read."""
     for source in sources:
         if Path(output).resolve() == Path(source).resolve():
-            raise OutputError(f"{output} would be written over itself: it is read as well, give another name")
+            raise OutputError(f"{output} is also an input and would be overwritten: give another name")
 
 
 def write_json(path: str | os.PathLike[str], value: Any, *, indent: int | None = None) -> None:
@@ -104,7 +104,7 @@ def write_json(path: str | os.PathLike[str], value: Any, *, indent: int | None =
 
 
 def require_file(path: str | os.PathLike[str]) -> None:
-    """Refuses what may never end or never begin when it is read, where a file of a folder is meant: a pipe, a device.
+    """Refuses what may block forever when read in place of a regular file: a pipe, a device.
 
     Raises:
         DataError: it is there, and not a file.
@@ -124,13 +124,13 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
 
 def parse_json(text: str) -> Any:
-    """The value of a JSON text; what it raises is for `open_json` to put into words."""
+    """The value of a JSON text; `open_json` turns what it raises into messages."""
     return JSON.decode(text)
 
 
 @contextmanager
 def open_json(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A JSON file, open behind the byte order mark that it may have; it must be read and parsed within the block.
+    """A JSON file, opened after its byte order mark if it has one; read and parse it within the block.
 
     Raises:
         DataError: the file is missing, unreadable, of another encoding than UTF-8 or not JSON; the message names it,
@@ -170,7 +170,7 @@ _OTHER_FILES = {
 
 
 class _RepeatedKeyError(ValueError):
-    """An object has a key twice, of which a dict would keep the last."""
+    """An object has a duplicate key, of which a dict would keep the last."""
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -185,7 +185,7 @@ JSON = json.JSONDecoder(object_pairs_hook=_without_repeats)
 
 
 def not_json(error: Exception) -> str:
-    """What an error of reading or parsing JSON says of the file, to be put behind its name."""
+    """What an error of reading or parsing JSON says about the file, to be put after its name."""
     if isinstance(error, json.JSONDecodeError):
         empty = "" if error.doc.strip() else ": it is empty"
         return f"is not valid JSON (line {error.lineno}, column {error.colno}){empty}"
@@ -197,4 +197,4 @@ def not_json(error: Exception) -> str:
         return "does not fit into memory"
     if isinstance(error, _RepeatedKeyError):
         return str(error)
-    return "holds an integer of thousands of digits"  # the only other complaint of the parser
+    return "holds an integer of thousands of digits"  # the parser's only other error

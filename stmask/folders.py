@@ -16,7 +16,7 @@ _DIGITS = re.compile(r"([0-9]+)")
 _NEGATIVE = re.compile(r"-[0-9]{1,18}(?![0-9])")
 _MACOS = "__MACOSX"  # what macOS adds to zip files
 _MODE = 0o755  # mkdtemp makes private folders; datasets are meant to be shared
-_NAME_KEPT = 40  # letters of a name in that of its temporary folder, which must not be too long either
+_NAME_KEPT = 40  # letters of a name that its temporary folder keeps, whose own name must not be too long
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
@@ -30,7 +30,7 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
 
 
 def list_folder(folder: str | os.PathLike[str]) -> list[Path]:
-    """What is in a folder, in natural order, without hidden files and what macOS adds to zip files.
+    """The entries of a folder in natural order, without hidden files and what macOS adds to zip files.
 
     Raises:
         DataError: it cannot be read.
@@ -72,6 +72,6 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
-        with suppress(OSError):  # what is in use by now, or was never made, stays as it is
+        with suppress(OSError):  # in use by now, or never made: leave it
             for folder in made:
                 folder.rmdir()

@@ -1,7 +1,7 @@
-"""Text in pictures and plots: which letters there are, and text as a mask to be painted.
+"""Text in pictures and plots: which letters can be drawn, and text as a mask to paint.
 
 Letters are those of DejaVu Sans, which comes with matplotlib. It has no Chinese, Japanese or Korean signs; OpenCV 5 has
-them, earlier ones only have ASCII. A name with letters that nobody can draw is replaced by something that says as much.
+them, earlier ones only have ASCII. A name with letters that cannot be drawn is replaced by one that can.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ Mask = npt.NDArray[np.uint8]
 
 _MOST_LETTERS = 40  # of a name
 _EM = 30  # pixels of the letter M's height that OpenCV's font has at scale 1
-_TRIED = 16  # pixels, for looking whether there is a letter
+_TRIED = 16  # pixels, for checking whether there is a letter
 _NOWHERE = "\U0010ffff"  # no font has it
 
 
 def class_label(label: int, class_names: Sequence[str]) -> str:
-    """What to write for label 1..K: the class's name, or its number if it has none or none that can be drawn."""
+    """The caption of label 1..K: the class's name, or its number if there is no name that can be drawn."""
     number = f"class {label}"
     return legible(class_names[label - 1], number) if 1 <= label <= len(class_names) else number
 
 
 def legible(text: str, otherwise: str, *, most: int = _MOST_LETTERS) -> str:
-    """The text, cut behind `most` letters, or something else to write if it cannot be drawn."""
+    """The text, cut after `most` letters, or a replacement if it cannot be drawn."""
     text = text if len(text) <= most else f"{text[: most - 1]}…"
     return text if text.strip() and (_all_in_font(text) or all(map(_opencv_has, text))) else otherwise
 
 
 def for_plot(text: str, otherwise: str) -> str:
-    """As `legible`, for matplotlib: without OpenCV's letters, and a dollar begins no formula."""
+    """As `legible`, for matplotlib: without OpenCV's letters, and dollar signs do not start a formula."""
     shown = legible(text, otherwise)
     return (shown if _all_in_font(shown) else otherwise).replace("$", r"\$")
 
 
 @lru_cache(maxsize=512)
 def text_mask(text: str, height: int) -> Mask:
-    """How much ink each pixel (h, w) of one line of text gets, 0..255; letters are about `height` pixels high."""
+    """The ink of each pixel (h, w) of one line of text, 0..255; letters are about `height` pixels high."""
     em = max(9, height)
     font = _font(em)
     ascent, descent = font.getmetrics()
@@ -68,7 +68,7 @@ def text_mask(text: str, height: int) -> Mask:
 
 @lru_cache(maxsize=16)
 def _font(em: int) -> Any:
-    """DejaVu Sans in a size; found without importing matplotlib, which takes long."""
+    """DejaVu Sans in a given size, found without importing matplotlib, which is slow."""
     spec = find_spec("matplotlib")
     for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
         path = Path(folder) / "mpl-data/fonts/ttf/DejaVuSans.ttf"
@@ -83,7 +83,7 @@ def _all_in_font(text: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _has_letter(letter: str) -> bool:
-    """Whether the font has a letter; control characters and halves of surrogate pairs are none."""
+    """Whether the font has a letter; control characters and halves of surrogate pairs are not letters."""
     return letter.isprintable() and (letter < "\x7f" or _shape(letter) != _shape(_NOWHERE))
 
 
@@ -95,7 +95,7 @@ def _shape(letter: str) -> tuple[Any, bytes]:
 
 @lru_cache(maxsize=4096)
 def _opencv_has(letter: str) -> bool:
-    """Whether OpenCV draws a letter as something else than question marks."""
+    """Whether OpenCV draws a letter as anything but question marks."""
     if not letter.isprintable() or letter == "?":
         return letter == "?"
     marks = {_opencv_shape("?" * count) for count in {1, len(letter.encode())}}

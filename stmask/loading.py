@@ -1,4 +1,4 @@
-"""From a file of weights to a model that is ready to use."""
+"""Loads models, ready to use, from files of weights."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def load(
     Args:
         path: a checkpoint of a run, what `stmask import` or `save_model` wrote, or a file of the authors' weights.
         model: changes of its configuration, laid over what the checkpoint says: {"tracker": {"max_age": 5}}. A part
-            with a `_target_` takes the place of the checkpoint's.
-        trust: classes of one's own, or their names, that the checkpoint may name; see `stmask.register`.
+            with a `_target_` replaces the checkpoint's.
+        trust: your own classes, or their names, that the checkpoint may name; see `stmask.register`.
 
     Raises:
         CheckpointError: missing, broken, of another project, or naming a class that is not registered.
@@ -42,13 +42,13 @@ def load(
     content = read_file(path)
     if is_ours(content):
         return load_model(content, source=str(path), changes=model)
-    from stmask import official  # other people's files are the exception
+    from stmask import official  # other people's files are the rare case
 
     return official.load(path, changes=model)
 
 
 def initialise(model: VideoModel, path: str | os.PathLike[str], *, class_names: Sequence[str] = ()) -> InitReport:
-    """Takes into a freshly built model every tensor of a file that fits: of ours, the authors' files, or YOLACT's.
+    """Initialises a freshly built model with every tensor of a file that fits: ours, the authors' or YOLACT's.
 
     Args:
         class_names: of the model's labels; see `official.initialise`.
@@ -83,7 +83,7 @@ def load_segmenter(
 
 
 def pick_device(name: Any) -> torch.device:
-    """`auto` is the first GPU where there is one, else the CPU.
+    """Resolves a device; `auto` is the first GPU if there is one, else the CPU.
 
     Raises:
         ConfigError: not one of auto, cpu, cuda and cuda:N, or a GPU that does not exist here.

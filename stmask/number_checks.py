@@ -1,4 +1,4 @@
-"""Checks of numbers that constructors are given, once and by name."""
+"""Checks of the numbers that constructors receive."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def require_number(*, low: float = 0.0, high: float = math.inf, open_low: bool =
     """Raises ValueError naming the first value that is not a finite number within low to high.
 
     Args:
-        open_low: `low` itself is out of range too.
+        open_low: `low` itself is out of range.
     """
     for name, value in values.items():
         number = isinstance(value, (int, float)) and not isinstance(value, bool)

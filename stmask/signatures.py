@@ -1,4 +1,4 @@
-"""Checks plain arguments against the signature of what they are for, before it is called."""
+"""Checks plain arguments against the signature of a callable before it is called."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import Any
 
 from stmask.errors import ConfigError
 
-TARGET, PARTIAL = "_target_", "_partial_"  # of a node that stands for a call; see conf/
-_FROM_STRING = (os.PathLike, enum.Enum)  # what a string of a yaml file may stand for
+TARGET, PARTIAL = "_target_", "_partial_"  # of a node that describes a call; see conf/
+_FROM_STRING = (os.PathLike, enum.Enum)  # what a yaml string may be converted to
 
 
 def check_arguments(target: Callable[..., Any], arguments: Mapping[str, Any], *, key: str) -> None:
@@ -53,7 +53,7 @@ def check_arguments(target: Callable[..., Any], arguments: Mapping[str, Any], *,
 
 
 def wrong_type(key: str, value: Any, annotation: Any) -> ConfigError:
-    """The error for a value that an annotation excludes, with what may have been meant."""
+    """The error for a value that an annotation excludes, with a suggestion."""
     hint = ""
     choices = [annotation, *typing.get_args(annotation)]
     if isinstance(value, (bool, int, float)) and str in choices:
@@ -64,7 +64,7 @@ def wrong_type(key: str, value: Any, annotation: Any) -> ConfigError:
 
 
 def locate(name: str, *, key: str) -> Callable[..., Any]:
-    """Imports what the user, never a file of somebody else's, names.
+    """Imports what the user names; never for names out of somebody else's file.
 
     Args:
         key: where it is named, for the errors.
@@ -82,7 +82,7 @@ def locate(name: str, *, key: str) -> Callable[..., Any]:
 
 
 def missing_arguments(target: Callable[..., Any], given: Iterable[str]) -> list[str]:
-    """The arguments that a target must get and is not given."""
+    """The required arguments that a target is not given."""
     try:
         parameters = inspect.signature(target).parameters.values()
     except (TypeError, ValueError):
@@ -102,7 +102,7 @@ def arguments_of(target: Callable[..., Any]) -> frozenset[str]:
 
 
 def annotations_of(target: Callable[..., Any]) -> dict[str, Any]:
-    """The types of a target's arguments, as far as they are known when the program runs."""
+    """The types of a target's arguments, where they are known at run time."""
     try:
         return typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
     except (NameError, TypeError, AttributeError):  # names that exist for type checkers only
@@ -110,7 +110,7 @@ def annotations_of(target: Callable[..., Any]) -> dict[str, Any]:
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
-    """The one of `names` that looks most like `name`, if any does."""
+    """The one of `names` most similar to `name`, if any is."""
     return next(iter(difflib.get_close_matches(name, list(names), n=1, cutoff=0.6)), None)
 
 
@@ -120,16 +120,16 @@ def join(key: str, name: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value in an error, cut where it is long."""
+    """A value for an error message, shortened if it is long."""
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # an integer of thousands of digits, lists in lists without end
-        text = f"a {type(value).__name__} too large to be written"
+        text = f"a {type(value).__name__} too large to show"
     return text if len(text) <= 200 else f"{text[:200]} .."
 
 
 def fits(value: Any, annotation: Any) -> bool:
-    """False only where a plain value surely contradicts its annotation; what can't be judged fits."""
+    """False only if a plain value certainly contradicts its annotation; when in doubt it fits."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if annotation in (Any, object):
         return True
@@ -163,7 +163,7 @@ def fits(value: Any, annotation: Any) -> bool:
 
 
 def _is_plain(annotation: Any) -> bool:
-    """Whether only plain values fit, so that no object can stand there."""
+    """Whether only plain values fit, and no object does."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (typing.Union, types.UnionType):
         return all(map(_is_plain, arguments))
@@ -187,7 +187,7 @@ def _items_fit(values: dict[Any, Any], arguments: tuple[Any, ...]) -> bool:
 
 
 def describe(annotation: Any) -> str:
-    """A type in words."""
+    """A readable name of a type."""
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         return " or ".join(describe(argument) for argument in typing.get_args(annotation))
     if typing.get_origin(annotation) is typing.Literal:

@@ -70,7 +70,7 @@ def draw(
         scores: written after the name.
         class_names: see `labels`.
         supplemented: instances carried over without a detection; they get a dashed box and a hollow label.
-        captions: write the track ids, and with them labels and scores as far as they are given.
+        captions: write the track ids, with labels and scores if given.
         opacity: of the masks.
 
     Raises:
@@ -174,7 +174,7 @@ def _text_height(height: int, width: int) -> int:
 
 
 def _write(image: Image, text: str, at: tuple[int, int], *, height: int, ink: Colour) -> None:
-    """Paints text with its top left corner (x, y) at a place; what is outside of the image is cut off."""
+    """Paints text with its top left corner at (x, y); what is outside the image is cut off."""
     mask = text_mask(text, height)[: max(0, image.shape[0] - at[1]), : max(0, image.shape[1] - at[0])]
     part = image[at[1] : at[1] + mask.shape[0], at[0] : at[0] + mask.shape[1]]
     share = mask[..., None] / np.float32(255)
@@ -227,7 +227,7 @@ def sheet(frames: Sequence[Image], *, columns: int, titles: Sequence[str] | None
 
 
 def write_image(path: str | os.PathLike[str], image: Image) -> None:
-    """Writes a picture, whole or not at all; the suffix says its format.
+    """Writes a picture, whole or not at all; the suffix determines its format.
 
     Raises:
         OutputError: it can't be written.

@@ -1,4 +1,4 @@
-"""Files of weights, read without running code: what PyTorch or safetensors wrote, in any wrapper, as plain tensors."""
+"""Reads files of weights without running code: PyTorch or safetensors, in any wrapper, as plain tensors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from stmask.archives import check_archive
 from stmask.errors import CheckpointError
 
 _SHOWN = 3
-_HEAD = 512  # bytes that tell what a file is
+_HEAD = 512  # bytes that identify a file
 _LONGEST_HEADER = 100_000_000  # of safetensors: its length comes first, then JSON
 _LEGACY_PICKLES = 4  # before PyTorch 1.6: magic number, version, system, and what was saved
 _MAGIC = {
@@ -48,7 +48,8 @@ def read_file(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The dict in a file of torch.save or of safetensors, tensors and plain values only.
 
     Raises:
-        CheckpointError: missing, no such file at all (says what it looks like), truncated, or with code inside.
+        CheckpointError: missing, not a weights file (the message says what it looks like), truncated, or with code
+            inside.
     """
     source = Path(path)
     try:
@@ -63,7 +64,7 @@ def read_file(path: str | os.PathLike[str]) -> dict[str, Any]:
     except ValueError as error:  # a NUL character, half of a surrogate pair
         raise CheckpointError(f"cannot read the checkpoint {str(source)!a}: {error}") from error
     of_safetensors = head[8:9] == b"{" and int.from_bytes(head[:8], "little") < _LONGEST_HEADER
-    if not of_safetensors and (what := _other_format(source, head)):  # a length may begin like another file
+    if not of_safetensors and (what := _other_format(source, head)):  # the length may look like a signature
         raise CheckpointError(f"{source} is {what}")
     content = _read_safetensors(source) if of_safetensors else _read_torch(source, head)
     if not isinstance(content, dict):
@@ -86,19 +87,17 @@ def tensors_of(content: Mapping[Any, Any], *, source: str) -> dict[str, Tensor]:
     for name, value in named_tensors(_state_of(content, source), source=source).items():
         plain = _plain_name(name)
         if origin.setdefault(plain, name) != name:
-            raise CheckpointError(
-                f"{source} holds {plain} twice, as {origin[plain]} and {name}: save one of them alone"
-            )
+            raise CheckpointError(f"{source} holds {plain} twice, as {origin[plain]} and {name}: save only one of them")
         tensors[plain] = value
     return tensors
 
 
 def named_tensors(state: Mapping[Any, Any], *, source: str) -> dict[str, Tensor]:
-    """The tensors of a state dict, as dense arrays of numbers; what is no parameter (`epoch`) is left out.
+    """The tensors of a state dict, as dense arrays of numbers; what is not a parameter (`epoch`) is left out.
 
     Raises:
-        CheckpointError: names that are no strings, something else in place of a tensor, or a tensor that is sparse,
-            quantised, complex, without values, or of a shape that goes beyond what is stored; the first is named.
+        CheckpointError: names that are not strings, something else in place of a tensor, or a tensor that is sparse,
+            quantised, complex, without values, or of a shape larger than its stored data; the first is named.
     """
     tensors = {}
     for name, value in state.items():
@@ -109,7 +108,7 @@ def named_tensors(state: Mapping[Any, Any], *, source: str) -> dict[str, Tensor]
         if isinstance(value, Tensor):
             if type(value) not in _KINDS:
                 raise CheckpointError(f"{source}: the tensor {name} is a {type(value).__name__}, not a plain tensor")
-            bare = Tensor.detach(value)  # the file may have given it attributes, such as another `detach`
+            bare = Tensor.detach(value)  # the file may have set attributes on it, such as another `detach`
             if flaw := _flaw(bare):
                 raise CheckpointError(f"{source}: the tensor {name} {flaw}")
             tensors[name] = bare
@@ -122,7 +121,7 @@ def named_tensors(state: Mapping[Any, Any], *, source: str) -> dict[str, Tensor]
 
 
 def as_in(own: Mapping[str, Tensor], given: Mapping[str, Tensor], *, source: str) -> dict[str, Tensor]:
-    """Given tensors in the number types of a network's own of the same names.
+    """The given tensors in the number types of the network's own tensors of the same names.
 
     Raises:
         CheckpointError: integers in place of weights, or values that are not finite; the tensor is named.
@@ -143,7 +142,7 @@ def is_counter(name: str) -> bool:
 
 
 def _other_format(source: Path, head: bytes) -> str | None:
-    """What a file is that is no weights, as far as its beginning tells."""
+    """What a file that is not a weights file is, judging by its first bytes."""
     if not head:
         return "empty"
     if head.lstrip().startswith(b"<"):
@@ -157,7 +156,7 @@ def _other_format(source: Path, head: bytes) -> str | None:
 
 
 def _other_archive(source: Path) -> str | None:
-    """What a zip file is that torch.save did not write; None where it did, or where it is cut."""
+    """What a zip file that torch.save did not write is; None if it did, or if the file is truncated."""
     try:
         with zipfile.ZipFile(source) as archive:
             members = archive.infolist()
@@ -187,7 +186,7 @@ def _read_torch(source: Path, head: bytes) -> Any:
     check_archive(source)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd pickles, besides the error that names the file
+            warnings.simplefilter("ignore")  # about odd pickles; the error below names the file
             return torch.load(source, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if not head.startswith((b"PK", b"\x80")):
@@ -197,16 +196,16 @@ def _read_torch(source: Path, head: bytes) -> Any:
         found = re.search(r"GLOBAL (\S+)", str(error))
         raise CheckpointError(
             f"{source} holds Python objects besides tensors and plain values{f' ({found[1]})' if found else ''}; "
-            "reading it could run code: have its state_dict saved alone"
+            "reading it could run code: ask for a file with only its state_dict"
         ) from error
-    except Exception as error:  # a damaged file makes its reader fail in any way
+    except Exception as error:  # a damaged file can make its reader fail in any way
         if "resize storage" in str(error):
-            raise CheckpointError(f"{source} holds a tensor whose shape goes beyond what is stored") from error
+            raise CheckpointError(f"{source} holds a tensor whose shape is larger than its stored data") from error
         raise CheckpointError(f"{source} is truncated or not a PyTorch checkpoint") from error
 
 
 def _strip_attributes(content: Any) -> None:
-    """A file may give its OrderedDicts attributes, which would be found before their own methods of that name."""
+    """Strips attributes that a file may set on its OrderedDicts, which would shadow methods of the same name."""
     seen, left = set(), [content]
     while left:
         value = left.pop()
@@ -222,7 +221,7 @@ def _strip_attributes(content: Any) -> None:
 
 
 def _ends_within_a_pickle(source: Path) -> bool:
-    """Whether a file of old versions of PyTorch, a row of pickles, is cut inside one of them; runs nothing in it."""
+    """Whether a file of an old PyTorch version, a series of pickles, is truncated inside one; runs nothing in it."""
     size = source.stat().st_size
     with source.open("rb") as handle:
         try:
@@ -247,7 +246,7 @@ def _state_of(content: Mapping[Any, Any], source: str) -> Mapping[Any, Any]:
         if not inner:
             return content
         content = inner[known[0]] if known else next(iter(inner.values()))
-    raise CheckpointError(f"{source} holds dicts within dicts within dicts: save the state_dict alone")
+    raise CheckpointError(f"{source} holds dicts within dicts within dicts: save only the state_dict")
 
 
 def _holds_network(name: Any, entry: Any) -> bool:
@@ -276,5 +275,5 @@ def _flaw(value: Tensor) -> str | None:
     if value.is_complex():
         return "holds complex numbers"
     if value.numel() * value.element_size() > value.untyped_storage().nbytes():
-        return f"has the shape {tuple(value.shape)}, which goes beyond what is stored"
+        return f"has the shape {tuple(value.shape)}, which is larger than its stored data"
     return None

@@ -1,4 +1,4 @@
-"""Checkpoints: what is in them, which classes they may name, how models come out of them. Needs PyTorch alone."""
+"""Checkpoints: their format, the classes they may name, and building models from them. Needs only PyTorch."""
 
 from stmask.checkpoints.build import build_model, overlaid, skeleton
 from stmask.checkpoints.card import ModelCard

@@ -1,4 +1,4 @@
-"""A model from its plain configuration, of registered classes only."""
+"""Builds a model from its plain configuration, with registered classes only."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ def build_model(config: Mapping[str, Any], *, num_classes: int) -> VideoModel:
     """The model of a `model` configuration.
 
     Args:
-        config: plain, as a card has it; a num_classes in it gives way.
+        config: plain, as in a card; a num_classes in it is overridden.
         num_classes: K, without the background.
 
     Raises:
-        ConfigError: a class that is not registered, a value that a constructor refuses, or values for a part that the
-            model was told to do without.
+        ConfigError: a class that is not registered, a value that a constructor refuses, or values for a part that is
+            switched off.
     """
     config = {name: value for name, value in config.items() if name != "num_classes"}
     for name, part in config.items():
         if isinstance(part, Mapping) and TARGET not in part:
             keys = ", ".join(map(str, part))
-            raise ConfigError(f"model.{name} is none, yet {keys} of it are set: leave them out, or model.{name}=null")
+            raise ConfigError(f"model.{name} is none, yet {keys} are set in it: leave them out, or model.{name}=null")
     if TARGET not in config:
         raise ConfigError(f"model has no {TARGET}, the class of the model")
     construct.check({**config, "num_classes": num_classes}, key=KEY)
@@ -41,7 +41,7 @@ def build_model(config: Mapping[str, Any], *, num_classes: int) -> VideoModel:
 
 
 def skeleton(config: Mapping[str, Any], *, num_classes: int) -> VideoModel:
-    """The model without storage, for its names, shapes and what it needs.
+    """The model without storage: names, shapes and requirements.
 
     Raises:
         ConfigError: as `build_model`.
@@ -52,13 +52,13 @@ def skeleton(config: Mapping[str, Any], *, num_classes: int) -> VideoModel:
     except Exception:
         if all(map(registry.is_ours, construct.names_in(config))):
             raise
-        # a class of the user's own, which may need storage to be built
+        # a class of the user's, which may need storage to be built
         return build_model(without_files(config), num_classes=num_classes)
 
 
 def overlaid(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration with changes laid over it: a part with a `_target_` takes the place of another, keys of a part
-    without one change that part, and null is null.
+    """A configuration with changes laid over it: a part with a `_target_` replaces another, a part without one changes
+    single keys, and null is null.
     """
     merged = dict(config)
     for name, value in changes.items():
@@ -69,7 +69,7 @@ def overlaid(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
 
 
 def without_files(value: Any) -> Any:
-    """The weights file that a run started from is not needed, may be gone, and is nothing to open for a checkpoint."""
+    """Drops the weights file that a run started from: it is not needed, may be gone, and must not be opened."""
     if isinstance(value, Mapping):
         return {
             name: None if name == "weights" and isinstance(child, str) else without_files(child)

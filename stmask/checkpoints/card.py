@@ -1,4 +1,4 @@
-"""What a checkpoint says about its weights, beyond the weights."""
+"""The card of a checkpoint: what it says about its weights."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class ModelCard:
     Attributes:
         model: the plain `model` configuration: network, detector, tracker, losses; num_classes included.
         class_names: of the labels 1..K.
-        preprocessor: frames to network input.
-        data: plain `data` configuration of the training; empty for weights from elsewhere.
-        origin: where the weights come from, in words.
+        preprocessor: from frames to network input.
+        data: plain `data` configuration of the training run; empty for weights from elsewhere.
+        origin: where the weights come from, as text.
     """
 
     model: Mapping[str, Any]
@@ -30,7 +30,7 @@ class ModelCard:
     origin: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dicts, lists, strings and numbers, as a checkpoint holds them."""
+        """The card as plain dicts, lists, strings and numbers, for a checkpoint."""
         frames = asdict(self.preprocessor)
         return {
             "model": dict(self.model),
@@ -49,7 +49,7 @@ class ModelCard:
         """The inverse of `to_dict`.
 
         Raises:
-            ConfigError: something in it is missing, unknown, or not what it must be; the key is named.
+            ConfigError: something in it is missing, unknown or invalid; the key is named.
         """
         if not isinstance(values, Mapping):
             raise ConfigError(f"a card must be a mapping, got {shown(values)}")

@@ -1,7 +1,7 @@
-"""A network from plain data: registered classes called with checked values, and nothing else.
+"""Builds a network from plain data: registered classes called with checked values, and nothing else.
 
-The `model` part of a configuration and of a checkpoint is a tree of `_target_` nodes. Of Hydra's other keys `_partial_`
-alone means something here: a part whose remaining arguments its owner gives.
+The `model` part of a configuration and of a checkpoint is a tree of `_target_` nodes. Of Hydra's other keys only
+`_partial_` has a meaning here: a part whose remaining arguments its owner gives.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ _LARGEST = 2**53  # of integers
 
 
 def plain(value: Any, *, key: str, limit: int = 100_000) -> Any:
-    """A copy of plain data out of a file: dicts with names for keys, lists, strings, numbers, booleans, None.
+    """A copy of plain data from a file: dicts with names for keys, lists, strings, numbers, booleans, None.
 
     Args:
-        value: whatever the file had.
-        key: of it, for the errors.
-        limit: values in all.
+        value: whatever the file holds.
+        key: its key, for the errors.
+        limit: total number of values.
 
     Raises:
-        ConfigError: anything else in it, interpolations, numbers that can't be meant, or too much of it.
+        ConfigError: anything else in it, interpolations, numbers out of any sensible range, or too much of it.
     """
     left = limit
 
@@ -61,7 +61,7 @@ def plain(value: Any, *, key: str, limit: int = 100_000) -> Any:
             return _text(value, key)
         if isinstance(value, (int, float)):
             if not math.isfinite(value) or (isinstance(value, int) and abs(value) > _LARGEST):
-                raise ConfigError(f"{key} is not a number that can be meant")
+                raise ConfigError(f"{key} is not a usable number")
             return value
         raise ConfigError(f"{key} is of type {type(value).__name__}, not plain data")
 
@@ -76,7 +76,7 @@ def _text(value: str, key: str) -> str:
     except UnicodeEncodeError:
         raise ConfigError(f"{key} has a text that is not valid Unicode") from None
     if "${" in value:
-        raise ConfigError(f"{key} is {shown(value)}: interpolations mean nothing here, and are not resolved")
+        raise ConfigError(f"{key} is {shown(value)}: interpolations are not resolved here")
     return value
 
 
@@ -84,7 +84,7 @@ def check(config: Mapping[str, Any], *, key: str) -> None:
     """Checks a tree of nodes without building it: every class is registered, every argument exists and has its type.
 
     Raises:
-        ConfigError: what can't be built; the full key is named.
+        ConfigError: something that can't be built; the full key is named.
     """
     if TARGET in config:
         target, given = _call(config, key)
@@ -94,15 +94,15 @@ def check(config: Mapping[str, Any], *, key: str) -> None:
 
 
 def build(config: Mapping[str, Any], *, key: str, **more: Any) -> Any:
-    """What a checked tree of nodes describes.
+    """Builds what a checked tree of nodes describes.
 
     Args:
         config: see `check`.
-        key: of it in its configuration, for the errors.
+        key: its key in the configuration, for the errors.
         more: further arguments of the outermost node.
 
     Raises:
-        ConfigError: a value that a constructor refuses, or a part of another kind than its owner takes.
+        ConfigError: a value that a constructor refuses, or a part of the wrong kind for its owner.
     """
     target, given = _call(config, key)
     arguments = {name: _built(value, join(key, name)) for name, value in given.items()} | more
@@ -134,19 +134,18 @@ def names_in(config: Any) -> Iterator[str]:
 
 
 def _call(node: Mapping[str, Any], key: str) -> tuple[Callable[..., Any], dict[str, Any]]:
-    """The registered class of a node, and its arguments as they stand there."""
+    """The registered class of a node, and its arguments, unchanged."""
     name = node[TARGET]
     target = registry.find(name, "model") if isinstance(name, str) else None
     if target is None:
         raise ConfigError(
-            f"{key} wants {shown(name)} to be called, which is not registered as part of a model; "
-            f"{registry.HOW_TO_ALLOW}"
+            f"{key} names {shown(name)}, which is not registered as part of a model; {registry.HOW_TO_ALLOW}"
         )
     given = {name: value for name, value in node.items() if name not in (TARGET, PARTIAL)}
     if not isinstance(node.get(PARTIAL, False), bool):
         raise ConfigError(f"{join(key, PARTIAL)} must be true or false, got {shown(node[PARTIAL])}")
     if others := [name for name in given if name.startswith("_")]:
-        raise ConfigError(f"{join(key, others[0])} means nothing here: a part takes its arguments by their names")
+        raise ConfigError(f"{join(key, others[0])} means nothing here: a part takes its arguments by name")
     return target, given
 
 
@@ -171,7 +170,7 @@ def _built(value: Any, key: str) -> Any:
 
 
 def _takes(annotation: Any, value: Any) -> bool:
-    """Whether a built part can be what an argument is annotated with."""
+    """Whether a built part matches the annotation of an argument."""
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         return any(_takes(argument, value) for argument in typing.get_args(annotation))
     if typing.get_origin(annotation) is Callable or getattr(annotation, "_is_protocol", False):

@@ -35,25 +35,25 @@ def write_file(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
     with atomic_open(path, "wb") as handle:
         try:
             torch.save(content, handle)
-        except RuntimeError as error:  # torch's, about a file that ends too early, hides why it does
+        except RuntimeError as error:  # torch's error about a truncated file hides the reason
             if isinstance(error.__context__, OSError):
                 raise error.__context__ from None
             raise
 
 
 def is_ours(content: Mapping[str, Any]) -> bool:
-    """Whether a checkpoint's dict was written by stmask (a Lightning checkpoint of a training, or `save_model`)."""
+    """Whether a checkpoint's dict was written by stmask (a Lightning checkpoint of a training run, or `save_model`)."""
     return isinstance(content.get(ENTRY), dict) and isinstance(content.get("state_dict"), dict)
 
 
 def card_of(content: Mapping[str, Any], *, source: str) -> ModelCard:
-    """The card in a checkpoint's dict, and that it describes the network whose tensors are there.
+    """The card in a checkpoint's dict, checked to describe the network whose tensors are there.
 
-    Everything in it is data: names are looked up in `stmask.registry`, values checked against what they are for, and
-    nothing is allocated that the file's own tensors do not fill.
+    Everything in it is data: names are looked up in `stmask.checkpoints.registry`, values are checked against their
+    purpose, and nothing is allocated that the file's own tensors do not fill.
 
     Raises:
-        CheckpointError: not a checkpoint of stmask, of a newer version, or with a card that can't be meant.
+        CheckpointError: not a checkpoint of stmask, of a newer version, or with an invalid card.
     """
     if not is_ours(content):
         keys = ", ".join(shown(key) for key in list(content)[:_SHOWN])
@@ -75,17 +75,17 @@ def card_of(content: Mapping[str, Any], *, source: str) -> ModelCard:
         card = replace(card, model=without_files(card.model))
         empty = skeleton(card.model, num_classes=card.model["num_classes"])
     except StmaskError as error:
-        raise CheckpointError(f"{source} has a description of its network that can't be used: {error}") from error
-    except Exception as error:  # whatever a constructor does with values that can't be meant
+        raise CheckpointError(f"{source} has an unusable description of its network: {error}") from error
+    except Exception as error:  # whatever a constructor does with nonsensical values
         raise CheckpointError(
-            f"{source} has a description of its network that can't be used ({type(error).__name__}: {error})"
+            f"{source} has an unusable description of its network ({type(error).__name__}: {error})"
         ) from error
     check_weights(empty, network_weights(content, source=source), source=source)
     return card
 
 
 def check_card(card: ModelCard) -> None:
-    """Refuses to train what its checkpoints could not say.
+    """Refuses to train a model that its checkpoints could not describe.
 
     Raises:
         ConfigError: something that a card can't hold.
@@ -94,7 +94,7 @@ def check_card(card: ModelCard) -> None:
 
 
 def entry_of(card: ModelCard) -> dict[str, Any]:
-    """What a checkpoint keeps under `ENTRY`."""
+    """The value that a checkpoint keeps under `ENTRY`."""
     return {"format": FORMAT, "card": card.to_dict()}
 
 
@@ -102,7 +102,7 @@ def load_model(content: Mapping[str, Any], *, source: str, changes: Mapping[str,
     """The model of a checkpoint's dict, with its weights and its card, in evaluation mode.
 
     Args:
-        changes: of the user, laid over the card's `model`; see `stmask.checkpoints.overlaid`.
+        changes: the user's, laid over the card's `model`; see `stmask.checkpoints.overlaid`.
 
     Raises:
         CheckpointError: as `card_of`.
@@ -115,7 +115,7 @@ def load_model(content: Mapping[str, Any], *, source: str, changes: Mapping[str,
 def filled(
     card: ModelCard, weights: Mapping[str, Tensor], *, source: str, changes: Mapping[str, Any] | None = None
 ) -> VideoModel:
-    """The model of a card with its weights, in evaluation mode, changed as the user wants it.
+    """The model of a card with its weights, in evaluation mode, with the user's changes.
 
     Raises:
         CheckpointError: as `check_weights`.
@@ -152,7 +152,7 @@ def check_weights(model: VideoModel, weights: Mapping[str, Tensor], *, source: s
 
     Raises:
         CheckpointError: names or shapes differ from the network's, the first differences are named; or values that are
-            no weights, see `stmask.weights.as_in`.
+            not weights, see `stmask.weights.as_in`.
     """
     own = model.state_dict()
     problems = [f"missing {name}" for name in own if name not in weights]

@@ -1,4 +1,4 @@
-"""Cards of checkpoint format 1, which held a network and flat inference settings, as cards of today."""
+"""Upgrades cards of checkpoint format 1, which held a network and flat inference settings, to today's format."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _FUSED, _PLAIN = ("score_decay", "max_age", "min_mask_pixels"), ("occlusion_iou"
 
 
 def upgraded(card: Mapping[str, Any]) -> dict[str, Any]:
-    """The card in today's format; what it holds is checked as that.
+    """The card in today's format, to be checked as such.
 
     Args:
         card: plain data.
 
     Raises:
-        ConfigError: inference settings that never were.
+        ConfigError: inference settings that never existed.
     """
     settings, model = card.get("inference"), card.get("model")
     if not isinstance(settings, Mapping) or not isinstance(model, Mapping):
@@ -96,5 +96,5 @@ def _tracker(settings: Mapping[str, Any], *, fused: bool) -> dict[str, Any]:
 
 
 def _given(settings: Mapping[str, Any], **names: str) -> dict[str, Any]:
-    """Those of some settings that are there, under their new names."""
+    """The given settings that are present, under their new names."""
     return {new: settings[old] for old, new in names.items() if old in settings}

@@ -1,6 +1,6 @@
-"""Which classes a checkpoint may name: an explicit table. A name out of a file is looked up in it, never imported.
+"""The classes that a checkpoint may name: an explicit table. A name from a file is looked up in it, never imported.
 
-The table holds the parts of our own networks. A class of one's own joins it in one of three ways:
+The table holds the parts of stmask's own networks. Add a class of your own in one of three ways:
 
 >>> stmask.register(MyBackbone)          # in a module that is imported anyway, also as a decorator
 >>> stmask.load(path, trust=["mypkg.MyBackbone"])   # by name; on the command line trust=[mypkg.MyBackbone]
@@ -35,7 +35,7 @@ _registered: dict[str, Callable[..., Any]] = {}
 
 
 def register(part: _T, *, name: str | None = None) -> _T:
-    """Allows checkpoints to name a class (or function) of one's own; returns it, so that it can be a decorator.
+    """Allows checkpoints to name a class (or function) of yours; returns it, so it also works as a decorator.
 
     Args:
         part: such as a backbone. It holds for this process: the module that registers it must be imported before a
@@ -66,7 +66,7 @@ def trust(names: Iterable[str | Callable[..., Any]]) -> None:
 
 
 def find(name: str, kind: Kind | None = None) -> Callable[..., Any] | None:
-    """What is registered under exactly this name, of stmask for one purpose or of the user; None if nothing is."""
+    """The class registered under exactly this name, by stmask for one purpose or by the user; None if there is none."""
     home, _, part = name.rpartition(".")
     if home in _homes(kind) and part in (module := import_module(home)).PARTS:
         found: Callable[..., Any] = getattr(module, part)
@@ -78,13 +78,13 @@ def find(name: str, kind: Kind | None = None) -> Callable[..., Any] | None:
 
 
 def is_ours(name: str) -> bool:
-    """Whether it is a name of stmask's own."""
+    """Whether the name is one of stmask's own."""
     home, _, part = name.rpartition(".")
     return home in _homes(None) and part in import_module(home).PARTS
 
 
 def names_of(kind: Kind) -> list[str]:
-    """The names of stmask's own for a purpose."""
+    """stmask's own names for a purpose."""
     return [f"{home}.{part}" for home in _homes(kind) for part in import_module(home).PARTS]
 
 
@@ -92,6 +92,6 @@ def _homes(kind: Kind | None) -> tuple[str, ...]:
     return _HOMES["model"] + _HOMES["data"] if kind is None else _HOMES[kind]
 
 
-HOW_TO_ALLOW = (  # in words
+HOW_TO_ALLOW = (
     "a class of your own is allowed by trust=[NAME] of train, evaluate, predict and load, or stmask.register(CLASS)"
 )

@@ -33,7 +33,7 @@ def _parser() -> Parser:
                         help=f"of the network: {', '.join(PRECISIONS)} (default: %(default)s)")  # fmt: skip
     parser.add_argument("--against", metavar="CHECKPOINT", help="the network to compare with; default: the first one")
     parser.add_argument("--yardstick", action="store_true",
-                        help="also time a bare ResNet-50 in between, and give all times as its multiples")  # fmt: skip
+                        help="also time a bare ResNet-50 in between, and give times as multiples of it")  # fmt: skip
     parser.add_argument("--json", metavar="F", help="write the measurements")
     return parser
 
@@ -72,12 +72,12 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _table(places: Sequence[str], speeds: Sequence[Speed], *, yardstick: float | None) -> str:
-    """The speeds, a network a line; times as multiples of the first network's, and of the yardstick's."""
+    """The speeds, one network per line; times as multiples of the first network's, and of the yardstick's."""
     from rich.table import Table
 
     from stmask.evaluation.report import render
 
-    heads = ["input", "ms", "10 %", "90 %", "FPS", "objects", "against the first"]
+    heads = ["input", "ms", "10 %", "90 %", "FPS", "objects", "relative to first"]
     if yardstick is not None:
         heads.append("yardsticks")
     shown = Table("network", box=None, pad_edge=False)
@@ -92,7 +92,7 @@ def _table(places: Sequence[str], speeds: Sequence[Speed], *, yardstick: float |
         if yardstick is not None:
             cells.append(f"{speed.milliseconds / yardstick:.2f}")
         shown.add_row(place, *cells)
-    lines = [f"{speeds[0].conditions}; {speeds[0].frames} frames, median, and what a tenth of them took less and more"]
+    lines = [f"{speeds[0].conditions}; {speeds[0].frames} frames; median, 10th and 90th percentile"]
     if yardstick is not None:
         lines.append(f"yardstick, ResNet-50 at 640 x 384 in float32: {yardstick:.1f} ms")
     return "\n".join([*lines, render(shown)])

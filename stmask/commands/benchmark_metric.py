@@ -25,7 +25,7 @@ def main(argv: Sequence[str]) -> int:
     parser = Parser(
         prog="stmask benchmark metric",
         description="Writes synthetic files and scores them in a process of their own. Times are those of the fastest "
-        "run; loading holds reading, checking and decoding every mask. Memory is the process's peak so far.",
+        "run; loading covers reading, checking and decoding every mask. Memory is the process's peak so far.",
     )
     cases = ", ".join(f"{n} ({c.videos} videos, {c.predictions} predictions each)" for n, c in CASES.items())
     parser.add_argument("cases", metavar="CASE", nargs="*", help=f"{cases}; default: all")
@@ -62,7 +62,7 @@ def _measure_case(name: str, folder: Path, runs: int) -> _Measured:
 
 
 def _score(ground_truth: Path, results: Path, runs: int) -> _Measured:
-    """Seconds of the fastest of some runs, and the peak memory in MiB after the phase's first run."""
+    """Seconds of the fastest run, and the peak memory in MiB after the phase's first run."""
     from stmask.evaluation.ground_truth import GroundTruth
     from stmask.evaluation.groups import measure
     from stmask.evaluation.reading import collector_paused

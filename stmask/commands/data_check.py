@@ -1,4 +1,4 @@
-"""`stmask data check ROOT`: what is wrong with a dataset."""
+"""`stmask data check ROOT`: finds everything wrong with a dataset."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def _parser() -> Parser:
     parser = Parser(
         prog="stmask data check",
         description=SUMMARY,
-        epilog="Exit status: 0 if nothing stands in the way of training (unlabelled: predicting), 1 if not;"
+        epilog="Exit status: 0 if nothing prevents training (unlabelled: predicting), else 1;"
         " with --fix, of training on the fixed copy.",
     )
     parser.add_argument("root", metavar="ROOT", help="folder of the dataset, or one annotation file")
     parser.add_argument("--split", action="append", metavar="NAME", help="only this split (may be repeated)")
-    parser.add_argument("--frames", action="store_true", help="decode every frame, not only some")
+    parser.add_argument("--frames", action="store_true", help="decode every frame, not just a sample")
     parser.add_argument("--frame-folder", metavar="DIR", help="the folder of frames, where it is not recognised")
     parser.add_argument(
         "--fix",
@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
     if options.fix is not None and len(files) > 1:
         raise ConfigError(f"--fix fixes one file: choose by --split {' or '.join(split for split, _ in files)}")
     if options.fix is not None and os.path.lexists(options.fix):
-        raise OutputError(f"{options.fix} is there already; a fixed copy never replaces a file")
+        raise OutputError(f"{options.fix} exists already; a fixed copy never replaces a file")
 
     def check(split: str, path: Path, frames: Path | None) -> Report:
         report = check_split(

@@ -20,7 +20,7 @@ SUMMARY = "convert from and to COCO, mask images (DAVIS, YouTube-VOS) and SA-V"
 def _parser() -> Parser:
     parser = Parser(
         prog="stmask data convert",
-        description=f"{SUMMARY}. What is written was checked before; what was left out is counted.",
+        description=f"{SUMMARY}. The output is checked before it is written; what is left out is counted.",
     )
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND")
 
@@ -30,16 +30,19 @@ def _parser() -> Parser:
             dest = "source" if argument == "IN" else argument.lower()
             one.add_argument(dest, metavar=argument, type=Path, help=explanation)
         if paths[-1] is written:
-            one.add_argument("--overwrite", action="store_true", help="replace OUT if it is there already")
+            one.add_argument("--overwrite", action="store_true", help="replace OUT if it exists already")
         return one
 
     written = ("OUT", "annotation file to write")
     coco = kind(
-        "coco-to-ytvis", "COCO images to videos (of one frame unless they name theirs)", ("IN", "COCO file"), written
+        "coco-to-ytvis",
+        "COCO images to videos (of one frame each unless they name theirs)",
+        ("IN", "COCO file"),
+        written,
     )
     grouping = coco.add_mutually_exclusive_group()
     grouping.add_argument(
-        "--videos-by-folder", action="store_true", help="each folder of images is a video, whatever 'video_id' says"
+        "--videos-by-folder", action="store_true", help="each folder of images is a video; ignore 'video_id'"
     )
     grouping.add_argument("--single-frames", action="store_true", help="each image is a video")
     coco.add_argument(
@@ -123,7 +126,7 @@ def _from_masklets(options: argparse.Namespace, notes: Notes) -> tuple[Path, lis
 
     annotations, frames = options.out / "train.json", options.out / "train"
     if options.out.exists() and options.source.exists() and options.out.samefile(options.source):
-        raise OutputError(f"{options.out} is the folder of the videos; choose another one to write")
+        raise OutputError(f"{options.out} is the folder of the videos; choose another output folder")
     for path in (annotations, frames):
         require_free(path, [])
     with atomic_folder(frames) as folder:
@@ -134,7 +137,7 @@ def _from_masklets(options: argparse.Namespace, notes: Notes) -> tuple[Path, lis
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Errors in a document name the file that it is from."""
+    """Makes errors in a document name its file."""
     from stmask.data.convert.tracks import KeyMissing
     from stmask.errors import DataError
 
@@ -154,7 +157,7 @@ def _read(path: Path, key: str, kind: str) -> dict[str, Any]:
 
     document = read_json(path)
     if not isinstance(document, dict) or key not in document:
-        raise DataError(f"{path} has no {key!r}, it cannot be converted by {kind}")
+        raise DataError(f"{path} has no {key!r}, so it cannot be converted by {kind}")
     if key == "videos":
         if "images" in document:
             raise DataError(f"{path} is of images (COCO), {kind} takes a file of videos")
@@ -177,7 +180,7 @@ def _sav_videos(folder: Path, which: str, notes: Notes) -> Iterator[tuple[list[P
     for file in files:
         stem, _, kind = file.stem.rpartition("_")
         if file.suffix == ".json" and kind in ("manual", "auto") and (stem not in stems or kind not in kinds):
-            notes.add("masklets of another kind or without a video, left out", file.name)
+            notes.add("masklet files of another kind or without a video, left out", file.name)
     for video in videos:
         own = [file for kind in kinds if (file := video.with_name(f"{video.stem}_{kind}.json")).is_file()]
         if own:

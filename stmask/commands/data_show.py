@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _sheet(dataset: VideoDataset, *, videos: int, frames: int) -> Image:
-    """Some videos, evenly spread over the file, a row of frames each; of images as many as there are cells."""
+    """Evenly spaced videos, one row of frames each; or as many images as there are cells."""
     import numpy as np
 
     from stmask.viz import sheet

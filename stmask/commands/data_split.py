@@ -21,7 +21,7 @@ def _parser() -> Parser:
     parser.add_argument("root", metavar="ROOT", help="folder of the dataset, or one annotation file")
     parser.add_argument("--split", default="train", metavar="NAME", help="what to divide (default: %(default)s)")
     parser.add_argument(
-        "--ratio", default="9:1", metavar="A:B", help="such as 85:15 or 1904:334 (default: %(default)s)"
+        "--ratio", default="9:1", metavar="A:B", help="for example 85:15 or 1904:334 (default: %(default)s)"
     )
     parser.add_argument("--seed", type=int, metavar="N", help="shuffle the videos first (default: the file's order)")
     parser.add_argument(

@@ -20,7 +20,7 @@ def _frame_size(text: str) -> tuple[int, int]:
 
 
 def _parser_of(default: Any) -> tuple[Callable[[str], Any], str]:
-    """How to read a knob whose default is `default` from the command line, and its placeholder in the help."""
+    """The command-line parser of a setting whose default is `default`, and its placeholder in the help."""
     if not isinstance(default, tuple):
         return type(default), "N" if isinstance(default, int) else "X"
     kind = type(default[0])
@@ -47,15 +47,15 @@ def _parser() -> Parser:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="same seed, same bytes (default: %(default)s)")
     parser.add_argument("--preset", choices=tuple(PRESETS), default="easy", help="difficulty (default: %(default)s)")
     parser.add_argument("--size", type=_frame_size, metavar="HxW", help="frame size in pixels (default: 128x224)")
-    parser.add_argument("--overwrite", action="store_true", help="replace a synthetic dataset that is there already")
-    knobs = parser.add_argument_group("knobs over the preset (lengths as a part of the frame's short side)")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing synthetic dataset")
+    knobs = parser.add_argument_group("settings over the preset (lengths as a fraction of the frame's short side)")
     for knob in fields(SyntheticConfig):
         if knob.name in ("height", "width"):
             continue
         assert knob.default is not MISSING
         parse, placeholder = _parser_of(knob.default)
         option = "--" + knob.name.replace("_", "-")
-        # Without a default: an option that is not given must leave the preset's value alone.
+        # Without a default: an option that is not given must keep the preset's value.
         knobs.add_argument(
             option, type=parse, metavar=placeholder, default=argparse.SUPPRESS, help=knob.metadata["help"]
         )

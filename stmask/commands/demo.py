@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from stmask.inference.predict import DrawStyle
     from stmask.inference.segmenter import VideoSegmenter
 
-SUMMARY = "the whole job in miniature: makes videos, trains on them, evaluates, draws (about 15 minutes)"
+SUMMARY = "the whole workflow in miniature: makes videos, trains on them, evaluates, draws (about 15 minutes)"
 
 _PRESET = "easy"
 _TRAIN_VIDEOS, _VALID_VIDEOS = 400, 40
-_HELD_OUT_SEED = 10_000  # the long video's, apart from those of training and evaluation
+_HELD_OUT_SEED = 10_000  # the long video's seed, apart from those of training and evaluation
 _LONG_FRAMES = 72
 _LONG_VIDEO: dict[str, Any] = {"frames": _LONG_FRAMES, "objects": (3, 3), "speed": (0.003, 0.012)}
 _SHEET_VIDEOS, _SHEET_COLUMNS = 5, 4
@@ -36,7 +36,7 @@ def _parser() -> Parser:
     parser = Parser(prog="stmask demo", description=SUMMARY)
     parser.add_argument("--output", default="demo", metavar="FOLDER", help="where everything goes (default: demo)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the run (default: 0)")
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="changes of the experiment `demo`")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="overrides of the experiment `demo`")
     return parser
 
 
@@ -77,12 +77,12 @@ def _demo(folder: Path, *, seed: int, overrides: Sequence[str]) -> None:
 
 
 def _make_data(folder: Path, console: Console) -> Path:
-    """The videos of an earlier run are the same bytes; they are kept."""
+    """Makes the videos; those of an earlier run are the same bytes and are kept."""
     from stmask.console import counted
     from stmask.data.synthetic import SyntheticConfig, write_dataset
 
     if (folder / "train.json").exists():
-        console.print(f"{folder} is there")
+        console.print(f"{folder} exists already")
         return folder
     with counted("videos", _TRAIN_VIDEOS + _VALID_VIDEOS) as advance:
         write_dataset(
@@ -121,7 +121,7 @@ def _draw(folder: Path, checkpoint: Path, data: Path) -> list[Path]:
 
 
 def _busiest_videos(data: Path) -> list[Path]:
-    """Held-out videos with the most objects, the first of each number in the order of the file."""
+    """The held-out videos with the most objects, the first one of each count in file order."""
     from stmask.files import read_json
 
     truth = read_json(data / "valid.json")

@@ -1,4 +1,4 @@
-"""`stmask export CHECKPOINT OUT.pth`: a checkpoint of ours for the authors' code."""
+"""`stmask export CHECKPOINT OUT.pth`: writes an stmask checkpoint for the authors' code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def main(argv: Sequence[str]) -> int:
     parser = Parser(
         prog="stmask export",
         description="Writes the tensors of a checkpoint under the names of the authors' code, as a plain state dict. "
-        "`stmask import --clean` reads it back. The authors' code itself differs from ours in a few ways that are not "
+        "`stmask import --clean` reads it back. The authors' code also differs from ours in a few ways that are not "
         "in the weights (stmask/official/QUIRKS.md): above all it reads centre-ness in another order.",
     )
     parser.add_argument("checkpoint", help="a checkpoint of stmask")

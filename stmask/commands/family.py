@@ -1,4 +1,4 @@
-"""Commands that are a family of modules `<family>_<member>` beside this one, each with SUMMARY and main."""
+"""Families of commands: modules `<family>_<member>` in this package, each with SUMMARY and main."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def run_member(family: str, argv: Sequence[str], *, member: str, summary: str) -
     Args:
         family: the command, the prefix of its modules.
         argv: arguments after the command's name.
-        member: what a member is called in the usage line.
+        member: the placeholder for a member in the usage line.
         summary: of the command.
 
     Raises:
@@ -33,7 +33,7 @@ def run_member(family: str, argv: Sequence[str], *, member: str, summary: str) -
 
 
 def members(family: str) -> list[str]:
-    """The names of a family's commands; none where `family` is no family."""
+    """The names of a family's commands; empty if `family` is not a family."""
     prefix = f"{family}_"
     names = (module.name for module in pkgutil.iter_modules(stmask.commands.__path__))
     return sorted(name.removeprefix(prefix) for name in names if name.startswith(prefix))

@@ -1,4 +1,4 @@
-"""`stmask import WEIGHTS.pth OUT.ckpt`: the authors' weights as a checkpoint of ours."""
+"""`stmask import WEIGHTS.pth OUT.ckpt`: turns the authors' weights into an stmask checkpoint."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from stmask.evaluation.groups import Overlaps
     from stmask.evaluation.video_ap import VideoAPReport
 
-SUMMARY = "score a results.json: video AP, and where it is lost"
+SUMMARY = "score a results.json: video AP, and the errors that cost it"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -71,7 +71,7 @@ def _parser() -> Parser:
     parser = Parser(
         prog="stmask metric",
         description="Video AP as the official YouTube-VIS evaluator computes it. Metrics are printed in points; "
-        "one to which no annotated track counts is '-' there and -1 in the JSON.",
+        "a metric without any annotated track is printed as '-' and is -1 in the JSON.",
     )
     parser.add_argument("ground_truth", metavar="GT.json", help="annotations in YouTube-VIS format")
     parser.add_argument("results", metavar="RESULTS.json", help="one entry per predicted track")

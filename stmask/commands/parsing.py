@@ -1,4 +1,4 @@
-"""The options of commands that are not Hydra applications."""
+"""Parses the options of commands that are not Hydra applications."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _HOME = re.compile(r"(?P<option>--[\w-]+=)?(?P<path>~(/.*)?)", re.DOTALL)
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, as all others are, and for which `~/` begins a path in the home folder.
+    """A parser with one-line errors, like all others here, that expands `~/` to the home folder.
 
-    Options are written out in full: what is short for one today may be short for two tomorrow.
+    Options must be written out in full: an abbreviation that is unique today may be ambiguous tomorrow.
     """
 
     def __init__(self, **settings: Any) -> None:
@@ -32,7 +32,7 @@ class Parser(argparse.ArgumentParser):
         raise ConfigError(f"{message}; see {self.prog} --help")
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
-        """As argparse does, for the words with the home folder in place of `~`; shells leave it in `--option=~/x`."""
+        """As in argparse, with `~` expanded, which shells do not do in `--option=~/x`."""
         return super().parse_known_args(None if args is None else [_at_home(word) for word in args], namespace)
 
 

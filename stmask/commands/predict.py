@@ -1,4 +1,4 @@
-"""`stmask predict VIDEO_OR_FOLDER checkpoint=... output=...`: one video, drawn and as results."""
+"""`stmask predict VIDEO_OR_FOLDER checkpoint=... output=...`: draws one video and writes its results."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ANSWERS = {
     "--resolve",
     "-i",
     "--info",
-}  # options that Hydra answers without a run
+}  # options that Hydra answers without running
 _KEY = re.compile(r"[~+]{0,2}(((model|hydra)/[\w/@.]*)|[A-Za-z_][\w.@]*)")
 
 
@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _split(argv: Sequence[str]) -> tuple[str | None, list[str]]:
-    """The source, an argument that is not an override (or the name of something that exists), and the overrides."""
+    """The source, which is the argument that is not an override (or names an existing path), and the overrides."""
     from stmask.errors import ConfigError
 
     sources: list[str] = []
@@ -68,7 +68,7 @@ def _split(argv: Sequence[str]) -> tuple[str | None, list[str]]:
 
 
 def _is_source(argument: str) -> bool:
-    """A place or an address; a key has neither a path nor a blank in it, but for those of config groups."""
+    """Whether a word is a path or address: keys have no path separators (except config groups) and no spaces."""
     key, equals, _ = argument.partition("=")
     if not equals or "://" in key or _exists(argument):
         return True
@@ -144,7 +144,7 @@ def _predict(cfg: PredictSchema) -> None:
     _report(summary)
     if cfg.results is not None and segmenter.class_names:
         ids = [f"{label} {name}" for label, name in enumerate(segmenter.class_names, start=1)]
-        print(f"category_id in the results, numbers of the network's classes: {listed(ids)}")
+        print(f"category_id in the results (the network's class numbers): {listed(ids)}")
     print("written:", ", ".join(str(Path(path).resolve()) for path in (cfg.output, cfg.results) if path is not None))
 
 

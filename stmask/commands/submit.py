@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
 
     truth = GroundTruth.load(options.ground_truth) if options.ground_truth else None
     if options.check:
-        print(f"{options.file} is a sound submission:", check_submission(options.file, truth).text(), sep="\n")
+        print(f"{options.file} is a valid submission:", check_submission(options.file, truth).text(), sep="\n")
         return 0
     output = options.output or Path(options.file).with_suffix(".zip")
     if options.ground_truth:

@@ -13,7 +13,7 @@ from stmask.errors import ConfigError
 if TYPE_CHECKING:
     from stmask.experiments.rows import Row
 
-SUMMARY = "train every row of the paper's tables; repeated, it goes on where it was"
+SUMMARY = "train every row of the paper's tables; repeat it to go on where it stopped"
 
 _DEFAULT_SEED = "0"
 
@@ -39,14 +39,14 @@ def _parser() -> Parser:
     parser = Parser(
         prog="stmask sweep",
         description="Trains every row of one or more tables with every seed: `stmask sweep table4 table5 seeds=0,1,2`. "
-        "Each run has its folder below runs/sweeps. Repeated, the command leaves out what is done and goes on with "
-        "what was stopped. Prints the equal `stmask train -m ...` first.",
+        "Each run has its folder below runs/sweeps. When repeated, the command skips finished runs and resumes "
+        "stopped ones. Prints the equivalent `stmask train -m ...` first.",
     )
     parser.add_argument("words", nargs="+", metavar="TABLE|KEY=VALUE", help="tables (table1 .. table6, coco, or all), "
                         "overrides as of `stmask train`, such as recipe=tiny, hydra/launcher=gpus or "
                         "optimizer.lr=1e-4,2e-4, and seeds=0,1,2 (default: 0)")  # fmt: skip
     parser.add_argument("--list", action="store_true", help="print the names of the rows and stop")
-    parser.add_argument("--retry-failed", action="store_true", help="also start runs again that failed")
+    parser.add_argument("--retry-failed", action="store_true", help="also restart runs that failed")
     return parser
 
 
@@ -60,7 +60,7 @@ def _rows(names: Sequence[str]) -> list[Row]:
 
 
 def _distinct(rows: Sequence[Row]) -> list[Row]:
-    """The first row of each network; which others it stands for is told."""
+    """The first row of each network; prints which other rows it stands for."""
     from stmask.config import compose
     from stmask.engine.identity import config_hash
 
@@ -74,12 +74,12 @@ def _distinct(rows: Sequence[Row]) -> list[Row]:
 
 
 def _arguments(rows: Sequence[Row], overrides: Sequence[str], *, retry_failed: bool) -> list[str]:
-    """What `stmask train` gets. The seed varies slowest: a whole table is there before the next seed begins."""
+    """The overrides for `stmask train`. The seed varies slowest: a whole table is done before the next seed begins."""
     seeds = [override for override in overrides if override.partition("=")[0] in ("seed", "seeds")]
     if len(seeds) > 1:
         raise ConfigError(f"{seeds[0]} and {seeds[1]} contradict each other; give seeds=0,1,2 once")
     if any(override.startswith("experiment=") for override in overrides):
-        raise ConfigError("experiment= is what the table stands for; `stmask train -m experiment=...` takes any")
+        raise ConfigError("experiment= follows from the table; `stmask train -m experiment=...` takes any")
     seed = seeds[0].partition("=")[2] if seeds else _DEFAULT_SEED
     rest = [override for override in overrides if override not in seeds]
     retry = ["retry_failed=true"] if retry_failed else []

@@ -1,4 +1,4 @@
-"""`stmask tables [TABLE ...]`: the paper's tables beside what was measured."""
+"""`stmask tables [TABLE ...]`: writes the paper's tables beside what was measured."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _parser() -> Parser:
         "ours as mean and standard deviation over seeds, differences, training time, parameters, frames per second. "
         "Rows under different settings are never mixed, rows without runs are shown as missing.",
     )
-    parser.add_argument("tables", metavar="TABLE", nargs="*", help="such as table4 (default: all of them)")
+    parser.add_argument("tables", metavar="TABLE", nargs="*", help="for example table4 (default: all)")
     parser.add_argument("--runs", metavar="FOLDER", nargs="+", help=f"searched with all below (default: {_RUNS})")
     parser.add_argument("--output", metavar="FOLDER", default=_OUTPUT, help="one folder for each table goes there "
                         "(default: %(default)s)")  # fmt: skip
@@ -76,7 +76,7 @@ def _names(given: Sequence[str]) -> list[str]:
 
 
 def _collect(folders: Sequence[Path], elsewhere: Sequence[RunRecord]) -> tuple[list[RunRecord], list[str]]:
-    """Runs of the folders, those from elsewhere that none of them is a copy of, and a line for each unreadable one."""
+    """The runs in the folders, runs from elsewhere that are not copies of those, and a line for each unreadable one."""
     from stmask.experiments.collect import collect
 
     records, problems = collect(folders)
@@ -94,7 +94,7 @@ def _measure(comparisons: Sequence[Comparison], *, device: str) -> None:
 
 
 def _summary(comparison: Comparison) -> list[str]:
-    """How much of a table is measured, a line for each setting."""
+    """How much of a table is measured, one line per setting."""
     lines = [comparison.table]
     for section in comparison.sections:
         rows = f"{section.measured_rows} of {len(section.rows)} rows measured"

@@ -1,6 +1,6 @@
 """Datasets: files, frame-pair sampling, augmentation, batches. See README, "Data".
 
-Names are imported when they are first used: whoever reads a frame needs neither Lightning nor the metrics.
+Names are imported on first use: reading a frame needs neither Lightning nor the metrics.
 """
 
 from importlib import import_module

@@ -1,7 +1,7 @@
 """Random changes of training frames, the same geometry for all frames of a clip. The only user of albumentations.
 
-Its generator lives in the pipeline object, so that worker processes would all draw the same numbers and repeat them
-every epoch; every call here seeds the pipeline with a number that belongs to the sample.
+Its generator lives in the pipeline object, and worker processes would all draw the same numbers and repeat them every
+epoch; so every call here seeds the pipeline with a number that belongs to the sample.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Augmentation:
     Attributes:
         flip: probability of a horizontal flip.
         scale: smallest and largest magnification, at least 1; the frame is enlarged by a random factor relative to the
-            network input and a window of the input's size is cut out. (1, 4/3) is the jitter of the short side from 360
+            network input and a window of the input's size is cropped. (1, 4/3) is the jitter of the short side from 360
             to 480 of the paper's setting.
         aspect: largest factor by which the ratio of width to height changes, at least 1.
         colour: probability of a change of colour by up to these fractions: brightness, contrast, saturation, hue.
@@ -72,7 +72,7 @@ class ClipAugmenter:
         self.augmentation = augmentation
         self.height = height
         self.width = width
-        _albumentations()  # here and not in each worker process: importing after a fork is slow, and can hang
+        _albumentations()  # here, not in each worker process: importing after a fork is slow and can hang
         self._geometry: dict[tuple[int, int], Any] = {}  # by frame size
         self._colour = self._make_colour()
 
@@ -112,7 +112,7 @@ class ClipAugmenter:
 
     def _make_geometry(self, height: int, width: int) -> Any:
         a, how = _albumentations(), self.augmentation
-        size, nearest = (self.height, self.width), cv2.INTER_NEAREST_EXACT  # the plain kind is off by half a pixel
+        size, nearest = (self.height, self.width), cv2.INTER_NEAREST_EXACT  # the plain one is off by half a pixel
         if how.crops:
             ratio = width / height
             resize = a.RandomResizedCrop(
@@ -124,7 +124,7 @@ class ClipAugmenter:
             )
         else:
             resize = a.Resize(*size, interpolation=cv2.INTER_LINEAR, mask_interpolation=nearest)
-        # Its own check of shapes goes through numpy copies of every frame and mask, and takes longer than the work.
+        # Its own shape check copies every frame and mask, and takes longer than the augmentation itself.
         return a.Compose([resize, a.HorizontalFlip(p=how.flip)], is_check_shapes=False)
 
     def _make_colour(self) -> Any:
@@ -144,11 +144,11 @@ class ClipAugmenter:
 
 @dataclass(frozen=True, slots=True)
 class Motion:
-    """How far a still image moves when it has to stand for two frames of a video.
+    """How far a still image moves when it stands in for two frames of a video.
 
     Attributes:
-        shift: largest shift, as a part of the width and height.
-        scale: largest change of size, as a part of it.
+        shift: largest shift, as a fraction of width and height.
+        scale: largest relative change of size.
         rotate, shear: largest angles in degrees.
     """
 
@@ -167,7 +167,7 @@ class Motion:
 
 
 class ImageMover:
-    """Moves an image and its masks by a random affine map; what comes into sight is grey."""
+    """Moves an image and its masks by a random affine map; areas that come into view are grey."""
 
     _GREY = (124, 116, 104)  # the mean colour of ImageNet
 
@@ -192,7 +192,7 @@ class ImageMover:
 
 
 def _albumentations() -> Any:
-    """The library, imported when first needed (it takes two seconds) and kept from asking the network for updates."""
+    """The library, imported on first use (which takes two seconds) and kept from checking online for updates."""
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     import albumentations
 

@@ -1,4 +1,4 @@
-"""How fast training data is made, and what an index costs: on made data, so that the numbers need no download."""
+"""Measures the speed of the training data pipeline and the cost of an index, on synthetic data without a download."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _STATUS = Path("/proc/self/status")
 
 @dataclass(frozen=True, slots=True)
 class LoaderSpeed:
-    """Processor time, not wall time: what one core does, whatever else runs.
+    """Processor time, not wall time: what one core does, regardless of the machine's load.
 
     Attributes:
-        pairs_per_second: for the whole path from files to a batch.
+        pairs_per_second: for the whole way from files to a batch.
         stage_ms: milliseconds per pair of each of `STAGES`.
     """
 
@@ -46,11 +46,11 @@ class LoaderSpeed:
 
 @dataclass(frozen=True, slots=True)
 class IndexCost:
-    """What opening an index costs, and what each worker process holds for itself after using it.
+    """The cost of opening an index, and the private memory of each worker process after using it.
 
     Attributes:
         seconds: to open it.
-        memory_mb: by which the process grew, at its peak; None where it cannot be read (not on Linux).
+        memory_mb: growth of the process, at its peak; None where it cannot be read (not on Linux).
         worker_mb: private memory of each worker over that of a worker that did nothing; None likewise.
     """
 
@@ -113,7 +113,7 @@ def measure_loader(root: Path, *, height: int, width: int, pairs: int) -> Loader
     stream = FramePairDataset(dataset, FramePreprocessor(height, width))
     stream.augmenter = Augmenter(Augmentation(), height=height, width=width)
     collate = timed("collate", collate_pairs)
-    stream.draw(0)  # the first one builds the pipeline of the augmentation
+    stream.draw(0)  # the first one builds the augmentation pipeline
     clock.update(dict.fromkeys(STAGES, 0.0))
     started = time.process_time()
     for first in range(0, pairs, _BATCH):
@@ -127,7 +127,7 @@ def make_index(path: Path, *, videos: int, frames: int, tracks: int, mask_bytes:
     """Writes an annotation file of `videos` videos and `tracks` tracks with a mask in every frame, and no frames.
 
     Args:
-        mask_bytes: makes masks with about this length of run lengths, as real ones are some hundred bytes long.
+        mask_bytes: makes masks with run lengths of about this size; real ones take a few hundred bytes.
     """
     rng = random.Random(0)
     pool = [json.dumps(encode(_ragged(rng, mask_bytes))) for _ in range(50)]

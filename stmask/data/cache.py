@@ -1,4 +1,4 @@
-"""Indexes kept on disk, one numpy file per column, mapped into memory instead of read.
+"""Indexes cached on disk, one numpy file per column, memory-mapped instead of read.
 
 However large the dataset, opening takes no time, and all worker processes share the same pages.
 """
@@ -20,12 +20,12 @@ from stmask.data.reader import read_index
 from stmask.errors import DataError, OutputError
 from stmask.files import read_json, write_json
 
-_FORMAT = 2  # to be raised when the columns change, or what a file may say
+_FORMAT = 2  # to be raised when the columns or the accepted files change
 _DESCRIPTION = "index.json"
 
 
 def open_index(path: Path, cache: Path | None) -> tuple[Categories, Index]:
-    """The index of an annotation file: from the folder `cache` if it is there and up to date, else read and put there.
+    """The index of an annotation file: from the folder `cache` if up to date there, else read and put there.
 
     An entry counts only if it was written completely, from this file as it is now (size and time of change).
 
@@ -55,7 +55,7 @@ def _fingerprint(path: Path) -> dict[str, Any]:
 
 
 def _save(folder: Path, source: dict[str, Any], categories: Categories, index: Index) -> None:
-    """Writes the columns beside their place and moves them there in one step."""
+    """Writes the columns to a temporary folder and moves it into place in one step."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
@@ -76,14 +76,14 @@ def _save(folder: Path, source: dict[str, Any], categories: Categories, index: I
         shutil.rmtree(folder, ignore_errors=True)
         fresh.rename(folder)
     except OSError as error:
-        if not folder.is_dir():  # else another process was faster
+        if not folder.is_dir():  # otherwise another process was faster
             raise OutputError(f"cannot write the index to {folder}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
 def _load(folder: Path, source: dict[str, Any]) -> tuple[Categories, Index] | None:
-    """What is in the cache, None if it is missing, incomplete or of another state of the file."""
+    """The cached index; None if it is missing, incomplete or of another state of the file."""
     try:
         description = read_json(folder / _DESCRIPTION)
         if description["source"] != source:

@@ -1,4 +1,4 @@
-"""Everything that is wrong with a dataset, found in one go instead of one error at a time."""
+"""Finds everything wrong with a dataset in one pass, instead of one error at a time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from stmask.data.stated import BOX_TOLERANCE, area_is_off, box_error, convention
 from stmask.data.ytvis import VideoDataset
 from stmask.errors import DataError
 
-_SAMPLE = 20  # videos whose first frame is read even if not all are: most faults of frames are those of all of them
+_SAMPLE = 20  # videos whose first frame is read in any case: most faults of frames affect all of them
 NOTHING_TO_LEARN = "nothing to learn from"
 
 
@@ -41,7 +41,7 @@ def check_split(
     Args:
         root, split: where the folder of frames is looked for unless `frames` gives it.
         look_for_frames: False checks the annotations alone.
-        read_frames: decode every frame, instead of a few and looking whether the others are there.
+        read_frames: decode every frame, instead of decoding a few and checking that the others exist.
         threads: for reading frames.
     """
     report = Report(annotations, frames)
@@ -74,7 +74,7 @@ def check_split(
 
 
 def _read(report: Report) -> tuple[AnnotationReader | None, Any, array[float]]:
-    """Reads all entries that can be read, the categories as they are, and what is stated of each segmentation."""
+    """Reads all readable entries, the raw categories, and what is stated about each segmentation."""
     reader, categories, stated = AnnotationReader(report.annotations), None, array("f")
     try:
         for key, position, value in stream_object(report.annotations, LISTS):
@@ -98,7 +98,7 @@ def _read(report: Report) -> tuple[AnnotationReader | None, Any, array[float]]:
 
 
 def _resolve(report: Report, reader: AnnotationReader) -> Index:
-    """Reports what refers to nothing, and makes an index of what is left."""
+    """Reports dangling references, and makes an index of the rest."""
     usable = np.ones(len(reader.rows), dtype=np.bool_)
     try:
         for fault in reader.faults():
@@ -118,7 +118,7 @@ def _resolve(report: Report, reader: AnnotationReader) -> Index:
 
 
 def _check_masks(report: Report, index: Index, stated: array[float]) -> None:
-    """Reads every mask: do its run lengths fill the frame, do box and area agree, has the track any pixel at all?"""
+    """Reads every mask: do its run lengths fill the frame, do box and area agree, does the track have any pixel?"""
     table = np.frombuffer(stated, dtype=np.float32).reshape(-1, 5) if stated else np.zeros((0, 5), np.float32)
     for video in range(len(index.video_ids)):
         shared = SharedMasks(report, index)
@@ -171,7 +171,7 @@ def _check_track(report: Report, index: Index, video: int, row: int, *, table: A
 
 
 def _check_frames(report: Report, dataset: VideoDataset, *, read: bool, threads: int) -> None:
-    """Looks for every frame, and reads all or a few of them to compare their size with what the annotations say."""
+    """Looks for every frame, and reads all or some to compare their size with the annotations."""
     report.frames_read = read
     some = np.linspace(0, report.videos - 1, min(_SAMPLE, report.videos)).round().astype(np.int64)
     sample = set(dataset.index.frame_starts[some].tolist())
@@ -193,9 +193,9 @@ def _check_frames(report: Report, dataset: VideoDataset, *, read: bool, threads:
             return None
         turned = f"{path} is {describe_turn(orientation)}"
         if swaps_sides(orientation) and image.shape[0] != image.shape[1]:
-            how = "it is read the way up that has the annotated size"
+            how = "it is read in the orientation that has the annotated size"
             return "an EXIF orientation that the annotated size settles", f"{turned}; {how}", False
-        how = "it is read upright: see by `stmask data show` whether the masks lie on the objects, else take it out"
+        how = "it is read upright: check with `stmask data show` that the masks lie on the objects, else remove the tag"
         return "an EXIF orientation that nothing confirms", f"{turned}; {how}", False
 
     with ThreadPoolExecutor(threads) as pool:

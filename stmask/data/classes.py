@@ -1,4 +1,4 @@
-"""Class names of the public datasets, in the order of their category ids 1, 2, ... and in their own spelling."""
+"""Class names of the public datasets, in the order of their category ids 1, 2, ..., spelled as they are there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clips to train on: an endless, reproducible stream of samples, each built around an annotated frame."""
+"""Training clips: an endless, reproducible stream of samples, each built around an annotated frame."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ Image = npt.NDArray[np.uint8]
 Balance = Literal["frames", "videos"]
 OnError = Literal["raise", "skip"]
 _Stream = TypeVar("_Stream", bound="SampleStream")
-_CROPS_TRIED = 5  # draws of a crop until one keeps an object in the reference frame
+_CROPS_TRIED = 5  # attempts at a crop that keeps an object in the reference frame
 _SAMPLES_TRIED = 20  # unreadable samples in a row until the run stops even with on_error="skip"
 
 
 class SampleStream(Dataset[Clip]):
     """An endless stream of reproducible samples cut into epochs: sample i of epoch e is number e * len + i of it.
 
-    A sample depends on nothing but its number and the seed, whatever the worker, the rank or what was read before.
+    A sample depends only on its number and the seed, not on the worker, the rank or what was read before.
 
     Args:
-        references: how many samples go by in one pass over the data.
-        samples_per_epoch: where the stream is cut; None after each pass.
+        references: number of samples in one pass over the data.
+        samples_per_epoch: where the stream is cut; None: after each pass.
 
     Attributes:
-        repeat: only so many samples, over and over; None for the endless stream.
-        epoch: what an index without an epoch refers to.
+        repeat: repeat only this many samples; None for the endless stream.
+        epoch: the epoch of an index that does not give one.
     """
 
     def __init__(self, references: int, *, samples_per_epoch: int | None = None) -> None:
@@ -57,7 +57,7 @@ class SampleStream(Dataset[Clip]):
     def cut(
         self: _Stream, samples_per_epoch: int | None = None, *, multiple_of: int = 1, repeat: int | None = None
     ) -> _Stream:
-        """The same stream in other epochs, of a multiple of so many samples, or with a few samples over and over."""
+        """The same stream in other epochs: rounded to a multiple, or with a few samples repeated."""
         other = copy(self)
         other.samples_per_epoch = -(-(samples_per_epoch or self.references) // multiple_of) * multiple_of
         other.repeat, other.epoch = repeat, 0
@@ -75,7 +75,7 @@ class SampleStream(Dataset[Clip]):
         self.epoch = epoch
 
     def __getitem__(self, key: int | tuple[int, int]) -> Clip:
-        """Sample `i` of the present epoch, or `(e, i)` of any epoch."""
+        """Sample `i` of the current epoch, or `(e, i)` of any epoch."""
         epoch, index = key if isinstance(key, tuple) else (self.epoch, key)
         if not 0 <= index < len(self):
             raise IndexError(f"sample {index} of {len(self)}")
@@ -91,7 +91,7 @@ class Shot:
         position: in its video.
         image: RGB (h, w, 3).
         instances: the objects to learn.
-        crowds: masks (h, w) of the regions in which nothing is to be learnt.
+        crowds: masks (h, w) of the crowd regions, from which nothing is learned.
     """
 
     position: int
@@ -103,8 +103,8 @@ class Shot:
 class ClipDataset(SampleStream):
     """Clips around annotated frames, (1, T, 3, H, W); `collate_pairs` joins them to a batch.
 
-    In the stream every annotated frame (or video) comes up once as reference before any comes up again. What else is in
-    a clip is the subclass's affair.
+    In the stream every annotated frame (or video) comes up once as reference before any comes up again. The subclass
+    decides what else is in a clip.
 
     Args:
         balance: what comes up equally often as reference: "frames", or "videos" (then with one frame of it at random).
@@ -143,7 +143,7 @@ class ClipDataset(SampleStream):
         self.augmenter = ClipAugmenter(augmentation or NO_AUGMENTATION, **size)
 
     def shots(self, video: int, reference: int, rng: np.random.Generator) -> Sequence[Shot]:
-        """The frames of a clip, the reference frame first; each as `shot` reads it.
+        """The frames of a clip, the reference frame first, each read by `shot`.
 
         Raises:
             DataError: a frame or mask that cannot be read.
@@ -151,7 +151,7 @@ class ClipDataset(SampleStream):
         raise NotImplementedError
 
     def shot(self, video: int, position: int) -> Shot:
-        """One frame with all that its annotations say of it; raises as `shots`."""
+        """One frame with all of its annotations; raises as `shots`."""
         dataset = self.dataset
         image = dataset.read_frame(video, position)
         return Shot(position, image, dataset.instances(video, position), dataset.crowds(video, position))
@@ -205,7 +205,7 @@ class ClipDataset(SampleStream):
         return video, int(rng.choice(self.dataset.annotated_in(video)))
 
     def _targets(self, instances: FrameInstances, masks: Sequence[Image], *, crowds: Sequence[Image]) -> FrameTargets:
-        """Targets of the objects that are still in sight, boxes recomputed from their masks."""
+        """Targets of the objects that are still visible, with boxes recomputed from their masks."""
         height, width = self.preprocessor.padded_size
         kept = [i for i, mask in enumerate(masks) if mask.any()]
         padded = np.zeros((len(kept), height, width), dtype=np.bool_)

@@ -21,10 +21,10 @@ from stmask.tasks import Images, Task, Videos
 
 
 class DataModule(pl.LightningDataModule):
-    """Clips of one split to train on, whole videos of another to evaluate with.
+    """Serves clips of one split for training and whole videos of another for evaluation.
 
     Training batches are `Clip`s. The validation loader yields one `VideoClip` at a time (an image is a video of one
-    frame) and gives each rank its own, each once: ranks may differ in how many they get.
+    frame) and gives each rank its own share, each video once: ranks may get different numbers of them.
 
     Args:
         splits: the files.
@@ -50,14 +50,14 @@ class DataModule(pl.LightningDataModule):
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Names of the K classes that are learnt; label i is class_names[i - 1]."""
-        return self.splits.learnt.class_names
+        """Names of the K classes to learn; label i is class_names[i - 1]."""
+        return self.splits.learned.class_names
 
     def setup(self, stage: str) -> None:
-        """Opens what a stage needs, so that a mistake shows before the training starts.
+        """Opens what a stage needs, so that mistakes show before training starts.
 
         Raises:
-            DataError: a file that is missing, broken or not of this task, or classes that do not go together by name.
+            DataError: a file that is missing, broken or not of this task, or classes whose names do not match.
         """
         if stage != "fit":
             self._check(self.valid_dataset)
@@ -76,7 +76,7 @@ class DataModule(pl.LightningDataModule):
 
     @cached_property
     def stream(self) -> SampleStream:
-        """What there is to train on, without end."""
+        """The endless stream of training samples."""
         return self.clips.stream(self.train_dataset, self.sampling, cache=self.splits.cache)
 
     def train_samples(self) -> SampleStream:
@@ -99,7 +99,7 @@ class DataModule(pl.LightningDataModule):
         )
 
     def videos(self) -> VideoClips:
-        """What there is to evaluate with, in the order of the file."""
+        """The items to evaluate with, in file order."""
         return VideoClips(self.valid_dataset, prefetch=self.loading.prefetch)
 
     def val_dataloader(self) -> DataLoader[VideoClip | None] | list[Any]:

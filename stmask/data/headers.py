@@ -1,4 +1,4 @@
-"""What the first bytes of an image file say: its size, its EXIF orientation, and whether the file is all there."""
+"""Reads image file headers: size, EXIF orientation, and whether the file is complete."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Header:
 
     Attributes:
         size: (height, width) of the pixels as they are stored; None where it was not looked for.
-        orientation: of EXIF, 1..8: how the stored pixels are to be turned; 1 leaves them as they are.
+        orientation: of EXIF, 1..8: how to turn the stored pixels; 1 leaves them as they are.
         whole: False for a file that ends early.
-        pictures: how many the file shows, one after the other.
+        pictures: how many the file holds, as an animation does.
     """
 
     size: tuple[int, int] | None = None
@@ -34,7 +34,7 @@ class Header:
 
 
 def read_header(data: bytes) -> Header:
-    """The header of a JPEG, PNG or WebP file; of others nothing is known, and their orientation is not looked at."""
+    """The header of a JPEG, PNG or WebP file; other formats give nothing, and their orientation is ignored."""
     if data.startswith(_JPEG):
         return _jpeg(data)
     if data.startswith(_PNG):
@@ -45,9 +45,9 @@ def read_header(data: bytes) -> Header:
 
 
 def _jpeg(data: bytes) -> Header:
-    """Goes from marker to marker up to the end of the image; what follows it, such as a phone's film, is left alone.
+    """Goes from marker to marker to the end of the image; what follows, such as a phone's live photo video, is ignored.
 
-    The decoder fills the rest of a file that was cut short with grey and says nothing of it.
+    The decoder silently fills the rest of a truncated file with grey.
     """
     header, position, marker_of = Header(), len(_JPEG), _MARKER
     while found := marker_of.search(data, position):
@@ -100,7 +100,7 @@ def _webp(data: bytes) -> Header:
 
 
 def _orientation(tiff: bytes) -> int:
-    """The orientation in a block of EXIF; 1 where there is none that makes sense."""
+    """The orientation in a block of EXIF; 1 if there is no valid one."""
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
     if order is None:
         return 1
@@ -112,6 +112,6 @@ def _orientation(tiff: bytes) -> int:
             if tag == _ORIENTATION:
                 (value,) = struct.unpack_from(order + ("H" if kind == _SHORT else "I"), tiff, entry + 8)
                 return int(value) if 1 <= value <= 8 else 1
-    except struct.error:  # it points outside of the block
+    except struct.error:  # it points outside the block
         pass
     return 1

@@ -1,8 +1,8 @@
-"""Reading single frames from disk, strictly: a file that is missing, unreadable or cut short is an error.
+"""Reads single frames from disk, strictly: a file that is missing, unreadable or truncated is an error.
 
-Which way up: pixels are turned as the file's EXIF orientation says, as browsers, phones and most annotation tools show
-them. Only where annotations state a size that the stored pixels have and the turned ones have not, they are taken as
-stored. Training, evaluation, `stmask data show` and `stmask predict` all read by this rule.
+Orientation: pixels are turned as the file's EXIF orientation says, as browsers, phones and most annotation tools do.
+    They are taken as stored only if annotations state a size that the stored pixels have and the turned ones do not.
+    Training, evaluation, `stmask data show` and `stmask predict` all follow this rule.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from stmask.errors import DataError
 
 Image = npt.NDArray[np.uint8]
 
-_MAX_PIXELS = 1 << 27  # no camera takes more; a header may say so to fill the memory
+_MAX_PIXELS = 1 << 27  # no camera takes more; a forged header could exhaust the memory
 _AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 _TURNS = {
     2: "mirrored",
@@ -31,10 +31,10 @@ _TURNS = {
     7: "mirrored and turned by 90 degrees",
     8: "turned by 90 degrees",
 }
-# What is found in the place of pictures, by how it begins.
+# What is found in place of pictures, by its first bytes.
 _OTHER_FILES = {
-    b"<": "a web page or another text (it begins with '<')",
-    b"version https://git-lfs": "a pointer of Git LFS: `git lfs pull` fetches the picture",
+    b"<": "a web page or other text (it begins with '<')",
+    b"version https://git-lfs": "a Git LFS pointer: `git lfs pull` fetches the picture",
     b"%PDF": "a PDF",
 }
 
@@ -42,17 +42,17 @@ _OTHER_FILES = {
 def read_image(path: str | os.PathLike[str], *, size: tuple[int, int] | None = None) -> Image:
     """An RGB image (h, w, 3) from a file, whatever its depth and channels.
 
-    It is turned upright by its EXIF orientation, unless only the stored pixels are of the `size` (height, width) that
-    annotations state. An image that is of this size neither way comes upright: comparing is the caller's affair.
+    It is turned upright by its EXIF orientation, unless only the stored pixels have the `size` (height, width) that
+    annotations state. An image that has this size neither way comes upright: the caller compares sizes.
 
     Raises:
-        DataError: the file is missing, empty, not an image, cut short, an animation, or states an absurd size.
+        DataError: the file is missing, empty, not an image, truncated, an animation, or states an absurd size.
     """
     return read_oriented(path, size=size)[0]
 
 
 def read_oriented(path: str | os.PathLike[str], *, size: tuple[int, int] | None = None) -> tuple[Image, int]:
-    """What `read_image` reads, and the EXIF orientation of the file, 1..8; 1 is upright and stands for none too."""
+    """What `read_image` reads, and the EXIF orientation of the file, 1..8; 1 is upright, or not stated."""
     source = Path(path)
     data = _read(source)
     header = _sound_header(source, data)
@@ -68,9 +68,9 @@ def read_oriented(path: str | os.PathLike[str], *, size: tuple[int, int] | None 
 
 
 def frame_sizes(path: str | os.PathLike[str]) -> list[tuple[int, int]]:
-    """(height, width) of an image as it is stored and, if its EXIF orientation turns or mirrors it, also as it does.
+    """(height, width) of an image as stored and, if its EXIF orientation turns or mirrors it, also as turned.
 
-    Nothing is decoded, so that damage within the picture is not seen.
+    Nothing is decoded, so damage within the picture goes unnoticed.
 
     Raises:
         DataError: as `read_image`.
@@ -85,7 +85,7 @@ def frame_sizes(path: str | os.PathLike[str]) -> list[tuple[int, int]]:
         try:
             with Image.open(io.BytesIO(data)) as image:
                 width, height = image.size
-        except Exception as error:  # Pillow's readers raise whatever they come upon
+        except Exception as error:  # Pillow's readers raise all kinds of errors
             raise DataError(f"frame {source} is not a readable image{_guess(data)}") from error
     turned = (width, height) if swaps_sides(header.orientation) else (height, width)
     return [(height, width), *([turned] if header.orientation != 1 else [])]
@@ -96,16 +96,14 @@ def _sound_header(source: Path, data: bytes) -> Header:
     if not header.whole:
         raise DataError(f"frame {source} is truncated")
     if header.size is not None and header.size[0] * header.size[1] > _MAX_PIXELS:
-        raise DataError(
-            f"frame {source} says that it is {header.size[1]} x {header.size[0]} pixels, which is too large"
-        )
+        raise DataError(f"frame {source} claims {header.size[1]} x {header.size[0]} pixels, which is too large")
     if header.pictures > 1:
         raise DataError(f"frame {source} is an animation of {header.pictures} pictures: save each to a file of its own")
     return header
 
 
 def describe_turn(orientation: int) -> str:
-    """What an EXIF orientation other than 1 does, in words."""
+    """A description of an EXIF orientation other than 1."""
     return f"{_TURNS[orientation]} by its EXIF orientation {orientation}"
 
 
@@ -128,7 +126,7 @@ def _read(source: Path) -> bytes:
 
 
 def _guess(data: bytes) -> str:
-    """What a file without a picture seems to be, for a message; "" where there is nothing to say."""
+    """What a file without a picture seems to be, for a message; "" if unknown."""
     if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"msf1"):
         return ": it is HEIC, save it as JPEG or PNG"
     start = data[:64].removeprefix(b"\xef\xbb\xbf").lstrip()
@@ -136,7 +134,7 @@ def _guess(data: bytes) -> str:
 
 
 def _upright(stored: Image, orientation: int) -> Image:
-    """The pixels turned as an EXIF orientation wants them."""
+    """The pixels, turned according to an EXIF orientation."""
     turned = stored.swapaxes(0, 1) if swaps_sides(orientation) else stored
     if orientation in (3, 4, 7, 8):
         turned = turned[::-1]

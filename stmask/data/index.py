@@ -52,7 +52,7 @@ class Index:
 
 
 def annotated_frames(*, first_frames: Ints, lengths: Ints, segment_starts: Ints, encodings: Bytes) -> Ints:
-    """Frames in which at least one of some annotations has a segmentation, ascending.
+    """Frames in which at least one of the given annotations has a segmentation, ascending.
 
     Args:
         first_frames, lengths: (N,), the first frame and the number of frames of each annotation's video.

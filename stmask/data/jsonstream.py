@@ -1,4 +1,4 @@
-"""Reads a large JSON object member by member, so that its lists are never held in memory as Python objects."""
+"""Reads a large JSON object member by member, so that its lists are never in memory as Python objects."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def stream_object(path: str | os.PathLike[str], lists: Collection[str]) -> Itera
     """Yields (key, None, value) for each member of the JSON object in a file.
 
     A member whose key is in `lists` and whose value is a list comes as (key, 0, element), (key, 1, element), ..., after
-    one (key, None, []) that says that the list is there.
+    one (key, None, []) that announces the list.
 
     Raises:
         DataError: the file is missing, unreadable, not JSON (with line and column), or not an object.
@@ -35,11 +35,11 @@ def stream_object(path: str | os.PathLike[str], lists: Collection[str]) -> Itera
 
 
 class _SyntaxError(Exception):
-    """The text is not what was expected; the message says what it is instead."""
+    """The text is not what was expected; the message says what was found."""
 
 
 class _Cursor:
-    """A place in a JSON text that is moved from token to token and read from the file as it goes."""
+    """A position in a JSON text that moves from token to token, reading the file as it goes."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
@@ -49,8 +49,8 @@ class _Cursor:
         self._column = 0  # characters of the last of them, where the window starts inside a line
 
     def _read_on(self) -> bool:
-        """Drops what is behind, and lengthens the window; False at the end of the file."""
-        chunk = self._file.read(max(_CHUNK, len(self._text) - self._position))  # doubles for a value that is long
+        """Drops what has been read, and extends the window; False at the end of the file."""
+        chunk = self._file.read(max(_CHUNK, len(self._text) - self._position))  # doubles for a long value
         if not chunk:
             return False
         passed = self._text[: self._position]
@@ -61,7 +61,7 @@ class _Cursor:
         return True
 
     def error(self, offset: int | None = None) -> _SyntaxError:
-        """What to raise for a mistake at a place in the window, by default the present one."""
+        """The error for a mistake at a position in the window, by default the current one."""
         passed = self._text[: self._position if offset is None else offset]
         newline = passed.rfind("\n")
         column = self._column + len(passed) if newline < 0 else len(passed) - newline - 1
@@ -90,7 +90,7 @@ class _Cursor:
                 if not self._read_on():
                     raise self.error(error.pos) from None
             else:
-                # A number may be cut off too: it is whole only if what follows cannot belong to it.
+                # A number may be cut off too: it is complete only if what follows cannot belong to it.
                 whole = not isinstance(found, (int, float)) or self._text[end : end + 1] in _AFTER_NUMBER
                 if whole or not self._read_on():
                     self._position = end

@@ -1,4 +1,4 @@
-"""One flat list of keywords for an object that is made of parts: a key of `conf/data` is named once, in its part."""
+"""One flat list of keywords for an object made of parts: a key of `conf/data` is defined once, in its part."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _Part = TypeVar("_Part")
 
 
 def takes(*parts: type) -> Callable[[_Init], _Init]:
-    """Gives a constructor that ends in `**keys` the keywords of `parts`; `made` takes them up, others are refused.
+    """Gives a constructor that ends in `**keys` the keywords of `parts`, for `made`; others are refused.
 
     Configurations are checked against the signature, so that each key has the type and the default of its part.
 
     Raises:
         ValueError: two parts have a keyword of the same name.
-        TypeError: (of the constructor) a keyword that none of them has.
+        TypeError: (from the constructor) a keyword that none of them has.
     """
 
     def with_keywords(init: _Init) -> _Init:
@@ -29,7 +29,7 @@ def takes(*parts: type) -> Callable[[_Init], _Init]:
         for part in parts:
             named += inspect.signature(part).parameters.values()
             annotations |= typing.get_type_hints(part)
-        signature = own.replace(parameters=named)  # ValueError: a name twice
+        signature = own.replace(parameters=named)  # ValueError: a duplicate name
 
         @wraps(init)
         def checked(*arguments: Any, **keys: Any) -> None:
@@ -44,5 +44,5 @@ def takes(*parts: type) -> Callable[[_Init], _Init]:
 
 
 def made(part: type[_Part], keys: Mapping[str, Any]) -> _Part:
-    """A part from those of the keys that are its own."""
+    """Makes a part from those keys that belong to it."""
     return part(**{name: keys[name] for name in inspect.signature(part).parameters if name in keys})

@@ -37,7 +37,9 @@ def find_annotations(root: Path, split: str) -> Path:
         DataError: there is no such folder, or no file of any known layout in it.
     """
     if not root.is_dir():
-        raise DataError(f"no dataset folder {root}: give its path by data.root=... or the variable STMASK_DATA")
+        raise DataError(
+            f"no dataset folder {root}: give its path by data.root=... or the environment variable STMASK_DATA"
+        )
     found = _find(root, split)
     if found is not None:
         return found
@@ -47,7 +49,7 @@ def find_annotations(root: Path, split: str) -> Path:
 
 
 def known_splits(root: Path) -> list[str]:
-    """The splits of usual names whose annotations are in `root`."""
+    """The splits with the usual names whose annotations are in `root`."""
     names = ("train", "valid", "test", "train-sub", "valid-sub")
     return [split for split in names if root.is_dir() and _find(root, split) is not None]
 
@@ -73,14 +75,14 @@ def find_frames(root: Path, split: str, first_frames: list[str]) -> Path:
     """The folder below `root` to which the file names in the annotations are relative.
 
     Args:
-        first_frames: file names of a few frames, to tell which folder it is. A split made of another one's videos has
-            no folder of its own, so every folder named JPEGImages and every one directly in `root` is considered.
+        first_frames: file names of a few frames, to recognise the folder. A split made from another one's videos has no
+            folder of its own, so every folder named JPEGImages and every one directly in `root` is considered.
 
     Raises:
         DataError: no folder of a known layout holds any of these frames.
     """
     for folder in _frame_folders(root, split):
-        if any(os.path.isfile(folder / name) for name in first_frames):  # False too for a name that no file can have
+        if any(os.path.isfile(folder / name) for name in first_frames):  # also False for an impossible file name
             return folder
     example = first_frames[0][:_SHOWN] if first_frames else "<video>/00000.jpg"
     known = ", ".join(pattern.format(split=split) for pattern in FRAME_PATTERNS)

@@ -1,4 +1,4 @@
-"""Which process sees which sample, and where an interrupted epoch goes on.
+"""Distributes samples over processes, and resumes interrupted epochs.
 
 The samplers derive from DistributedSampler only so that Lightning, which would otherwise put its own in their place
 under DDP, leaves them alone.
@@ -25,19 +25,19 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 from stmask.errors import ConfigError, DataError, StmaskError
 from stmask.structures import Clip
 
-LOOK_AFTER = 20.0  # seconds without a batch until the workers are looked at
-_SAID_AFTER, _GIVEN_UP_AFTER = 3, 30  # such looks
+LOOK_AFTER = 20.0  # seconds without a batch until the workers are checked
+_SAID_AFTER, _GIVEN_UP_AFTER = 3, 30  # such checks
 _SHARED_MEMORY = "/dev/shm"
 _log = logging.getLogger(__name__)
 
 
 class EpochSampler(DistributedSampler[Any]):
-    """Yields (epoch, index): every `world_size`-th sample of an epoch from `rank` on, the samples handed out left out.
+    """Yields (epoch, index): every `world_size`-th sample of an epoch from `rank` on, without those handed out.
 
-    Shuffling is the dataset's own affair, see FramePairDataset.
+    The dataset itself shuffles, see FramePairDataset.
 
     Raises:
-        ValueError: the dataset's length is no multiple of the world size, so that the ranks would get out of step.
+        ValueError: the dataset's length is not a multiple of the world size: the ranks would get out of step.
     """
 
     def __init__(self, dataset: Dataset[Clip], *, rank: int = 0, world_size: int = 1) -> None:
@@ -62,13 +62,13 @@ class EpochSampler(DistributedSampler[Any]):
 
 
 class PairLoader(DataLoader[Clip]):
-    """A DataLoader over an EpochSampler that remembers how far it is: interrupted epochs go on where they stopped.
+    """A DataLoader over an EpochSampler that keeps its position: interrupted epochs go on where they stopped.
 
     Batches count when they are handed out, not when a worker fetches them ahead. With `timeout` set to `LOOK_AFTER`,
-    workers that no longer answer are told of after a minute, and given up after ten.
+    workers that stop answering are reported after a minute, and given up after ten.
 
     Attributes:
-        seconds_waited: that training has stood still for want of a batch, over all epochs; the start of workers counts.
+        seconds_waited: that training has waited for a batch, over all epochs; starting the workers counts.
     """
 
     seconds_waited = 0.0
@@ -104,18 +104,18 @@ class PairLoader(DataLoader[Clip]):
                     raise
             if look == _SAID_AFTER:
                 _log.warning(
-                    "no batch for %.0f s: data.num_workers=%d wait for the disk, or hang",
+                    "no batch for %.0f s: data.num_workers=%d are waiting for the disk, or hang",
                     look * self.timeout,
                     self.num_workers,
                 )
         raise DataError(
             f"no batch for {_GIVEN_UP_AFTER * self.timeout / 60:.0f} minutes: the processes that load data "
-            f"(data.num_workers={self.num_workers}) hang; data.num_workers=0 loads in the training's own process; "
+            f"(data.num_workers={self.num_workers}) hang; data.num_workers=0 loads in the training process itself; "
             "to go on: resume=auto"
         )
 
     def close(self) -> None:
-        """Ends the workers, those that hang too."""
+        """Ends the workers, even hanging ones."""
         if self._iterator is not None and self._workers:
             self._iterator._shutdown_workers()  # type: ignore[attr-defined]
             self._iterator = None
@@ -137,7 +137,8 @@ class PairLoader(DataLoader[Clip]):
 class VideoSampler(DistributedSampler[Any]):
     """Every `world_size`-th video from `rank` on: each video on exactly one rank, none repeated to fill up.
 
-    A rank that no video is left for gets None once, so that it takes part in what all ranks do together.
+    A rank without a video gets None once, so that it takes part in collective operations.
+
     """
 
     def __init__(self, dataset: Dataset[Any], *, rank: int = 0, world_size: int = 1) -> None:
@@ -158,10 +159,10 @@ def _own_words(error: StmaskError) -> str:
 
 
 def start_worker(_worker: int) -> None:
-    """Workers are the parallelism; threads of OpenCV inside each would only fight over the cores.
+    """Sets up a worker process, without OpenCV threads, which would only compete for the cores.
 
-    Signals that mean the end of a run often go to all of its processes. What to do about them is the training's affair,
-    which needs its workers until its step is over; workers obey nobody else.
+    Signals that end a run are often sent to all of its processes. The training process decides what to do about them,
+    and needs its workers until its step is over, so workers ignore signals from anyone else.
     """
     for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
@@ -169,7 +170,7 @@ def start_worker(_worker: int) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_end_when_told_by, args=(os.getppid(),), daemon=True).start()
     Queue._on_queue_feeder_error = _send_reason  # type: ignore[attr-defined]
-    cv2.setNumThreads(0)  # 1 would wait for ever, in a forked process, for the end of threads that only its parent has
+    cv2.setNumThreads(0)  # 1 would wait forever, in a forked process, for threads that only its parent has
 
 
 def _end_when_told_by(parent: int) -> None:
@@ -180,7 +181,7 @@ def _end_when_told_by(parent: int) -> None:
 
 
 def _send_reason(queue: Any, error: Exception, item: tuple[int, Any]) -> None:
-    """Sends an error in the place of a batch that can't be sent, which would be dropped and waited for for ever."""
+    """Sends an error in place of a batch that can't be sent, which would otherwise be awaited forever."""
     try:
         raise _unsent(error) from error
     except StmaskError:
@@ -191,21 +192,21 @@ def _unsent(error: Exception) -> StmaskError:
     number = getattr(error, "errno", None)
     if number == errno.EMFILE or "Too many open files" in str(error):
         return ConfigError(
-            "too many open files to pass a batch on: raise the limit (`ulimit -n`), or give fewer data.num_workers"
+            "too many open files to pass a batch: raise the limit (`ulimit -n`), or lower data.num_workers"
         )
     if number == errno.ENOSPC or "shared memory" in str(error):
         return no_shared_memory()
     reason = " ".join(str(error).split()) or type(error).__name__
-    return StmaskError(f"a batch cannot be passed on to the training ({reason}): give data.num_workers=0")
+    return StmaskError(f"a batch cannot be passed to the training process ({reason}): give data.num_workers=0")
 
 
 def no_shared_memory() -> ConfigError:
-    """What to say where a batch of a worker finds no room."""
+    """The error for a batch that does not fit into shared memory."""
     try:
         room = f" ({shutil.disk_usage(_SHARED_MEMORY).total / 2**20:.0f} MiB)"
     except OSError:
         room = ""
     return ConfigError(
-        f"no room in {_SHARED_MEMORY}{room}, through which data.num_workers pass their batches: give "
+        f"no room in {_SHARED_MEMORY}{room}, through which worker processes pass batches: give "
         "data.num_workers=0 or a smaller data.batch_size, or make it larger (docker run --shm-size=8g)"
     )

@@ -16,7 +16,7 @@ from stmask.data.ytvis import VideoDataset
 from stmask.errors import DataError
 from stmask.structures import Clip
 
-_TRACK_STRIDE = 1 << 40  # more than a dataset has tracks: keeps the identities of different datasets apart
+_TRACK_STRIDE = 1 << 40  # more than any dataset has tracks: keeps the identities of different datasets apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +26,8 @@ class Source:
     Attributes:
         root, split, annotations, frames: where it is, as for the main dataset.
         weight: pairs from here for each pair of the main dataset, on average.
-        aliases: names of classes here that are called otherwise in the main dataset; null leaves a class out that only
-            happens to have the same name. Classes that the main dataset does not have are left out anyhow.
+        aliases: classes that have another name in the main dataset; null leaves out a class that only happens to have
+            the same name. Classes that the main dataset does not have are left out anyway.
         motion: see `FramePairDataset`.
     """
 
@@ -52,7 +52,7 @@ class Source:
 def relabelled(dataset: VideoDataset, categories: Categories, aliases: Mapping[str, str | None]) -> VideoDataset:
     """The same videos with the classes of another dataset, matched by name (see `stmask.class_names`).
 
-    Objects of other classes are treated like crowds: not learnt from.
+    Objects of other classes are treated like crowds: nothing is learned from them.
 
     Raises:
         DataError: an alias for a class that is not there, two classes of one name, or no class in common.
@@ -76,16 +76,16 @@ def relabelled(dataset: VideoDataset, categories: Categories, aliases: Mapping[s
     new_labels = table[index.labels]
     values = {field.name: getattr(index, field.name) for field in fields(Index)}
     crowds = (index.crowds.astype(np.bool_) | (new_labels == 0)).astype(np.uint8)
-    values |= {"labels": new_labels, "crowds": crowds, "annotated_frames": _learnt_frames(index, crowds == 0)}
+    values |= {"labels": new_labels, "crowds": crowds, "annotated_frames": _learned_frames(index, crowds == 0)}
     return VideoDataset(dataset.annotations_path, dataset.frames_path, contents=(categories, Index(**values)))
 
 
-def _learnt_frames(index: Index, learnt: npt.NDArray[np.bool_]) -> Ints:
-    videos = np.repeat(np.arange(len(index.video_ids)), np.diff(index.annotation_starts))[learnt]
+def _learned_frames(index: Index, learned: npt.NDArray[np.bool_]) -> Ints:
+    videos = np.repeat(np.arange(len(index.video_ids)), np.diff(index.annotation_starts))[learned]
     return annotated_frames(
         first_frames=index.frame_starts[videos],
         lengths=np.diff(index.frame_starts)[videos],
-        segment_starts=index.segment_starts[learnt],
+        segment_starts=index.segment_starts[learned],
         encodings=index.encodings,
     )
 
@@ -93,7 +93,7 @@ def _learnt_frames(index: Index, learnt: npt.NDArray[np.bool_]) -> Ints:
 class MixedPairs(SampleStream):
     """Samples of several streams, each drawn with a probability in proportion to its weight.
 
-    A pass is as long as the first stream takes for about one of its own.
+    A pass lasts for about one pass of the first stream.
 
     Raises:
         ValueError: no streams, or not one positive weight for each.
@@ -108,7 +108,7 @@ class MixedPairs(SampleStream):
         super().__init__(max(1, round(len(self.streams[0]) / float(self._shares[0]))))
 
     def draw(self, position: int) -> Clip:
-        """Sample number `position`; the streams' own positions are left out at random, none comes twice."""
+        """Sample number `position`; streams skip positions at random, but never repeat one."""
         rng = np.random.default_rng((self.seed, position, len(self.streams)))
         number = int(rng.choice(len(self.streams), p=self._shares))
         clip = self.streams[number].draw(position)

@@ -1,4 +1,4 @@
-"""Pairs of frames to train on: a reference frame and a target frame of the same video, a few frames apart."""
+"""Frame pairs for training: a reference frame and a target frame of the same video, a few frames apart."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class FramePairDataset(ClipDataset):
     """Random frame pairs as clips of one pair each, (1, 2, 3, H, W).
 
     Args:
-        gap: the target frame is at most so many frames away from the reference frame. It differs from it unless the
-            video has only one annotated frame; where no annotated frame is that near, it is the nearest.
-        motion: moves the one annotated frame of a video that has no other, so that images serve like videos.
+        gap: largest distance of the target frame from the reference frame, in frames. The two differ unless the video
+            has only one annotated frame; if no annotated frame is that near, the nearest is taken.
+        motion: moves the annotated frame of a video that has only one, so that images serve as videos.
         how: see `ClipDataset`.
     """
 

@@ -1,4 +1,4 @@
-"""What a data module is made of: the splits, how samples are drawn from them, what a clip is, the loaders."""
+"""The parts of a data module: the splits, how samples are drawn from them, what a clip is, the loaders."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from stmask.ops.frames import FramePreprocessor
 
 @dataclass(frozen=True, kw_only=True)
 class Splits:
-    """Which files there are to train on and to evaluate with, opened when they are first needed.
+    """The files to train on and to evaluate with, opened when first needed.
 
     Attributes:
         root: folder of the dataset; its layout is recognised (see `stmask.data.layouts`).
         train, valid: names of the splits; None leaves a split out.
-        train_annotations, train_frames, valid_annotations, valid_frames: explicit paths, which win over the layout.
-        cache: folder for indexes of annotation files, for sets that take long to read; None for none.
+        train_annotations, train_frames, valid_annotations, valid_frames: explicit paths, which override the layout.
+        cache: folder for cached indexes of annotation files that take long to read; None: no cache.
     """
 
     root: str | None = None
@@ -56,33 +56,33 @@ class Splits:
         return VideoDataset.from_root(self.root, self.valid, **paths)
 
     @property
-    def learnt(self) -> VideoDataset:
-        """The split whose classes are learnt: the one to train on, where there is one."""
+    def learned(self) -> VideoDataset:
+        """The split whose classes the network learns: the one to train on, if there is one."""
         return self.valid_dataset if self.train is None else self.train_dataset
 
     @property
     def valid_category_ids(self) -> tuple[int | None, ...]:
-        """For each label the id of its class in the split to evaluate with, by name; None where that does not have it.
+        """For each label the id of its class in the split to evaluate with, by name; None if that split lacks it.
 
         Raises:
             DataError: that split has a class which is not trained on, or a name stands for two classes.
         """
         valid = self.valid_dataset
         return ids_by_name(
-            self.learnt.class_names,
+            self.learned.class_names,
             dict(zip(valid.category_ids, valid.class_names)),
-            network=str(self.learnt.annotations_path),
+            network=str(self.learned.annotations_path),
             dataset=str(valid.annotations_path),
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How clips are read from the split to train on, whatever is in them; see `ClipDataset`.
+    """How clips of any kind are read from the split to train on; see `ClipDataset`.
 
     Attributes:
         preprocessor: size, normalisation and padding of the network input.
-        augmentation: random changes of the clips; None for none.
+        augmentation: random changes of the clips; None: unchanged.
     """
 
     preprocessor: FramePreprocessor = field(default_factory=FramePreprocessor)
@@ -92,7 +92,7 @@ class Sampling:
 
 
 class Clips(Protocol):
-    """What is learnt from: which frames make a clip.
+    """What is learned from: which frames make a clip.
 
     Attributes:
         length: frames of a clip.
@@ -102,7 +102,7 @@ class Clips(Protocol):
     def length(self) -> int: ...
 
     def stream(self, dataset: VideoDataset, sampling: Sampling, *, cache: str | None = None) -> SampleStream:
-        """The clips of a dataset; `cache` is for other datasets that join in."""
+        """The clips of a dataset; `cache` is for other datasets mixed in."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,13 +163,13 @@ class Stills:
 
 @dataclass(frozen=True, kw_only=True)
 class Loading:
-    """How samples become epochs and batches, and videos are read.
+    """How samples become epochs and batches, and how videos are read.
 
     Attributes:
         batch_size: clips per process.
         samples_per_epoch: clips per epoch, all processes together; None for one pass over the annotated frames (or
             videos). Rounded up to whole batches.
-        repeat: train on so many clips only, over and over; None for all there are.
+        repeat: train on only this many clips, repeatedly; None for all.
         num_workers: processes that load clips; 0 loads in the training process.
         prefetch: frames that are read ahead of the network in evaluation.
     """

@@ -1,4 +1,4 @@
-"""What is allowed in a dataset and yet seldom meant: warnings of `stmask data check`."""
+"""Warnings of `stmask data check`: what is valid in a dataset but rarely intended."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from stmask.data.segmentation import decode
 from stmask.data.stated import Box
 from stmask.data.ytvis import VideoDataset
 
-_NAMED = 10  # of a list of names, the others are counted
+_NAMED = 10  # names shown of a list, the others are counted
 _LAST_NUMBER = re.compile(r"(.*?)([0-9]{1,18})([^0-9]*)", re.DOTALL)
-_SUB = "-sub"  # how the names of splits end that are made of other splits
+_SUB = "-sub"  # suffixes of splits that are made from other splits
 
 
 def check_categories(report: Report, dataset: VideoDataset, raw: Any) -> None:
-    """Classes without a name, of one name, and such that nothing is of.
+    """Classes without a name, with a shared name, or without annotations.
 
     Args:
         raw: the file's member "categories".
@@ -40,13 +40,13 @@ def check_categories(report: Report, dataset: VideoDataset, raw: Any) -> None:
     same = _sharing(names, str)
     report.warn(
         "two categories of one name",
-        f"two categories of one name are two classes: {listed(same, most=_NAMED)}",
+        f"two categories with one name are two classes: {listed(same, most=_NAMED)}",
         count=len(same),
     )
     alike = [name for name in _sharing(list(dict.fromkeys(names)), plain_name) if name.strip()]
     report.warn(
         "names that differ in case or spaces",
-        f"categories whose names differ in case, spaces or underscores only: {listed(alike, most=_NAMED)}",
+        f"categories whose names differ only in case, spaces or underscores: {listed(alike, most=_NAMED)}",
         count=len(alike),
     )
     if len(index.labels) and not report.faulty:
@@ -54,7 +54,7 @@ def check_categories(report: Report, dataset: VideoDataset, raw: Any) -> None:
 
 
 def _sharing(names: Sequence[str], key: Any) -> list[str]:
-    """The names whose key is also that of another one, in order; a name that is there twice comes once."""
+    """The names whose key another name shares, in order; a repeated name comes once."""
     counts = Counter(key(name) for name in names)
     return list(dict.fromkeys(name for name in names if counts[key(name)] > 1))
 
@@ -78,7 +78,7 @@ def check_videos(report: Report, dataset: VideoDataset, *, of_images: bool) -> N
     """Crowds, videos without annotations, and frames that are used twice."""
     index, word = dataset.index, "image" if of_images else "video"
     crowds = int(index.crowds.sum())
-    sentence = f"{crowds} of {len(index.crowds)} annotations are crowd regions (iscrowd), in which nothing is learnt"
+    sentence = f"{crowds} of {len(index.crowds)} annotations are crowd regions (iscrowd), which are not trained on"
     report.warn("a crowd region", sentence, count=crowds)
     if len(index.labels) and not report.faulty:
         empty = np.flatnonzero(np.diff(index.annotation_starts) == 0)
@@ -111,7 +111,7 @@ def _out_of_order(names: Sequence[str]) -> tuple[str, str] | None:
 
 
 def _hashes(index: Index) -> Ints:
-    """One number for each frame's file name; equal names have equal numbers."""
+    """A number for each frame's file name; equal names have equal numbers."""
     text, starts = index.names.tobytes(), index.name_starts.tolist()
     return np.fromiter((hash(text[a:b]) for a, b in pairwise(starts)), dtype=np.int64, count=len(starts) - 1)
 
@@ -141,12 +141,12 @@ class SharedMasks:
         self._seen: Counter[int] = Counter()
 
     def add(self, row: int, position: int, *, segment: int, area: int, box: Box) -> None:
-        """Takes in a mask of annotation `row`."""
+        """Adds a mask of annotation `row`."""
         self._masks.setdefault((position, area, box), []).append((row, segment))
         self._seen[row] += 1
 
     def finish(self, video: int) -> None:
-        """Reports what the masks since the last call, all those of one video, have in common."""
+        """Reports what the masks added since the last call, all of one video, have in common."""
         height, width = (int(n) for n in self._index.video_sizes[video])
         shared: Counter[tuple[int, int]] = Counter()
         where: dict[tuple[int, int], int] = {}
@@ -177,7 +177,7 @@ class SharedMasks:
 
 
 def compare_splits(reports: Sequence[tuple[str, Report]]) -> Iterator[str]:
-    """What splits of one dataset should not have in common, and what they should.
+    """What the splits of one dataset should and should not have in common.
 
     Args:
         reports: (name of the split, its report). Parts of a split ("train-sub") are compared with each other only.
@@ -198,7 +198,7 @@ def compare_splits(reports: Sequence[tuple[str, Report]]) -> Iterator[str]:
 
 
 def _missing(dataset: VideoDataset, other: VideoDataset) -> list[str]:
-    """The classes of `other` that a network trained on `dataset` would not know, by the rule of evaluation."""
+    """The classes of `other` that a network trained on `dataset` would not know, by the matching rule of evaluation."""
     places = matches(other.class_names, dataset.class_names)
     return [name for name, place in zip(other.class_names, places, strict=True) if place is None]
 

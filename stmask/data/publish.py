@@ -1,4 +1,4 @@
-"""An annotation file that was made of others gets its name only after `data check` has found nothing wrong with it."""
+"""Publishes a generated annotation file only after `data check` has found nothing wrong with it."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from stmask.files import atomic_path
 
 
 def require_free(out: Path, inputs: list[Path], *, overwrite: bool | None = None) -> None:
-    """Raises OutputError if writing `out` would destroy something, or put it among what is read.
+    """Raises OutputError if writing `out` would destroy something, or put it among the inputs.
 
     Args:
-        overwrite: whether a file that is there may be replaced; None where this is not offered.
+        overwrite: whether an existing file may be replaced; None if there is no such option.
     """
     for source in inputs:
         if out.exists() and source.exists() and out.samefile(source):
-            raise OutputError(f"{out} is what is converted; choose another name to write")
+            raise OutputError(f"{out} is the input; choose another output")
         if source.is_dir() and source.resolve() in out.resolve().parents:
-            raise OutputError(f"{out} is inside {source}, which is converted; choose a place outside")
+            raise OutputError(f"{out} is inside the input {source}; choose a place outside")
     if out.is_dir():
         if any(out.iterdir()):
-            raise OutputError(f"{out} is a folder with something in it; choose a new one")
+            raise OutputError(f"{out} is a folder that is not empty; choose a new one")
     elif out.exists() and not overwrite:
         hint = "" if overwrite is None else " or add --overwrite"
         raise OutputError(f"{out} exists already; choose another name{hint}")
@@ -36,10 +36,10 @@ def publish(out: Path, document: Document, *, frames: Path | None = None, source
 
     Args:
         frames: the folder of its frames, where it is known; they are looked for then.
-        source: the annotation file that was converted, in whose terms mistakes are named if it has them, too.
+        source: the annotation file that was converted, whose entries are named for mistakes that it has too.
 
     Raises:
-        DataError: something is wrong with it, or nothing is in it. Nothing is left of it then.
+        DataError: something is wrong with it, or it is empty. No file is left then.
     """
     with atomic_path(out) as temporary:
         with temporary.open("w") as file:
@@ -73,5 +73,5 @@ def _check(annotations: Path, frames: Path | None) -> Report:
 
 
 def _fatal(report: Report) -> list[str]:
-    """The first of each kind of error; boxes without any mask are worth a warning only."""
+    """The first of each kind of error; boxes without any mask are only worth a warning."""
     return [p.first for p in report.problems.values() if p.fatal and p.kind != NOTHING_TO_LEARN]

@@ -1,6 +1,6 @@
-"""From an annotation file to its index, with every mistake named.
+"""Reads an annotation file into its index, naming every mistake.
 
-Images (COCO) are videos of one frame, also in a file whose 'videos' name no files and only say what belongs together.
+Images (COCO) are videos of one frame, also in a file whose 'videos' name no files and only group images.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from stmask.formats.segmentation import Polygons, read_segmentation
 
 _ID_TWICE = "a video id twice"
 _NOT_THIS_FORMAT = "not a YouTube-VIS file"
-FAULTS_OF_VIDEOS = (KEY_MISSING, _ID_TWICE)  # kinds of faults whose rows are not those of the annotations
-LISTS = ("videos", "images", "annotations")  # the members of a file that are taken entry by entry
+FAULTS_OF_VIDEOS = (KEY_MISSING, _ID_TWICE)  # kinds of faults whose rows are not annotation rows
+LISTS = ("videos", "images", "annotations")  # the members of a file that are read entry by entry
 # Columns of an annotation while it is read; height and width are 0 where no segmentation states them.
 ID, VIDEO, CATEGORY, CROWD, FIRST, COUNT, HEIGHT, WIDTH = range(8)
 
@@ -36,7 +36,7 @@ _Entry = TypeVar("_Entry")
 
 
 class AnnotationError(DataError):
-    """Something wrong with one entry of an annotation file; `kind` says what, in words that fit all such cases."""
+    """Something wrong with one entry of an annotation file; `kind` describes all such cases."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -45,7 +45,7 @@ class AnnotationError(DataError):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A rule that rows of a table break: `wrong` (N,) bool says which, `describe` puts one of them into words."""
+    """A rule that rows of a table break: `wrong` (N,) bool says which, `describe` gives the message for one of them."""
 
     kind: str
     wrong: npt.NDArray[np.bool_]
@@ -72,7 +72,7 @@ def read_index(path: Path) -> tuple[Categories, Index]:
 
 
 class AnnotationReader:
-    """Collects the members of a file in whatever order they come; what refers to what is checked at the end."""
+    """Collects the members of a file in any order; references are checked at the end."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -90,10 +90,10 @@ class AnnotationReader:
         return AnnotationError(kind, f"{self.path}: {message}")
 
     def take(self, key: str, position: int | None, value: Any) -> None:
-        """Takes in one member as `stream_object` yields it.
+        """Adds one member, as `stream_object` yields it.
 
         Raises:
-            AnnotationError: it cannot be used; nothing of it was taken.
+            AnnotationError: it cannot be used; nothing of it was added.
         """
         self.seen.add(key)
         if key == "videos" and isinstance(value, dict) and position is not None and "file_names" not in value:
@@ -159,7 +159,7 @@ class AnnotationReader:
             self.data_starts.append(len(self.data))
 
     def _checked(self, read: Callable[[Any], _Entry], entry: Any, place: str, word: str) -> _Entry:
-        """An entry, read; errors call it by its id if it has one, else by its place."""
+        """Reads an entry; errors name it by its id if it has one, else by its position."""
         try:
             return read(entry)
         except EntryError as error:
@@ -169,14 +169,14 @@ class AnnotationReader:
 
     @property
     def rows(self) -> Ints:
-        """(A, 8), the annotations taken so far."""
+        """(A, 8), the annotations so far."""
         return _column(self.annotations).reshape(-1, 8)
 
     def faults(self) -> Iterator[Fault]:
-        """The rules that can only be checked when everything has been read; those on annotations follow `rows`.
+        """The rules that can only be checked once everything has been read; those on annotations follow `rows`.
 
         Raises:
-            AnnotationError: the file is not of this format at all.
+            AnnotationError: the file is not in this format at all.
         """
         of_images = "images" in self.seen
         for key in ("images" if of_images else "videos", "categories"):
@@ -230,7 +230,7 @@ class AnnotationReader:
         order = np.argsort(videos, kind="stable")
         rows, videos = rows[order], videos[order]
         encodings, frame_starts = _bytes(self.encodings), _column(self.frame_starts)
-        learnt = rows[:, CROWD] == 0
+        learned = rows[:, CROWD] == 0
         return Index(
             video_ids=_column(self.video_ids),
             video_sizes=_column(self.video_sizes).reshape(-1, 2),
@@ -246,9 +246,9 @@ class AnnotationReader:
             data_starts=_column(self.data_starts),
             data=_bytes(self.data),
             annotated_frames=annotated_frames(
-                first_frames=frame_starts[videos[learnt]],
-                lengths=rows[learnt, COUNT],
-                segment_starts=rows[learnt, FIRST],
+                first_frames=frame_starts[videos[learned]],
+                lengths=rows[learned, COUNT],
+                segment_starts=rows[learned, FIRST],
                 encodings=encodings,
             ),
             labelled=np.array([self.labelled], dtype=np.uint8),

@@ -1,4 +1,4 @@
-"""What a check found in one annotation file, and how it is said."""
+"""The findings of a check of one annotation file, and their text."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from stmask.data.ytvis import VideoDataset
 
 @dataclass(slots=True)
 class Problem:
-    """One kind of mistake: how often, and its first occurrence in full; `fatal` ones stop a training.
+    """One kind of mistake: how often, and its first occurrence in full; `fatal` ones prevent training.
 
-    A `summary` says in one sentence what there is to say of all occurrences.
+    A `summary` covers all occurrences in one sentence.
     """
 
     kind: str
@@ -31,7 +31,7 @@ class Problem:
 
 @dataclass(slots=True)
 class Report:
-    """What a check found in one annotation file and its frames; `dataset` is what of it can be used."""
+    """What a check found in one annotation file and its frames; `dataset` is its usable part."""
 
     annotations: Path
     frames: Path | None
@@ -57,17 +57,17 @@ class Report:
 
     @property
     def faulty(self) -> bool:
-        """Whether there are errors, so that what is left is not all that the file means to say."""
+        """Whether there are errors, so that the usable part is not everything in the file."""
         return any(problem.fatal for problem in self.problems.values())
 
     @property
     def trainable(self) -> bool:
-        """Whether a training on this split would run through."""
+        """Whether this split can be trained on."""
         return self.annotated_frames > 0 and not self.faulty
 
     @property
     def usable(self) -> bool:
-        """Whether it is trainable or, where there are no annotations, free of mistakes."""
+        """Whether it is trainable or, without annotations, free of mistakes."""
         return self.trainable or not (self.labelled or self.faulty)
 
     def lines(self) -> Iterator[str]:

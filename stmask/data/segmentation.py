@@ -14,7 +14,7 @@ from stmask.formats.segmentation import Polygons, RunLengths, draw_polygons, rea
 
 
 class Encoding(IntEnum):
-    """How the bytes of a packed segmentation are to be read."""
+    """How to read the bytes of a packed segmentation."""
 
     ABSENT = 0
     RUNS = 1  # COCO's run-length string
@@ -22,16 +22,16 @@ class Encoding(IntEnum):
 
 
 def pack(segmentation: Any) -> tuple[Encoding, bytes, tuple[int, int] | None]:
-    """Packs a segmentation as found in the JSON: how to read it, its bytes, and (height, width) where it states them.
+    """Packs a segmentation from the JSON: its encoding, its bytes, and (height, width) if it states them.
 
     Raises:
-        ValueError: it is none of null, run lengths or polygons; the message says what is wrong with it.
+        ValueError: it is not null, run lengths or polygons; the message says what is wrong with it.
     """
     return packed(read_segmentation(segmentation))
 
 
 def packed(segmentation: RunLengths | Polygons | None) -> tuple[Encoding, bytes, tuple[int, int] | None]:
-    """As `pack`, of a segmentation that has been read."""
+    """As `pack`, for a segmentation that has been read."""
     if segmentation is None:
         return Encoding.ABSENT, b"", None
     if isinstance(segmentation, Polygons):
@@ -83,7 +83,7 @@ def decode(encoding: int, data: bytes, height: int, width: int) -> npt.NDArray[n
     leaves the rest of the mask uninitialised.
 
     Raises:
-        ValueError: the run lengths do not fill the frame, or polygons lie far outside of it.
+        ValueError: the run lengths do not fill the frame, or polygons lie far outside it.
     """
     if encoding == Encoding.ABSENT:
         return np.zeros((height, width), np.uint8)
@@ -96,7 +96,7 @@ def measure(encoding: int, data: bytes, height: int, width: int) -> tuple[int, t
     """The number of pixels of a mask and its tight box (x, y, w, h) in pixels, zeros for an empty mask.
 
     Raises:
-        ValueError: the run lengths do not fill the frame, or polygons lie far outside of it.
+        ValueError: the run lengths do not fill the frame, or polygons lie far outside it.
     """
     if encoding == Encoding.ABSENT:
         return 0, (0, 0, 0, 0)

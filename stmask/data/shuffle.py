@@ -15,7 +15,7 @@ def _hash(value: int) -> int:
 
 
 def permuted(index: int, size: int, key: int) -> int:
-    """Where `index` goes in the permutation of 0..size - 1 that belongs to `key`: constant time, no memory.
+    """The image of `index` in the permutation of 0..size - 1 that belongs to `key`: constant time, no memory.
 
     A Feistel network permutes the next even power of two; numbers that fall outside are sent through it again.
     """

@@ -1,4 +1,4 @@
-"""Whether the masks of an index can be drawn, found without drawing them."""
+"""Checks whether the masks of an index can be decoded, without decoding them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def first_broken_mask(index: Index, outlines: npt.NDArray[np.float64]) -> str | 
 
 
 def _broken_runs(index: Index, segments: Ints, videos: Ints) -> Ints:
-    """Which of the segmentations are run lengths that cannot be decoded or do not fill the frame."""
+    """The segmentations that are run lengths which cannot be decoded or do not fill the frame."""
     pixels = index.video_sizes.prod(axis=1)
     places = np.flatnonzero(index.encodings[segments] == Encoding.RUNS)
     found = [np.zeros(0, dtype=np.int64)]
@@ -51,7 +51,7 @@ def _broken_runs(index: Index, segments: Ints, videos: Ints) -> Ints:
 
 
 def _wild_polygons(index: Index, segments: Ints, videos: Ints, outlines: npt.NDArray[np.float64]) -> Ints:
-    """Which of the segmentations are polygons that may be far outside of the frame or too long."""
+    """The segmentations that are polygons which may be far outside the frame or too long."""
     place_of = np.empty(len(index.encodings), dtype=np.int64)
     place_of[segments] = np.arange(len(segments))
     places = place_of[outlines[:, 0].astype(np.int64)]

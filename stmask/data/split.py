@@ -1,4 +1,4 @@
-"""Dividing a labelled split in two by video, for the sets whose validation annotations are not public."""
+"""Divides a labelled split in two by video, for datasets whose validation annotations are not public."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def split_document(document: Document, ratio: tuple[int, int], *, seed: int | No
 
     Args:
         ratio: (9, 1) puts nine tenths into the first, rounded to whole videos; if it adds up to the number of videos,
-            these are the numbers.
+            it gives the exact counts.
         seed: None takes the first videos of the file (as the authors do), a number shuffles them. Both parts keep the
             file's order.
 
@@ -65,8 +65,8 @@ def split_file(
         of its own uses those of the others.
 
     Raises:
-        DataError: the file is not valid or unlabelled, or a part would be empty. ConfigError: a name is none, or a part
-            would overwrite a file that is there. Nothing is left then.
+        DataError: the file is not valid or unlabelled, or a part would be empty. ConfigError: a name is not valid, or a
+            part would overwrite a file that is there. Nothing is left then.
     """
     for name in names:
         if not name or name.startswith(".") or "/" in name or "\\" in name:
@@ -76,7 +76,7 @@ def split_file(
     paths = (same_layout(root, split, annotations, names[0]), same_layout(root, split, annotations, names[1]))
     for path in paths:
         if path.exists():
-            raise ConfigError(f"{path} is there already; choose other --names or remove it")
+            raise ConfigError(f"{path} exists already; choose other --names or remove it")
     read_index(annotations)
     document = read_json(annotations)
     if "images" in document:

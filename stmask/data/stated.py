@@ -1,7 +1,7 @@
-"""Boxes and areas that an annotation states beside its masks, and whether they agree with them.
+"""Boxes and areas that an annotation states beside its masks, and whether they agree with the masks.
 
-Nothing is trained on them, boxes are taken from the masks; but areas decide what the metric calls small or large, and
-disagreement shows that a file is not what it is taken for.
+Training does not use them, boxes are taken from the masks; but areas decide what the metric calls small or large, and
+disagreement shows that a file is not what it seems.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 Box = tuple[int, int, int, int]  # x, y, width, height in pixels
 
 BOX_TOLERANCE = 2.0  # pixels by which an annotated box may differ from its mask on any side
-_AREA_TOLERANCE = 0.1  # of the area, beside a pixel all along half of the box's outline: polygons have no pixels
+_AREA_TOLERANCE = 0.1  # of the area, plus a pixel along half of the box's outline: polygons have no pixels
 
 
 def lists_of(annotation: dict[str, Any]) -> tuple[str, str, str]:
@@ -26,7 +26,7 @@ def lists_of(annotation: dict[str, Any]) -> tuple[str, str, str]:
 
 
 def values_of(annotation: dict[str, Any], key: str) -> list[Any] | None:
-    """What an annotation has under one of the keys of `lists_of`, per frame; None where it has nothing."""
+    """The values of an annotation under one of the keys of `lists_of`, per frame; None if it has none."""
     value = annotation.get(key)
     if value is None:
         return None
@@ -34,7 +34,7 @@ def values_of(annotation: dict[str, Any], key: str) -> list[Any] | None:
 
 
 def numbers(value: Any, count: int) -> tuple[float, ...]:
-    """A stated box or area as finite numbers of at least 0 (a box may begin outside of the frame), NaN for null.
+    """A stated box or area as finite numbers of at least 0 (a box may begin outside the frame), NaN for null.
 
     Raises:
         ValueError: it is something else.
@@ -59,7 +59,7 @@ def box_error(stated: Sequence[float], true: Box) -> float:
 
 
 def convention_of(stated: Sequence[float], true: Box, *, height: int, width: int) -> str | None:
-    """How the four numbers of a box that disagrees with its mask have to be read so that it agrees."""
+    """The convention under which a box that disagrees with its mask would agree."""
     a, b, c, d = stated
     readings = {
         "x1, y1, x2, y2": (a, b, c, d),
@@ -68,8 +68,8 @@ def convention_of(stated: Sequence[float], true: Box, *, height: int, width: int
     if max(stated) <= 1:
         x, y, w, h = a * width, b * height, c * width, d * height
         readings = {
-            "parts of the frame": (x, y, x + w, y + h),
-            "centre and size in parts of the frame": (x - w / 2, y - h / 2, x + w / 2, y + h / 2),
+            "fractions of the frame": (x, y, x + w, y + h),
+            "centre and size as fractions of the frame": (x - w / 2, y - h / 2, x + w / 2, y + h / 2),
         }
     return next((name for name, sides in readings.items() if _distance(sides, true) <= BOX_TOLERANCE), None)
 
@@ -85,7 +85,7 @@ def _distance(sides: tuple[float, ...], true: Box) -> float:
 
 
 def stated_in(annotation: dict[str, Any], count: int) -> tuple[list[float], list[tuple[str, str]]]:
-    """What an annotation of `count` frames says beside its masks.
+    """What an annotation of `count` frames states beside its masks.
 
     Returns:
         x, y, width, height and area of each frame one after the other, NaN where nothing is stated; and (kind, message)

@@ -1,4 +1,4 @@
-"""What is in a dataset: tracks, sizes, classes, crowding and occlusion, counted from the annotations alone."""
+"""Dataset statistics: tracks, sizes, classes, crowding and occlusion, counted from the annotations alone."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Statistics:
         track_lengths: frames in which each track is seen.
         mask_sizes: square root of each mask's area over that of its frame's.
         objects_per_frame: of every frame, those without objects included.
-        occlusion: of every frame with an object, the part of the area of its boxes that is in more than one of them
+        occlusion: for every frame with an object, the share of its boxes' area that is in more than one of them
             (the bounding-box occlusion rate of OVIS).
     """
 
@@ -75,7 +75,7 @@ def collect(dataset: VideoDataset) -> Statistics:
 def _tracks(
     dataset: VideoDataset, video: int
 ) -> Iterator[tuple[int, dict[int, tuple[int, tuple[int, int, int, int]]]]]:
-    """Label, and by frame area and box of the mask, of each track of a video that is seen at all."""
+    """For each visible track of a video: its label, and its mask's area and box by frame."""
     index = dataset.index
     height, width = (int(n) for n in index.video_sizes[video])
     for row in range(index.annotation_starts[video], index.annotation_starts[video + 1]):
@@ -126,8 +126,8 @@ def figure(statistics: Statistics, *, title: str) -> Figure:
     axes = page.subplot_mosaic([["lengths", "counts"], ["sizes", "occlusion"], ["classes", "classes"]])
     _histogram(axes["lengths"], statistics.track_lengths, "frames per track", "tracks", whole=True)
     _histogram(axes["counts"], statistics.objects_per_frame, "objects per frame", "frames", whole=True)
-    _histogram(axes["sizes"], statistics.mask_sizes, "object size (square root of its part of the frame)", "masks")
-    _histogram(axes["occlusion"], statistics.occlusion, "occlusion (part of the boxes in more than one)", "frames")
+    _histogram(axes["sizes"], statistics.mask_sizes, "object size (square root of its share of the frame)", "masks")
+    _histogram(axes["occlusion"], statistics.occlusion, "occlusion (share of box area in several boxes)", "frames")
     _classes(axes["classes"], statistics)
     return page
 
@@ -138,7 +138,7 @@ def _histogram(axes: Any, values: npt.NDArray[Any], label: str, unit: str, *, wh
         axes.hist(values, bins=np.arange(-0.5, top + 1, max(1, top // 40)) if whole else 40, color="#4477aa")
         axes.xaxis.get_major_locator().set_params(integer=whole)
         axes.axvline(np.median(values), color="#cc6677", label=f"median {np.median(values):.3g}")
-        axes.legend(frameon=False, loc="upper right")  # looking for the best place can take long
+        axes.legend(frameon=False, loc="upper right")  # searching for the best place can be slow
     axes.set(xlabel=label, ylabel=unit)
 
 

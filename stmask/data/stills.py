@@ -1,4 +1,4 @@
-"""Single frames to train on, as an image network takes them."""
+"""Single-frame clips for training image networks."""
 
 from __future__ import annotations
 

@@ -17,13 +17,13 @@ Image = npt.NDArray[np.uint8]
 
 
 class VideoClip:
-    """One video whose RGB frames (h, w, 3) uint8 are read while it is iterated over, a few ahead in a thread.
+    """One video whose RGB frames (h, w, 3) uint8 are read during iteration, a few ahead in a thread.
 
     Attributes:
         index: its place in the dataset.
         video_id: as in the dataset.
         size: (height, width) of its frames.
-        file_names: of its frames; the length of the video is their number.
+        file_names: of its frames; their number is the length of the video.
     """
 
     def __init__(self, dataset: VideoDataset, index: int, *, prefetch: int = 4) -> None:
@@ -75,7 +75,7 @@ class VideoClips(Dataset[VideoClip | None]):
     @overload
     def __getitem__(self, index: None) -> None: ...
     def __getitem__(self, index: int | None) -> VideoClip | None:
-        """None, which `VideoSampler` hands out where it has no video, is None."""
+        """None, which `VideoSampler` gives a rank without videos, is passed on."""
         return None if index is None else VideoClip(self.dataset, index, prefetch=self._prefetch)
 
 

@@ -1,4 +1,4 @@
-"""A split of a YouTube-VIS style dataset: its videos, frames and instances, read when they are asked for."""
+"""A split of a YouTube-VIS style dataset: its videos, frames and instances, read on demand."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from stmask.errors import DataError
 
 _log = logging.getLogger(__name__)
 
-_PROBED_VIDEOS = 20  # how many videos' first frames are looked for when the frame folder is to be found
+_PROBED_VIDEOS = 20  # how many videos' first frames to look for when searching for the frame folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class FrameInstances:
 
 
 class VideoDataset:
-    """The index of one annotation file (or `contents` read from it before) and the folder of its frames.
+    """One annotation file's index (or `contents` read from it earlier) and the folder of its frames.
 
     With a `cache` folder the index is kept there and mapped into memory the next time, see `stmask.data.cache`.
 
@@ -81,7 +81,7 @@ class VideoDataset:
         self._categories, self.index = contents or open_index(self.annotations_path, self._cache)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without what a process that unpickles it can map from the cache."""
+        """The state without what the unpickling process can map from the cache."""
         state = self.__dict__.copy()
         if self._cache is not None:
             del state["index"]
@@ -102,7 +102,7 @@ class VideoDataset:
         frames: str | os.PathLike[str] | None = None,
         cache: str | os.PathLike[str] | None = None,
     ) -> VideoDataset:
-        """Opens a split of the dataset in `root` by its layout; paths that are given explicitly win.
+        """Opens a split of the dataset in `root` by its layout; explicit paths override it.
 
         Raises:
             DataError: no layout fits, or the annotation file is not valid.
@@ -117,7 +117,7 @@ class VideoDataset:
         return dataset
 
     def some_file_names(self) -> list[str]:
-        """The names of the first frames of a few videos, by which their folder can be found."""
+        """The names of the first frames of a few videos, to find their folder."""
         return [self.file_name(int(f)) for f in self.index.frame_starts[:-1][:_PROBED_VIDEOS]]
 
     @property
@@ -145,14 +145,14 @@ class VideoDataset:
 
     @property
     def annotated_frames(self) -> Ints:
-        """All frames with an instance to learn from, counted over the whole dataset; see `locate`."""
+        """All frames with an instance to learn from, numbered over the whole dataset; see `locate`."""
         return self.index.annotated_frames
 
     def __len__(self) -> int:
         return len(self.index.video_ids)
 
     def file_name(self, frame: int) -> str:
-        """Of a frame that is counted over the whole dataset, as in the annotations."""
+        """File name of a frame numbered over the whole dataset, as in the annotations."""
         start, end = self.index.name_starts[frame : frame + 2]
         return self.index.names[start:end].tobytes().decode()
 
@@ -174,7 +174,7 @@ class VideoDataset:
         return int(self.index.frame_starts[index + 1] - self.index.frame_starts[index])
 
     def locate(self, frame: int) -> tuple[int, int]:
-        """(video, position in it) of a frame that is counted over the whole dataset."""
+        """(video, position in it) of a frame numbered over the whole dataset."""
         video = int(np.searchsorted(self.index.frame_starts, frame, side="right")) - 1
         return video, frame - int(self.index.frame_starts[video])
 
@@ -188,7 +188,7 @@ class VideoDataset:
         return self.frames_path / self.file_name(int(self.index.frame_starts[video]) + position)
 
     def read_frame(self, video: int, position: int) -> npt.NDArray[np.uint8]:
-        """The RGB frame (h, w, 3), the way up that `read_image` finds for the size that the annotations state.
+        """The RGB frame (h, w, 3), oriented by `read_image` for the size that the annotations state.
 
         Raises:
             DataError: it is missing, unreadable, truncated, or not of that size.
@@ -213,7 +213,7 @@ class VideoDataset:
         return image, orientation
 
     def instances(self, video: int, position: int) -> FrameInstances:
-        """The instances of a frame, in the order of the file; none is normal.
+        """The instances of a frame, in file order; there may be none.
 
         Raises:
             DataError: a mask does not fit the frame; the message names the annotation.
@@ -250,6 +250,6 @@ class VideoDataset:
 def require_annotated(dataset: VideoDataset) -> None:
     """Raises DataError if there is nothing to learn from in a dataset."""
     if not dataset.labelled:
-        raise DataError(f"{dataset.annotations_path} has no annotations, it cannot be trained on")
+        raise DataError(f"{dataset.annotations_path} has no annotations, so it cannot be trained on")
     if len(dataset.annotated_frames) == 0:
-        raise DataError(f"{dataset.annotations_path} has no annotated frame, there is nothing to learn from")
+        raise DataError(f"{dataset.annotations_path} has no annotated frame, so there is nothing to learn from")

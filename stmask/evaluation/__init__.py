@@ -34,7 +34,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Imports torchmetrics only for those who want the metric object: scoring files takes neither it nor torch."""
+    """Imports torchmetrics only when the metric object is used: scoring files needs neither it nor torch."""
     if name == "VideoMeanAveragePrecision":
         from stmask.evaluation.metric import VideoMeanAveragePrecision
 

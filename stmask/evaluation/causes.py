@@ -16,7 +16,7 @@ from stmask.evaluation.groups import Overlaps
 from stmask.evaluation.matching import TrackMatches
 from stmask.evaluation.overlap import intersections, track_ious
 
-FOREGROUND_IOU = 0.5  # the threshold at which tracks are right or wrong here
+FOREGROUND_IOU = 0.5  # the threshold that makes tracks right or wrong here
 BACKGROUND_IOU = 0.1  # below it a prediction has nothing to do with an annotation (the value of TIDE)
 
 
@@ -124,7 +124,7 @@ def _explain_video(
     meant = np.logical_or.reduce(conditions)
     causes.target[rows] = np.where(meant, columns[column], -1)
     causes.overlap[rows] = np.where(meant, ious[each, column], 0.0)
-    # of a wrong class and badly placed as well: fixing the class alone doesn't help
+    # wrong class and also badly placed: fixing the class alone doesn't help
     causes.fixable[rows] = np.select(conditions, [False, True, True, False], False)
 
 

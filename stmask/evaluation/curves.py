@@ -52,7 +52,7 @@ class Ranked:
 def accumulate(ranked: Ranked, counted: npt.NDArray[np.int64]) -> Curves:
     """Precision and recall of every category from (K, A) numbers of annotations that count."""
     k, a, t, r, m = (*counted.shape, len(IOU_THRESHOLDS), len(RECALL_POINTS), len(MAX_DETECTIONS))
-    # filled in the order in which curves come, and turned at the end
+    # filled in the order in which curves come, and transposed at the end
     precision, recall, scores = (np.full(shape, -1.0) for shape in ((k, m, a, t, r), (k, m, a, t), (k, m, a, t, r)))
     bounds = np.searchsorted(ranked.category, np.arange(k + 1))
     for category in range(k):
@@ -63,7 +63,7 @@ def accumulate(ranked: Ranked, counted: npt.NDArray[np.int64]) -> Curves:
         values, size = None, -1
         for limit, most in enumerate(MAX_DETECTIONS):
             chosen = block[ranked.rank[block] < most]
-            if values is None or len(chosen) != size:  # else no video has so many: the same as with the last limit
+            if values is None or len(chosen) != size:  # else no video has that many: the same as with the last limit
                 size = len(chosen)
                 values = curve(
                     ranked.hits[:, :, chosen][present],
@@ -88,7 +88,7 @@ def curve(
     points = len(RECALL_POINTS)
     precision, recall, reached_at = np.zeros((a, t, points)), np.zeros((a, t)), np.zeros((a, t, points))
     reached_at[..., 0] = scores[0] if n else 0.0  # no recall at all is reached with the first prediction
-    some = hits.any(axis=-1)  # without a hit there is nothing more to say: often most of the thresholds
+    some = hits.any(axis=-1)  # without a hit all is zero, often so at most of the thresholds
     if not some.any():
         return precision, recall, reached_at
 

@@ -1,4 +1,4 @@
-"""Errors by class, size, track length and occlusion."""
+"""Groups errors by class, size, track length and occlusion."""
 
 from __future__ import annotations
 
@@ -65,6 +65,6 @@ def _lengths(frames: npt.NDArray[np.int64]) -> list[str]:
 
 
 def _occlusion(track: TruthTrack) -> str:
-    """The most frequent degree of the frames, of equally frequent ones the heavier."""
+    """The most frequent degree over the frames; on a tie, the heavier."""
     degrees = [degree for degree in track.occlusion or () if degree in _OCCLUSIONS]
     return max(reversed(_OCCLUSIONS), key=degrees.count) if degrees else _UNKNOWN

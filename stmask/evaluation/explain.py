@@ -1,4 +1,4 @@
-"""What each cause of error costs: AP at IoU 0.5 as it is, and as it would be if the cause were fixed."""
+"""The cost of each cause of error: how much AP at IoU 0.5 would rise if it were fixed."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Where the AP at IoU 0.5 is lost.
+    """Where AP at IoU 0.5 is lost.
 
     Attributes:
         ap50: the AP that is explained, as in the report.
@@ -67,7 +67,7 @@ class Explanation:
     errors: tuple[Mapping[str, Any], ...]
 
     def as_json(self) -> dict[str, Any]:
-        """Everything, for a JSON file."""
+        """The whole explanation, for a JSON file."""
         groups = {
             dimension: {name: share.as_json() for name, share in shares.items()}
             for dimension, shares in self.groups.items()
@@ -75,7 +75,7 @@ class Explanation:
         return {"ap50": self.ap50, "total": self.total.as_json(), "groups": groups, "errors": list(self.errors)}
 
     def scalars(self) -> dict[str, float]:
-        """Flat numbers for a training's log: the cost of each cause and the counts."""
+        """Flat numbers for the log of a training run: the cost of each cause and the counts."""
         values: dict[str, float] = {}
         for cause in Cause:
             name = cause.name.lower()

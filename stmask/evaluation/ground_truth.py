@@ -18,7 +18,7 @@ from stmask.formats.entries import WRONG_LENGTH, is_of_image, read_category, rea
 from stmask.formats.fields import EntryError, kind_name
 from stmask.formats.segmentation import Polygons, draw_polygons, read_segmentation
 
-if TYPE_CHECKING:  # the records import torch, which scoring files does not need
+if TYPE_CHECKING:  # importing the records would import torch, which scoring files does not need
     from stmask.structures import RLE
 
 
@@ -58,8 +58,8 @@ class TruthTrack:
         segmentations: one compressed RLE at the video's size, or None, for each frame.
         area: mean of the file's own areas in pixels over the frames where the object is present, None if the file has
             none. It decides between small, medium and large, as in the official evaluator, also where the masks differ.
-        occlusion: one of "no_occlusion", "slight_occlusion", "severe_occlusion" or None for each frame, where the
-            dataset has it (OVIS).
+        occlusion: one of "no_occlusion", "slight_occlusion", "severe_occlusion" or None for each frame, if the dataset
+            has it (OVIS).
     """
 
     id: int
@@ -76,7 +76,7 @@ class GroundTruth:
     """A checked YouTube-VIS style ground truth.
 
     `load` reads a file, `from_dict` takes its content. `tracks` is None for an unlabelled file (valid and test splits
-    ship without annotations): such a file still serves to check results and to write submissions, it cannot be scored.
+    ship without annotations): such a file can check results and submissions, but cannot be scored against.
 
     Attributes:
         categories: in file order; label k of a `VideoResult` is `categories[k - 1]`.
@@ -126,7 +126,7 @@ class GroundTruth:
         return self.tracks
 
     def require_objects(self) -> None:
-        """Raises `DataError` where every figure would be -1: without annotations, or with crowd regions only."""
+        """Raises `DataError` where every metric would be -1: without annotations, or with crowd regions only."""
         if not any(not track.is_crowd for track in self.labelled_tracks):
             raise DataError(f"{self.source} has no annotation of an object, so nothing can be scored against it")
 
@@ -175,7 +175,7 @@ _Entry = TypeVar("_Entry", bound=_Identified)
 def entries_by_id(
     content: Mapping[str, Any], key: str, make: Callable[[Any], _Entry], source: str
 ) -> dict[int, _Entry]:
-    """The entries of a list, each made of what is in the file, by their ids.
+    """The entries of a list in the file, each read by `make`, by their ids.
 
     Raises:
         DataError: it is not a list, `make` raised an `EntryError`, or two entries have the same id.
@@ -241,10 +241,10 @@ def read_rle(value: Any, size: tuple[int, int], *, of: str, where: str) -> RLE |
     """A compressed RLE of (height, width) `size` with str counts, from any of the forms in use; None for no mask.
 
     Args:
-        of, where: what has that size, and the place in the entry, for errors.
+        of, where: what has that size, and the position in the entry, for errors.
 
     Raises:
-        EntryError: it is none of the forms. Whether run lengths fill the frame is not looked at.
+        EntryError: it has none of the forms. Whether run lengths fill the frame is not checked.
     """
     expected = list(size)
     if value is None or (is_mask(value, expected) and type(value["size"][0]) is int is type(value["size"][1])):

@@ -1,4 +1,4 @@
-"""Which predicted tracks are compared with which annotated ones, in which order, and how much they overlap."""
+"""Ranks predicted tracks, and computes their overlaps with the annotated ones."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Overlaps:
 
     Attributes:
         predictions: N tracks, at most 100 per video and category, sorted by category, score (best first), video id and
-            place in the file. All indices of predictions from here on mean this order.
-        entries: (N,) where each stands in the file.
-        rank: (N,) place of each among the predictions of its video and category, from 0.
+            place in the file. All later indices of predictions refer to this order.
+        entries: (N,) position of each in the file.
+        rank: (N,) rank of each among the predictions of its video and category, from 0.
         groups: the videos and categories that have both predictions and annotations.
     """
 
@@ -67,7 +67,7 @@ def _ranking(predictions: Predictions) -> tuple[npt.NDArray[np.int64], npt.NDArr
 
 
 def _by_group(keys: Iterable[tuple[int, int]]) -> dict[tuple[int, int], list[int]]:
-    """Positions by video and category, in their order."""
+    """Positions by video and category, in order."""
     positions: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
     for position, key in enumerate(keys):
         positions[key].append(position)

@@ -16,7 +16,7 @@ _COVERED_IOU = 0.5
 
 @dataclass(frozen=True, slots=True)
 class TrackIdentity:
-    """How one annotated track is followed.
+    """How well one annotated track is followed.
 
     Attributes:
         frames: where it is present.

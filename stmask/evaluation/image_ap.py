@@ -1,4 +1,4 @@
-"""Average precision of masks and boxes on single images: pycocotools' evaluation, and its figures by name."""
+"""Average precision of masks and boxes on single images: pycocotools' evaluation, and its metrics by name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from stmask.evaluation.image_truth import ImageGroundTruth, indexed, silence
 from stmask.evaluation.results import category_of
 from stmask.evaluation.video_ap import MASK_METRICS, ClassReport, curve_metrics
 
-if TYPE_CHECKING:  # the records import torch, which scoring does not need
+if TYPE_CHECKING:  # importing the records would import torch, which scoring does not need
     from stmask.structures import ImageResult
 
 BOX_METRICS = tuple(f"box_{name}" for name in MASK_METRICS)
@@ -28,10 +28,10 @@ IMAGE_METRICS = (*MASK_METRICS, *BOX_METRICS)
 
 @dataclass(frozen=True)
 class ImageAPReport:
-    """What COCO's evaluation found. Areas: small up to 32², medium up to 96² pixels.
+    """The result of COCO's evaluation. Areas: small up to 32², medium up to 96² pixels.
 
     Attributes:
-        stats: the 12 figures of masks by their usual names, then those of boxes as "box_AP" and so on; in [0, 1], -1
+        stats: the 12 mask metrics by their usual names, then the box metrics as "box_AP" and so on; in [0, 1], -1
             where undefined.
         categories: by id, the class axis of the curves.
         masks, boxes: the full precision, recall and score arrays.
@@ -47,7 +47,7 @@ class ImageAPReport:
 
     @property
     def per_class(self) -> tuple[ClassReport, ...]:
-        """The figures of each category on its own, by category id."""
+        """The metrics of each category on its own, by category id."""
         return tuple(
             ClassReport(
                 category,

@@ -67,7 +67,7 @@ class ImageGroundTruth:
 
     @property
     def sorted_categories(self) -> tuple[Category, ...]:
-        """By id, the class axis of the figures."""
+        """By id: the class axis of the metrics."""
         return tuple(sorted(self.categories, key=lambda category: category.id))
 
 

@@ -42,7 +42,7 @@ class TrackMatches:
 
 
 def outside_ranges(areas: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    """(A, N) whether tracks with mean areas (N,) are outside each of the area ranges."""
+    """(A, N): whether tracks with mean areas (N,) are outside each area range."""
     lower, upper = np.array(list(AREA_RANGES.values())).T[:, :, None]
     outside: npt.NDArray[np.bool_] = (areas < lower) | (areas > upper)
     return outside
@@ -54,8 +54,8 @@ def match(
     """Matches each group's predictions in score order to its annotations.
 
     A prediction takes the free annotation of the largest IoU that reaches the threshold, the last in file order among
-    equals; annotations that count come before ignored ones, and a crowd is never used up. The groups go side by side:
-    step r matches the r-th eligible prediction of every group that has so many.
+    equals; annotations that count come before ignored ones, and a crowd is never used up. The groups advance in
+    parallel: step r matches the r-th eligible prediction of every group that has one.
 
     Args:
         count: N, the number of predictions.
@@ -74,7 +74,7 @@ def match(
     reusable = crowd[truths][:, None, None]  # (n, 1, 1, G)
     taken = np.zeros((len(truths), n_areas, n_thresholds, truths.shape[1]), dtype=bool)
     for step in range(predictions.shape[1]):
-        n = np.count_nonzero(predictions[:, step] >= 0)  # groups are sorted, those that go on come first
+        n = np.count_nonzero(predictions[:, step] >= 0)  # groups are sorted: those that continue come first
         iou = ious[:n, step, None, None]
         free = (iou >= IOU_THRESHOLDS[:, None]) & (reusable[:n] | ~taken[:n])
         counting = free & ~ignorable[:n]
@@ -95,7 +95,7 @@ def _pad(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.int64]] | None:
     """IoUs (n, R, G), predictions (n, R) with -1 and annotations (n, G) with 0 as padding; most predictions first.
 
-    Only predictions that reach the lowest threshold somewhere are kept: no other can match. None if there is no such.
+    Only predictions that reach the lowest threshold somewhere are kept: no other can match. None if there are none.
     """
     kept = [(group, np.flatnonzero((group.ious >= IOU_THRESHOLDS[0]).any(axis=1))) for group in groups]
     kept = sorted((pair for pair in kept if len(pair[1])), key=lambda pair: -len(pair[1]))

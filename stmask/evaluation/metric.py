@@ -24,7 +24,7 @@ class VideoMeanAveragePrecision(Metric):
 
     Each video is scored once, whatever the number of processes: a video that several of them saw (a distributed sampler
     repeats videos to fill its last round) is merged when the results agree and refused when they don't. Videos that
-    were not seen count as videos without predictions.
+    were not seen count as having no predictions.
 
     Args:
         ground_truth: must have annotations.
@@ -55,7 +55,7 @@ class VideoMeanAveragePrecision(Metric):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        # lines of JSON as bytes: the one form in which torchmetrics concatenates, gathers and stores run lengths
+        # lines of JSON as bytes: the only form in which torchmetrics can concatenate, gather and store run lengths
         self.add_state("lines", default=[], dist_reduce_fx="cat")
         ground_truth.labelled_tracks  # noqa: B018  (raises for an unlabelled file now, not after an epoch)
         self.ground_truth = ground_truth
@@ -76,14 +76,14 @@ class VideoMeanAveragePrecision(Metric):
             raise DataError(f"video {result.video_id} is not in {self.ground_truth.source}")
         if video.length != result.length:
             raise DataError(
-                f"video {result.video_id} was given {result.length} frames, "
+                f"video {result.video_id} was given with {result.length} frames, "
                 f"it has {video.length} in {self.ground_truth.source}"
             )
         line = json.dumps([result.video_id, to_results([result], self.category_ids)]) + "\n"
         self.lines.append(torch.frombuffer(bytearray(line, "ascii"), dtype=torch.uint8).to(self.device))
 
     def compute(self) -> dict[str, Tensor]:
-        """The 12 figures as float64 scalars, -1 where undefined, and with `explain` the costs and counts of errors.
+        """The 12 metrics as float64 scalars, -1 where undefined, and with `explain` the costs and counts of errors.
 
         Raises:
             DataError: a video came twice with different results, or a mask has another size than its video.
@@ -113,13 +113,13 @@ class VideoMeanAveragePrecision(Metric):
         return self._report
 
     def explanation(self) -> Explanation:
-        """What `explain` is about, in full; under DDP every process must call it.
+        """The full explanation of `stmask.evaluation.explain`; under DDP every process must call it.
 
         Raises:
             ValueError: the metric was made without `explain`.
         """
         if not self.explain:
-            raise ValueError("only a metric made with explain=True explains")
+            raise ValueError("explanation() needs a metric made with explain=True")
         self.compute()
         assert self._explanation is not None
         return self._explanation

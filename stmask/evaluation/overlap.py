@@ -1,6 +1,6 @@
 """Areas of masks and IoU of tracks, on run-length encodings throughout.
 
-The work is done by a small C module where it was built, else by arrays and pycocotools, several times slower.
+A small C module does the work if it was built, else arrays and pycocotools, several times slower.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from pycocotools import mask as coco_mask
 
 from stmask.formats.runs import mask_areas
 
-if TYPE_CHECKING:  # the records import torch, which scoring files does not need
+if TYPE_CHECKING:  # importing the records would import torch, which scoring files does not need
     from stmask.structures import RLE
 
-_HAS_MODULE = importlib.util.find_spec("stmask.evaluation._runs") is not None  # built where a C compiler was at hand
+_HAS_MODULE = importlib.util.find_spec("stmask.evaluation._runs") is not None  # built if a C compiler was available
 _compiled: Any = importlib.import_module("stmask.evaluation._runs") if _HAS_MODULE else None
 
 Segmentations: TypeAlias = "Sequence[RLE | None]"
 
-# stands in for a frame where a track is absent: no area and an empty box, so that it overlaps nothing
+# stands in where a track is absent: no area and an empty box, so it overlaps nothing
 _ABSENT: RLE = {"size": [1, 1], "counts": "1"}
 
 
 class BrokenTrackError(ValueError):
-    """A mask that is none or doesn't fit its video; `track` and `frame` say which."""
+    """A mask that is invalid or doesn't fit its video; `track` and `frame` say which."""
 
     def __init__(self, track: int, frame: int) -> None:
         super().__init__(f"the mask in frame {frame} of track {track} is broken")
@@ -54,7 +54,7 @@ class TrackAreas:
         return self.per_frame[self.starts[track] : self.starts[track + 1]]
 
     def take(self, tracks: npt.NDArray[np.int64]) -> TrackAreas:
-        """The areas of some of the tracks, in the order of `tracks`."""
+        """The areas of the given tracks, in the order of `tracks`."""
         lengths = np.diff(self.starts)[tracks]
         starts = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
         places = np.arange(starts[-1]) + np.repeat(self.starts[tracks] - starts[:-1], lengths)
@@ -81,7 +81,7 @@ def track_areas(tracks: Sequence[Segmentations], sizes: Sequence[tuple[int, int]
     """The areas of every mask of N tracks, in videos of (height, width) `sizes`; every mask is decoded and checked.
 
     Raises:
-        BrokenTrackError: a mask is none, has another size, or its runs cannot be decoded or don't cover its frame.
+        BrokenTrackError: a mask is invalid, has another size, or its runs cannot be decoded or don't cover its frame.
     """
     compute = _compiled_areas if _compiled else _array_areas
     per_frame = compute(list(tracks), np.array(sizes, dtype=np.int64).reshape(-1, 2))
@@ -124,7 +124,9 @@ def intersections(
     if _compiled:
         shared = np.frombuffer(_compiled.intersections(list(first), list(second)), dtype=np.int64)
         return shared.reshape(-1, len(first), len(second))
-    everyone = [1] * len(second)  # as "crowd", pycocotools divides by the first mask's area: exact to undo
+    everyone = [1] * len(
+        second
+    )  # as "crowd", pycocotools divides by the first mask's area, which can be undone exactly
     shares = [
         coco_mask.iou([mask or _ABSENT for mask in ours], [mask or _ABSENT for mask in theirs], everyone)
         for ours, theirs in zip(zip(*first, strict=True), zip(*second, strict=True), strict=True)

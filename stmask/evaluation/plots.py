@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 
 _SHOWN = (0, 3, 5, 7)  # thresholds 0.5, 0.65, 0.75, 0.85: all ten would hide each other
 _DPI = 120
-_MOST_CLASSES = 100  # a larger picture could be neither drawn nor read
+_MOST_CLASSES = 100  # a larger picture would be neither drawable nor readable
 
 
 def write_plots(
     folder: str | os.PathLike[str], report: VideoAPReport, explanation: Explanation | None = None
 ) -> list[Path]:
     """Writes precision_recall.png and, with an explanation, errors.png; returns the paths."""
-    figures = {"precision_recall.png": precision_recall(report)}
+    pictures = {"precision_recall.png": precision_recall(report)}
     if explanation is not None:
-        figures["errors.png"] = error_costs(explanation)
+        pictures["errors.png"] = error_costs(explanation)
     paths = []
-    for name, figure in figures.items():
+    for name, figure in pictures.items():
         paths.append(Path(folder) / name)
         with atomic_path(paths[-1]) as temporary:
             figure.savefig(temporary, dpi=_DPI)
@@ -46,7 +46,7 @@ def write_plots(
 def precision_recall(report: VideoAPReport) -> Figure:
     """One small chart for each class that has annotations, a curve for each of four IoU thresholds.
 
-    Of very many classes, those with the most annotated tracks.
+    With very many classes, only those with the most annotated tracks.
     """
     from matplotlib.figure import Figure
 
@@ -74,14 +74,14 @@ def precision_recall(report: VideoAPReport) -> Figure:
 
 
 def error_costs(explanation: Explanation) -> Figure:
-    """What each cause costs in points of AP50, and the numbers of false positives and missed tracks it explains."""
+    """The cost of each cause in points of AP50, and the false positives and missed tracks it explains."""
     from matplotlib.figure import Figure
 
     total, rows = explanation.total, np.arange(len(Cause))
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     cost, counts = figure.subplots(1, 2, sharey=True)
     _bars(cost, rows, [100 * total.cost[cause] for cause in Cause], label_format=".1f", height=0.6, color="#c44e52")
-    cost.set_title(f"AP50 to win by fixing one cause (now {100 * max(explanation.ap50, 0):.1f})", fontsize=10)
+    cost.set_title(f"AP50 to gain by fixing one cause (now {100 * max(explanation.ap50, 0):.1f})", fontsize=10)
     cost.set_yticks(rows, [cause.title for cause in Cause])
     cost.invert_yaxis()
     for shift, share, title, colour in (

@@ -1,4 +1,4 @@
-"""Large files, read without a copy and without the pauses of the garbage collector."""
+"""Reads large files without a copy and without garbage collector pauses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stmask.files import open_json, parse_json
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """While many objects are made that all stay, the collector would look at them again and again and find nothing."""
+    """Pauses the collector while many permanent objects are made, which it would scan again and again in vain."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -31,7 +31,7 @@ def read_large_json(path: str | os.PathLike[str]) -> Any:
 
 
 def _mapped_text(handle: BinaryIO) -> str:
-    """The rest of a file, "" where it cannot be mapped (a pipe) or there is nothing."""
+    """The rest of a file; "" if it cannot be mapped (a pipe) or is empty."""
     try:
         start = handle.tell()
         with (

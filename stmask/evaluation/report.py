@@ -1,4 +1,4 @@
-"""The figures as plain-text tables, JSON and CSV."""
+"""The metrics as plain-text tables, JSON and CSV."""
 
 from __future__ import annotations
 
@@ -46,33 +46,33 @@ _IMAGE_MEANINGS = _MEANINGS | {
 
 
 class ReportByClass(Protocol):
-    """What the metric found in videos or images."""
+    """The report of the metric for videos or images."""
 
     @property
     def per_class(self) -> tuple[ClassReport, ...]: ...
 
 
 def percent(value: float) -> str:
-    """A figure in points with one decimal, "-" where it is undefined."""
+    """A metric in points with one decimal, "-" where it is undefined."""
     return "-" if value < 0 else f"{100 * value:.1f}"
 
 
 def points(difference: float) -> str:
-    """A difference of figures in points with one decimal and its sign."""
+    """A difference of metrics in points with one decimal and its sign."""
     return f"{100 * difference:+.1f}"
 
 
 def figures_table(report: VideoAPReport) -> str:
-    """The 12 figures, one a line."""
-    table = _table("figure", "value", "")
+    """The 12 metrics, one per line."""
+    table = _table("metric", "value", "")
     for name in MASK_METRICS:
         table.add_row(name, percent(report.stats[name]), _MEANINGS[name])
     return render(table)
 
 
 def image_figures_table(report: ImageAPReport) -> str:
-    """The 12 figures of masks and of boxes, one a line."""
-    table = _table("figure", "mask", "box", "")
+    """The 12 metrics of masks and of boxes, one per line."""
+    table = _table("metric", "mask", "box", "")
     for name in MASK_METRICS:
         values = (percent(report.stats[key]) for key in (name, f"box_{name}"))
         table.add_row(name, *values, _IMAGE_MEANINGS[name])
@@ -80,29 +80,29 @@ def image_figures_table(report: ImageAPReport) -> str:
 
 
 def class_table(report: ReportByClass) -> str:
-    """The figures of each class (of masks), with its numbers of annotated tracks (or objects) and predictions."""
+    """The (mask) metrics of each class, with its counts of annotated tracks (or objects) and predictions."""
     table = _table("class", "tracks", "predicted", *MASK_METRICS)
     for row in report.per_class:
-        figures = (percent(row.stats[name]) for name in MASK_METRICS)
-        table.add_row(row.category.name, str(row.tracks), str(row.predictions), *figures)
+        values = (percent(row.stats[name]) for name in MASK_METRICS)
+        table.add_row(row.category.name, str(row.tracks), str(row.predictions), *values)
     return render(table)
 
 
 def class_csv(report: ReportByClass) -> str:
-    """One line per class at full precision; an undefined figure is left empty. Images have those of boxes, too."""
+    """One line per class at full precision; undefined metrics are left empty. Images have box metrics too."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     rows = report.per_class
     names = list(rows[0].stats) if rows else MASK_METRICS
     writer.writerow(["category_id", "name", "tracks", "predictions", *names])
     for row in rows:
-        figures = ["" if row.stats[name] < 0 else repr(row.stats[name]) for name in names]
-        writer.writerow([row.category.id, row.category.name, row.tracks, row.predictions, *figures])
+        values = ["" if row.stats[name] < 0 else repr(row.stats[name]) for name in names]
+        writer.writerow([row.category.id, row.category.name, row.tracks, row.predictions, *values])
     return text.getvalue()
 
 
 def variants_table(reports: Mapping[str, VideoAPReport]) -> str:
-    """AP, AP50, AP75 and AR100 of several readings of the same results, one a line."""
+    """AP, AP50, AP75 and AR100 of several readings of the same results, one per line."""
     names = ("AP", "AP50", "AP75", "AR100")
     table = _table("", *names)
     for title, report in reports.items():
@@ -132,7 +132,7 @@ def explanation_text(explanation: Explanation) -> str:
         table.add_row(cause.title, *counts, points(total.cost[cause]))
     parts = [
         f"AP50 is {percent(explanation.ap50)}; {total.found} of {total.tracks} tracks are found. "
-        "Cost: points of AP50 to win by fixing this cause alone.",
+        "Cost: points of AP50 to gain by fixing this cause alone.",
         render(table),
     ]
     for dimension, groups in explanation.groups.items():
@@ -149,7 +149,7 @@ def _groups_table(dimension: str, groups: Mapping[str, Share]) -> str:
 
 
 def render(table: Table) -> str:
-    """A table as plain text, as wide as it needs to be."""
+    """A table as plain text, at its full width."""
     console = Console(file=io.StringIO(), width=400, color_system=None)
     console.print(table)
     assert isinstance(console.file, io.StringIO)

@@ -1,4 +1,4 @@
-"""results.json: what a model says about the videos of a dataset, one entry per track."""
+"""results.json: the predictions of a model for the videos of a dataset, one entry per track."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from stmask.evaluation.reading import collector_paused, read_large_json
 from stmask.files import write_json
 from stmask.formats.fields import kind_name, shown, whole_number
 
-if TYPE_CHECKING:  # the records import torch, which scoring files does not need
+if TYPE_CHECKING:  # importing the records would import torch, which scoring files does not need
     from stmask.structures import RLE, VideoResult
 
 _KEYS = ("video_id", "category_id", "score", "segmentations")
@@ -47,7 +47,7 @@ class Predictions:
         return len(self.segmentations)
 
     def take(self, indices: npt.NDArray[np.int64]) -> Predictions:
-        """Some of the tracks, in the order of `indices`."""
+        """The tracks at `indices`, in that order."""
         return Predictions(
             self.video_ids[indices],
             self.category_ids[indices],
@@ -58,11 +58,11 @@ class Predictions:
 
 
 def category_of(label: int, category_ids: Sequence[int | None], *, place: str) -> int | None:
-    """The dataset's id of the class that a label in 1..K stands for; None for a class that the dataset does not have.
+    """The dataset's id of the class of a label in 1..K; None for a class that the dataset does not have.
 
     Args:
         category_ids: of the labels 1..K, see `stmask.class_names.ids_by_name`.
-        place: what has the label, in words, for the error.
+        place: what has the label, for the error.
 
     Raises:
         DataError: the label is not in 1..K.
@@ -164,7 +164,7 @@ def _entry_list(entries: Any, source: str) -> Any:
 
 
 def _is_good(entry: Any, videos: Mapping[int, Video], categories: Mapping[int, str]) -> bool:
-    """Whether an entry is sound but for its masks, in short; `_complaint` says at length why it is not."""
+    """A quick check of an entry, its masks aside; `_complaint` explains why it fails."""
     try:
         return (
             entry["category_id"] in categories
@@ -186,7 +186,7 @@ def _is_score(value: Any) -> bool:
 
 
 def _complaint(entry: Any, entries: Any, videos: Mapping[int, Video], categories: Mapping[int, str]) -> str:
-    """What is wrong with an entry that is not good, and where it can be said, the way out."""
+    """What is wrong with a bad entry and, if known, the way out."""
     if not isinstance(entry, Mapping):
         return f"expected an object, got {kind_name(entry)}"
     if missing := [key for key in _KEYS if key not in entry]:
@@ -212,12 +212,12 @@ def _complaint(entry: Any, entries: Any, videos: Mapping[int, Video], categories
 def _is_key(value: Any, known: Container[int]) -> bool:
     try:
         return value in known and not isinstance(value, bool)
-    except TypeError:  # a list or another value that cannot be a key
+    except TypeError:  # a list or other value that cannot be a key
         return False
 
 
 def _category_hint(entries: Any, categories: set[int]) -> str:
-    """Whose ids the results may have, where those of all entries tell."""
+    """A hint at whose ids the results have, judging by all entries."""
     found = (whole_number(entry.get("category_id")) for entry in entries if isinstance(entry, Mapping))
     used = {number for number in found if number is not None}
     if not used or used <= categories:
@@ -225,11 +225,11 @@ def _category_hint(entries: Any, categories: set[int]) -> str:
     if min(used) == 0 and max(used) < len(categories):
         return ": these look like labels counted from 0"
     unknown = f"{len(used - categories)} of the {len(used)} categories in the results are unknown"
-    return f"; {unknown}: are they of another dataset?"
+    return f"; {unknown}: are they from another dataset?"
 
 
 def _with_whole_size(mask: Any) -> Any:
-    """A mask whose size may have been written as floats."""
+    """A mask, with a size that was written as floats made integers."""
     if not isinstance(mask, Mapping) or not isinstance(mask.get("size"), list):
         return mask
     sides = [side if isinstance(side, bool) else whole_number(side) for side in mask["size"]]

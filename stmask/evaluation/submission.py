@@ -22,12 +22,12 @@ from stmask.formats.entries import MAX_SIDE
 from stmask.formats.fields import LARGEST_INTEGER, whole_number
 
 MEMBER = "results.json"
-_MOST_BYTES = 2 << 30  # of results; a zip of a few kilobytes can unpack to any number
+_MOST_BYTES = 2 << 30  # of results; a zip of a few kilobytes can unpack to any size
 
 
 @dataclass(frozen=True, slots=True)
 class SubmissionSummary:
-    """What a sound submission holds."""
+    """The content of a valid submission."""
 
     tracks: int
     masks: int
@@ -37,12 +37,12 @@ class SubmissionSummary:
     compared: bool
 
     def text(self) -> str:
-        """A few lines for people."""
+        """A readable summary of a few lines."""
         lines = [f"{self.tracks} tracks with {self.masks} masks in {self.videos} videos, {self.categories} categories"]
         if self.videos_without_tracks:
             lines.append(f"{self.videos_without_tracks} videos of the dataset have no track")
         if not self.compared:
-            lines.append("compared with itself only: --ground-truth FILE also checks ids, lengths and sizes")
+            lines.append("only checked against itself: --ground-truth FILE also checks ids, lengths and sizes")
         return "\n".join(lines)
 
 
@@ -57,7 +57,7 @@ def write_submission(
     """
     require_distinct(output, results)
     if os.path.lexists(output) and not _is_submission(output):
-        raise OutputError(f"{output} is there already and is not a submission: give another name by --output")
+        raise OutputError(f"{output} exists already and is not a submission: give another name with --output")
     entries = read_json(results)
     summary = _check(entries, ground_truth, source=os.fspath(results))
     packed = json.dumps(entries, separators=(",", ":"))
@@ -79,7 +79,7 @@ def check_submission(path: str | os.PathLike[str], ground_truth: GroundTruth | N
     """Checks a zip as a server would read it.
 
     Raises:
-        DataError: it is no zip, has another member than results.json at its root, or an entry is wrong.
+        DataError: it is not a zip, has another member than results.json at its root, or an entry is wrong.
     """
     return _check(_read_member(path), ground_truth, source=f"{MEMBER} in {path}")
 
@@ -100,9 +100,9 @@ def _read_member(path: str | os.PathLike[str]) -> Any:
         raise DataError(f"no such file: {path}") from error
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-    # RuntimeError: encrypted, or packed in a rare way; the others: damaged in the middle
+    # RuntimeError: encrypted, or an unusual compression; the others: damaged in the middle
     except (zipfile.BadZipFile, RuntimeError, EOFError, ValueError, struct.error, zlib.error, lzma.LZMAError) as error:
-        raise DataError(f"{path} is not a sound zip file: {error}") from error
+        raise DataError(f"{path} is not a valid zip file: {error}") from error
     require_utf8(content[:4], f"{MEMBER} in {path}")
     try:
         return parse_json(str(content.removeprefix(codecs.BOM_UTF8), "utf-8"))
@@ -125,7 +125,7 @@ def _check(entries: Any, ground_truth: GroundTruth | None, *, source: str) -> Su
 
 
 def _assumed(entries: Any) -> GroundTruth:
-    """A dataset as the first track and mask of each video describe it: results are held against themselves."""
+    """A dataset derived from the first track and mask of each video, to check results against themselves."""
     lengths: dict[int, int] = {}
     sizes: dict[int, list[int]] = {}
     categories: dict[int, Category] = {}

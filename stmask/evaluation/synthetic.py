@@ -1,4 +1,4 @@
-"""Large ground truths and results, made without images, to measure the metric with."""
+"""Makes large ground truths and results, without images, to benchmark the metric."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pycocotools import mask as coco_mask
 
 from stmask.files import atomic_open, write_json
 
-_JITTER = 0.15  # of a prediction's place and size, as a share of the object's
+_JITTER = 0.15  # of a prediction's position and size, relative to the object's
 _REPEATED, _WRONG_CLASS, _ABSENT, _CROWD = 0.5, 0.15, 0.1, 0.02  # shares of predictions, predictions, frames, tracks
 
 
@@ -24,7 +24,7 @@ class MetricCase:
     Attributes:
         tracks: fewest and most annotated tracks of a video.
         predictions: tracks predicted in each video.
-        ragged: pixels by which outlines wander from column to column, as drawn by hand; 0 gives ellipses.
+        ragged: pixels by which outlines wander from column to column, as if drawn by hand; 0 gives ellipses.
     """
 
     videos: int
@@ -46,7 +46,7 @@ CASES = {
 
 @dataclass(frozen=True, slots=True)
 class _Path:
-    """An ellipse on its way: centre, radii and velocity in pixels, and the frames where it is seen."""
+    """A moving ellipse: centre, radii and velocity in pixels, and the frames where it is visible."""
 
     centre: npt.NDArray[np.float64]
     radii: npt.NDArray[np.float64]
@@ -69,7 +69,7 @@ def write_case(case: MetricCase, folder: Path, *, seed: int = 0) -> tuple[Path, 
             annotations, results = _video(random, case, video)
             for annotation in annotations:
                 truth["annotations"].append({"id": len(truth["annotations"]) + 1, **annotation})
-            for index, result in enumerate(results):  # written at once: the largest case doesn't fit in memory twice
+            for index, result in enumerate(results):  # written right away: the largest case doesn't fit in memory twice
                 handle.write("[" if video == 1 and index == 0 else ",\n")
                 json.dump(result, handle)
         handle.write("]\n")

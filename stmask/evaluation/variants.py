@@ -1,4 +1,4 @@
-"""Other readings of the same results: AP of single frames, and AP that asks for exact outlines."""
+"""Variants of AP for the same results: AP of single frames, and boundary AP."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _boundaries(masks: Sequence[RLE | None]) -> list[RLE | None]:
 
 
 def _boundary(counts: str, height: int, width: int) -> RLE:
-    """The part of a mask that an erosion by the boundary's width takes away; the image's border counts as outline."""
+    """The part of a mask that an erosion by the boundary's width removes; the image border counts as outline."""
     import cv2
 
     mask = decode_mask(counts, height, width)

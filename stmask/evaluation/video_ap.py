@@ -1,4 +1,4 @@
-"""Video average precision: checked ground truth and results in, the 12 official figures out."""
+"""Video average precision: checked ground truth and results in, the 12 official metrics out."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MASK_METRICS = ("AP", "AP50", "AP75", "APS", "APM", "APL", "AR1", "AR10", "AR100
 
 @dataclass(frozen=True, slots=True)
 class ClassReport:
-    """The figures of one category and the numbers behind them."""
+    """The metrics of one category and the counts behind them."""
 
     category: Category
     stats: dict[str, float]
@@ -31,10 +31,10 @@ class ClassReport:
 
 @dataclass(frozen=True)
 class VideoAPReport:
-    """What the metric found.
+    """The result of video AP.
 
     Attributes:
-        stats: the 12 official figures in [0, 1] by name, in the order of `MASK_METRICS`; -1 where a figure is undefined
+        stats: the 12 official metrics in [0, 1] by name, in the order of `MASK_METRICS`; -1 where a metric is undefined
             (no annotated track counts towards it), as in the official evaluator.
         categories: by id, the class axis of `curves`.
         curves: the full precision, recall and score arrays.
@@ -59,7 +59,7 @@ class VideoAPReport:
 
     @property
     def per_class(self) -> tuple[ClassReport, ...]:
-        """The figures of each category on its own, by category id."""
+        """The metrics of each category on its own, by category id."""
         return tuple(
             ClassReport(
                 category, curve_metrics(self.curves, slice(k, k + 1)), int(self.tracks[k]), int(self.predictions[k])
@@ -69,7 +69,7 @@ class VideoAPReport:
 
 
 def curve_metrics(curves: Curves, categories: slice = slice(None)) -> dict[str, float]:
-    """The 12 figures over some of the categories; -1 where undefined."""
+    """The 12 metrics over some of the categories; -1 where undefined."""
     area = {name: index for index, name in enumerate(AREA_RANGES)}
     limit = {most: index for index, most in enumerate(MAX_DETECTIONS)}
     precision, recall = curves.precision[:, :, categories], curves.recall[:, categories]
@@ -89,8 +89,8 @@ def _mean_of_defined(values: npt.NDArray[np.float64]) -> float:
 def evaluate(ground_truth: GroundTruth, results: Sequence[Mapping[str, Any]] | Predictions) -> VideoAPReport:
     """Scores results against the ground truth, exactly as the official YouTube-VIS evaluator does.
 
-    Annotated crowds count neither way, and an annotation with id 0 is matched like any other. Ties of scores keep the
-    order of video ids, then of the entries.
+    Annotated crowds are neither hits nor misses, and an annotation with id 0 is matched like any other. Ties of scores
+    keep the order of video ids, then of the entries.
 
     Args:
         results: the entries of a results.json (checked here), or what `check_results` made of them.
@@ -110,7 +110,7 @@ def assign(ground_truth: GroundTruth, overlaps: Overlaps) -> TrackMatches:
 
 
 def summarise(ground_truth: GroundTruth, overlaps: Overlaps, matches: TrackMatches) -> VideoAPReport:
-    """Precision, recall and the figures from matched predictions."""
+    """Precision, recall and the metrics from matched predictions."""
     ids = np.array([category.id for category in ground_truth.sorted_categories], dtype=np.int64)
     classes = np.searchsorted(ids, [track.category_id for track in ground_truth.labelled_tracks])
     counts = ~(ground_truth.crowds | outside_ranges(ground_truth.areas))  # (A, annotations)

@@ -1,4 +1,4 @@
-"""Speed of runs and checkpoints: what to load for a measurement, and where its result goes."""
+"""Measures the speed of runs and checkpoints: what to load, and where the result goes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def load_networks(places: Sequence[str | os.PathLike[str]], *, device: str, prec
     """Segmenters for checkpoints and the best checkpoints of run folders, all on one device.
 
     Raises:
-        CheckpointError: no weights there, or broken ones.
+        CheckpointError: the weights are missing or broken.
         ConfigError: no such device or precision.
     """
     if precision not in PRECISIONS:
@@ -39,7 +39,7 @@ def load_networks(places: Sequence[str | os.PathLike[str]], *, device: str, prec
 
 
 def checkpoint_at(place: str | os.PathLike[str]) -> Path:
-    """A checkpoint, or the best one of a run's folder: the last where nothing was validated.
+    """A checkpoint, or the best one of a run's folder: the last one if nothing was validated.
 
     Raises:
         CheckpointError: the folder holds none.
@@ -52,7 +52,7 @@ def checkpoint_at(place: str | os.PathLike[str]) -> Path:
 
 
 def validation_clips(network: VideoSegmenter, *, frames: int, source: str) -> list[TimingClip]:
-    """Clips of the videos that a network was validated with.
+    """Clips from the videos that a network was validated with.
 
     Args:
         frames: to time.
@@ -74,7 +74,7 @@ def validation_clips(network: VideoSegmenter, *, frames: int, source: str) -> li
 
 
 def file_clips(path: str | os.PathLike[str], *, frames: int) -> list[TimingClip]:
-    """Clips of one video file or folder of frames.
+    """Clips from one video file or folder of frames.
 
     Raises:
         DataError: it can't be read.
@@ -87,7 +87,7 @@ def file_clips(path: str | os.PathLike[str], *, frames: int) -> list[TimingClip]
 def measure_runs(folders: Sequence[Path], *, device: str, on_run: Callable[[str], None]) -> list[str]:
     """Measures runs on their own validation videos and keeps the results in their folders.
 
-    Runs with the same videos take turns, some at a time: whatever else the machine does meets them alike.
+    Runs with the same videos take turns, a few at a time, so that other load on the machine affects them equally.
 
     Args:
         folders: of the runs.
@@ -97,10 +97,10 @@ def measure_runs(folders: Sequence[Path], *, device: str, on_run: Callable[[str]
     Returns:
         A line for each run that could not be measured.
     """
-    pick_device(device)  # a device that isn't there fails at once and not for every run
+    pick_device(device)  # a missing device fails once, and not for every run
     problems: list[str] = []
     for start in range(0, len(folders), _AT_ONCE):
-        groups: dict[str, dict[Path, VideoSegmenter]] = defaultdict(dict)  # by what they were validated with
+        groups: dict[str, dict[Path, VideoSegmenter]] = defaultdict(dict)  # by validation data
         for folder in folders[start : start + _AT_ONCE]:
             try:
                 (network,) = load_networks([folder], device=device, precision=PRECISIONS[0])

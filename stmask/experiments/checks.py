@@ -1,4 +1,4 @@
-"""What cannot work is refused before the first job of a sweep starts."""
+"""Refuses what cannot work before the first job of a sweep starts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def check_jobs(jobs: Sequence[Job], *, launcher: str) -> None:
         launcher: its name on the command line.
 
     Raises:
-        ConfigError: a strategy that a sweep cannot follow, several machines, or a GPU that is not there.
+        ConfigError: a strategy that a sweep cannot follow, several machines, or a missing GPU.
     """
     for job in jobs:
         trainer = job.cfg.trainer
@@ -49,20 +49,20 @@ def check_jobs(jobs: Sequence[Job], *, launcher: str) -> None:
 
 
 def check_queue(jobs: Sequence[Job], *, devices: Sequence[int] | None) -> list[str]:
-    """The devices of a queue, as CUDA_VISIBLE_DEVICES names them.
+    """The devices of a queue, in the form of CUDA_VISIBLE_DEVICES.
 
     Args:
-        jobs: that wait for them.
-        devices: numbers among the GPUs that this process sees; None for all of them. Without a GPU in use they only
-            say how many jobs run at a time.
+        jobs: waiting for them.
+        devices: numbers among the GPUs that this process sees; None for all of them. Without GPUs they only set the
+            number of concurrent jobs.
 
     Raises:
-        ConfigError: no or unknown devices, or a job that needs another number than the queue can give.
+        ConfigError: no or unknown devices, or a job that needs more than the queue can give.
     """
     gpus = [] if all(job.on_cpu for job in jobs) else visible_gpus()
     if devices is None and not gpus:
         raise ConfigError(
-            "hydra/launcher=gpus finds no GPU to use; hydra/launcher=in_turn trains without, or name places for jobs "
+            "hydra/launcher=gpus finds no GPU to use; hydra/launcher=in_turn trains without, or name slots for jobs "
             "on the CPU by hydra.launcher.devices=[0,1]"
         )
     if devices is not None and (len(set(devices)) != len(devices) or not devices):
@@ -74,17 +74,15 @@ def check_queue(jobs: Sequence[Job], *, devices: Sequence[int] | None) -> list[s
         wanted = job.cfg.trainer.get("devices", 1)
         if not isinstance(wanted, int) or wanted < 1:
             raise ConfigError(
-                f"{job.title}: trainer.devices={wanted}, but hydra/launcher=gpus assigns devices; give their number"
+                f"{job.title}: trainer.devices={wanted}, but hydra/launcher=gpus assigns the devices; give their number"
             )
         if wanted > len(names):
-            raise ConfigError(
-                f"{job.title}: trainer.devices={wanted}, but hydra/launcher=gpus has {len(names)} to give"
-            )
+            raise ConfigError(f"{job.title}: trainer.devices={wanted}, but hydra/launcher=gpus has only {len(names)}")
     return names
 
 
 def visible_gpus() -> list[str]:
-    """The GPUs that this process sees, as CUDA_VISIBLE_DEVICES names them."""
+    """The GPUs that this process sees, in the form of CUDA_VISIBLE_DEVICES."""
     import torch
 
     count = torch.cuda.device_count()

@@ -1,4 +1,4 @@
-"""Finished and unfinished runs as records, from their folders."""
+"""Reads finished and unfinished runs from their folders."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from stmask.number_checks import require_number
 
 DONE = "done"
 _METRIC_PREFIX = "valid/"
-_BELOW = frozenset({CHECKPOINTS, "validation", ".hydra"})  # folders of a run that hold no further run
+_BELOW = frozenset({CHECKPOINTS, "validation", ".hydra"})  # folders of a run that never hold other runs
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RunRecord:
-    """What a table needs to know of one run; equal to itself alone.
+    """What a table needs to know about one run; equal only to itself.
 
     Attributes:
-        name: its folder from the one on that was searched, or its address in W&B.
+        name: its folder, relative to the one searched, or its address in W&B.
         folder: None for a run of W&B.
         experiment: the row it was made for, such as "table4/t4_fca".
-        setting: what its command line said beside row and seed.
+        setting: what its command line changed besides row and seed.
         configuration: equal for runs that may be averaged, see `configuration_of`.
         seed: of its random numbers.
         state: `DONE`, or why it isn't.
         finished: when, ISO 8601 in UTC; "" for never.
-        dataset: folder and split that its metrics are of.
-        metrics: of its best validation, such as AP, in [0, 1]; those that are undefined are left out.
+        dataset: folder and split of its metrics.
+        metrics: of its best validation, such as AP, in [0, 1]; undefined ones are left out.
         train_seconds: over all attempts.
         parameters: of the network.
         speed: None if never measured.
@@ -70,7 +70,7 @@ class RunRecord:
 def collect(folders: Sequence[str | os.PathLike[str]]) -> tuple[list[RunRecord], list[str]]:
     """Every run of an experiment anywhere below some folders, and a line for each folder that can't be read as one.
 
-    A folder that is given twice, or lies in another, counts once.
+    A folder that is given twice, or is inside another, counts once.
 
     Raises:
         DataError: a folder that does not exist.
@@ -78,7 +78,7 @@ def collect(folders: Sequence[str | os.PathLike[str]]) -> tuple[list[RunRecord],
     places: dict[Path, tuple[Path, str]] = {}
     for folder in map(Path, folders):
         if not folder.is_dir():
-            raise DataError(f"no such folder of runs: {folder}; those of `stmask train` and sweeps are in output_root")
+            raise DataError(f"no such folder of runs: {folder}; `stmask train` and sweeps write to output_root")
         for run in _run_folders(folder):
             name = Path(folder.resolve().name, run.relative_to(folder)).as_posix()
             places.setdefault(run.resolve(), (run, name))
@@ -132,7 +132,7 @@ def record_of(
     finished: str,
     speed: Speed | None = None,
 ) -> RunRecord | None:
-    """A record from what a run wrote, here or to W&B; None for a run that no experiment was named for.
+    """A record from what a run wrote, here or to W&B; None for a run without an experiment.
 
     Args:
         made: the content of run.json.
@@ -140,7 +140,7 @@ def record_of(
         summary: the content of summary.json; anything besides metrics and train_seconds is ignored.
 
     Raises:
-        DataError: something in it is missing or of another kind.
+        DataError: something in it is missing or of the wrong type.
     """
     try:
         if made.get("experiment") is None:

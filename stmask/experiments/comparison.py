@@ -1,4 +1,4 @@
-"""Runs beside the paper: which run counts for which row under which setting, and what they measured."""
+"""Compares runs with the paper: which run counts for which row under which setting, and what was measured."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from stmask.experiments.speed import Conditions
 
 TABLE_METRICS = ("AP", "box_AP", "AP50", "AP75", "APS", "APM", "APL", "AR1", "AR10")
 PAPER_FPS = "FPS"
-_WITHOUT_PAPER = ("AP", "AP50", "AP75")  # shown of rows that the paper doesn't have
+_WITHOUT_PAPER = ("AP", "AP50", "AP75")  # shown for rows that the paper doesn't have
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +31,18 @@ class Spread:
 
     @property
     def std(self) -> float | None:
-        """Of the sample; one run has none."""
+        """Sample standard deviation; one run has none."""
         return statistics.stdev(self.values) if len(self.values) > 1 else None
 
 
 @dataclass(frozen=True)
 class RowResult:
-    """What was measured of a row under one setting.
+    """The measurements of a row under one setting.
 
     Attributes:
         row: with the paper's numbers.
-        runs: that count, one for each seed, in the order of the seeds; none is normal.
-        fps: frames per second of those that were measured under the section's conditions.
+        runs: that count, one for each seed, in seed order; may be empty.
+        fps: frames per second of runs measured under the section's conditions.
     """
 
     row: Row
@@ -76,7 +76,7 @@ class Section:
     """A table under one setting.
 
     Attributes:
-        notes: which runs do not count, and why, in a line each.
+        notes: which runs do not count, and why, one line each.
         conditions: of the speeds that count; None where none was measured.
     """
 
@@ -87,7 +87,7 @@ class Section:
 
     @property
     def datasets(self) -> tuple[str, ...]:
-        """What the metrics are of: one entry, unless folders of several names hold the dataset."""
+        """The datasets of the metrics: one entry, unless folders of several names hold the dataset."""
         return tuple(sorted({run.dataset for result in self.rows for run in result.runs}))
 
     @property
@@ -108,13 +108,13 @@ class Comparison:
 
     @cached_property
     def metrics(self) -> tuple[str, ...]:
-        """The metrics that the paper gives for any of the rows; the first one is what the table is about."""
+        """The metrics that the paper gives for any of the rows; the first one is the table's main metric."""
         given = {name for result in self.sections[0].rows for name in result.row.paper}
         return tuple(name for name in TABLE_METRICS if name in given) or _WITHOUT_PAPER
 
 
 def compare(table: str, rows: Sequence[Row], records: Sequence[RunRecord]) -> Comparison:
-    """Sorts runs to the rows of a table.
+    """Assigns runs to the rows of a table.
 
     A run counts for a row if it is done and its own row, which may be of another table, is the same configuration
     under the run's setting. Of runs with the same seed the newest counts.
@@ -133,9 +133,9 @@ def _section(setting: Setting, rows: Sequence[Row], records: Sequence[RunRecord]
     remarks: list[str] = []
     unfinished: set[RunRecord] = set()
     for row in rows:
-        candidates = [record for record in records if _same(row.experiment, record.experiment, setting)]
-        unfinished.update(record for record in candidates if not record.done)
-        kept, passed_over = _newest([record for record in candidates if record.done])
+        found = [record for record in records if _same(row.experiment, record.experiment, setting)]
+        unfinished.update(record for record in found if not record.done)
+        kept, passed_over = _newest([record for record in found if record.done])
         chosen.append((row, kept))
         remarks += passed_over
     if unfinished:
@@ -148,7 +148,9 @@ def _section(setting: Setting, rows: Sequence[Row], records: Sequence[RunRecord]
         of_runs = "1 run" if others == 1 else f"{others} runs"
         remarks.append(f"The FPS of {of_runs} was measured under other conditions, and left out.")
     results = tuple(RowResult(row, tuple(runs), _fps(runs, conditions)) for row, runs in chosen)
-    return Section(setting, results, tuple(dict.fromkeys(remarks)), conditions)  # rows of one network remark the same
+    return Section(
+        setting, results, tuple(dict.fromkeys(remarks)), conditions
+    )  # rows of one network have the same notes
 
 
 def _fps(runs: Sequence[RunRecord], conditions: Conditions | None) -> Spread:
@@ -163,7 +165,7 @@ def _same(experiment: str, other: str, setting: Setting) -> bool:
 
 
 def _newest(done: Sequence[RunRecord]) -> tuple[list[RunRecord], list[str]]:
-    """One run for each seed, all of the newest run's configuration, and what was passed over."""
+    """One run for each seed, all of the newest run's configuration, and notes on what was passed over."""
     by_age = sorted(done, key=lambda record: (record.finished, record.name), reverse=True)
     kept: dict[int, RunRecord] = {}
     notes = []
@@ -179,14 +181,14 @@ def _newest(done: Sequence[RunRecord]) -> tuple[list[RunRecord], list[str]]:
 
 
 def most_measured(comparisons: Iterable[Comparison]) -> tuple[Comparison, Section]:
-    """The table, and the setting in it, for which the most rows were measured, then the most runs count.
+    """The table, and its setting, with the most measured rows and then the most runs.
 
     Raises:
         DataError: nothing was measured.
     """
     found = [(comparison, section) for comparison in comparisons for section in comparison.sections]
     if not any(section.measured_rows for _, section in found):
-        raise DataError("no run of a row of the tables is done; `stmask sweep table4 recipe=tiny` trains a small one")
+        raise DataError("no run of a table row is done; `stmask sweep table4 recipe=tiny` trains a small one")
     return max(found, key=lambda pair: (pair[1].measured_rows, pair[1].measured_runs))
 
 

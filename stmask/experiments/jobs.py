@@ -1,4 +1,4 @@
-"""Jobs of a sweep: a configuration each, with the folder that it trains into.
+"""Jobs of a sweep: each a configuration with the folder that it trains into.
 
 `python -m stmask.experiments.jobs FOLDER` trains the job of a folder. It is not a Hydra application: the processes that
 Lightning or torchrun start for a distributed job repeat this command, and each reads the same finished configuration.
@@ -25,7 +25,7 @@ from stmask.files import read_json, write_json
 SWEEPS = "sweeps"
 _JOB = "job.json"
 _NO_EXPERIMENT = "none"
-_NAMES = {"name": "", "tags": [], "output_dir": ""}  # what jobs of one folder may differ in
+_NAMES = {"name": "", "tags": [], "output_dir": ""}  # what jobs with one folder may differ in
 _RESUME = "auto"
 
 
@@ -34,10 +34,10 @@ class Job:
     """One run of a sweep.
 
     Attributes:
-        cfg: checked; it trains into `folder` and goes on from what is there.
-        origin: what it was asked for with.
+        cfg: checked; it trains into `folder`, resuming what is there.
+        origin: how it was requested.
         folder: follows from the configuration and the seed.
-        title: what sets it apart from the sweep's other jobs.
+        title: what distinguishes it from the sweep's other jobs.
         twins: titles of jobs that are the same run.
     """
 
@@ -49,7 +49,7 @@ class Job:
 
     @property
     def processes(self) -> int | None:
-        """Processes on this machine; None where the number is left open."""
+        """The number of processes on this machine; None if it is not fixed."""
         devices = self.cfg.trainer.get("devices", 1)
         if OmegaConf.is_list(devices):
             return len(devices)
@@ -70,11 +70,11 @@ class Job:
 
 
 def read_job(folder: Path) -> tuple[DictConfig, Origin]:
-    """What `Job.write` wrote: the configuration, checked, and what it was asked for with.
+    """What `Job.write` wrote: the configuration, checked, and how it was requested.
 
     Raises:
         DataError: the folder holds no job.
-        ConfigError: its configuration is one of another version of this package.
+        ConfigError: its configuration is from another version of this package.
     """
     content = read_json(folder / _JOB)
     try:
@@ -91,13 +91,13 @@ def job_of(
     """The job of a composed configuration.
 
     Raises:
-        ConfigError: the configuration says where the run goes or what it goes on from, which a sweep does itself.
+        ConfigError: the configuration sets the output folder or what to resume, which a sweep decides itself.
     """
     given = {_key(override) for override in overrides}
     if "output_dir" in given:
         raise ConfigError("output_dir cannot be chosen in a sweep, where each job has its folder: give output_root")
     if cfg.resume not in (None, _RESUME):
-        raise ConfigError(f"resume={cfg.resume} cannot be chosen in a sweep, where each job goes on with its own run")
+        raise ConfigError(f"resume={cfg.resume} cannot be chosen in a sweep, where each job resumes its own run")
     origin = origin_of(command=command, overrides=overrides, experiment=experiment)
     folder = run_folder_of(cfg)
     cfg = copy.deepcopy(cfg)
@@ -106,10 +106,10 @@ def job_of(
 
 
 def origin_of(*, command: Sequence[str], overrides: Sequence[str], experiment: str | None) -> Origin:
-    """What a run is asked for with, in a sweep or by itself.
+    """How a run was requested, in a sweep or by itself.
 
     Args:
-        experiment: the option of the group as it was composed; "none" is no experiment.
+        experiment: the option of the group as it was composed; "none" means no experiment.
     """
     experiment = None if experiment == _NO_EXPERIMENT else experiment
     table = (experiment or "").partition("/")[0]
@@ -123,10 +123,10 @@ def run_folder_of(cfg: DictConfig) -> Path:
 
 
 def merged(jobs: Sequence[Job]) -> list[Job]:
-    """Each run once: jobs of the same folder that differ in their names only become one with `twins`.
+    """Each run once: jobs with the same folder that only differ in name become one with `twins`.
 
     Raises:
-        ConfigError: two jobs would train the same network into the same folder, differently read or logged.
+        ConfigError: two jobs would train the same network into the same folder, but read or log differently.
     """
     firsts: dict[Path, Job] = {}
     for job in jobs:
@@ -138,7 +138,7 @@ def merged(jobs: Sequence[Job]) -> list[Job]:
         if keys := sorted(key for key in NEUTRAL_KEYS if OmegaConf.select(a, key) != OmegaConf.select(b, key)):
             raise ConfigError(
                 f"{first.title} and {job.title} are the same run and would share {job.folder}: "
-                f"they differ in {', '.join(keys)} only, so choose one of them"
+                f"they only differ in {', '.join(keys)}, so choose one of them"
             )
         firsts[job.folder] = replace(first, twins=(*first.twins, job.title))
     return list(firsts.values())
@@ -149,8 +149,8 @@ def titles_of(batch: Sequence[Sequence[str]], *, command: Sequence[str] = ()) ->
 
     Args:
         batch: the overrides of each job.
-        command: overrides of the command line; what a sweeper added to them is the title of a job that is alone, or
-            else its experiment and seed.
+        command: overrides of the command line; the title of a single job is what a sweeper added to them, or else its
+            experiment and seed.
     """
     given = {_key(override) for override in command}
     shared = set.intersection(*map(set, batch)) if len(batch) > 1 else {t for t in batch[0] if _key(t) in given}

@@ -1,4 +1,4 @@
-"""What our launchers do: each job of a sweep gets a process of its own, and a folder that a repetition finds again."""
+"""The work of our launchers: each job of a sweep gets its own process and a folder that repeated sweeps find again."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from stmask.experiments.processes import launched_by_torchrun
 
 _OUTPUT = "job.log"
 _PROGRAM = "stmask"
-_NO_SEARCH = "BasicSweeper"  # the one sweeper that looks at no metric
+_NO_SEARCH = "BasicSweeper"  # the one sweeper that ignores metrics
 _log = logging.getLogger(__name__)
 
 
@@ -38,23 +38,23 @@ def launch(
     on_gpus: bool = False,
     devices: Sequence[int] | None = None,
 ) -> Sequence[JobReturn]:
-    """Trains the jobs and prints what came of them: what the launchers of `hydra_plugins` are for.
+    """Trains the jobs and prints their outcomes, for the launchers of `hydra_plugins`.
 
     Args:
         job_overrides: for each job.
         context: Hydra's, which composes their configurations.
         config: of the sweep.
-        torchrun: start the processes of a distributed job by torchrun, and not by itself.
+        torchrun: start the processes of a distributed job with torchrun, instead of leaving it to Lightning.
         on_gpus: as many jobs at a time as there are GPUs for, each writing to its job.log; otherwise one after the
             other, on the terminal.
         devices: numbers of the GPUs to use; None for all that are visible.
 
     Returns:
-        For each list of overrides the metric that the job monitors, or an error where it is not done.
+        For each list of overrides the metric that the job monitors, or an error if the job is not done.
 
     Raises:
-        StmaskError: a job that cannot work; none is started then.
-        Interrupted: told to stop, when all jobs have stopped.
+        StmaskError: a job that cannot work; no job is started then. Interrupted: told to stop, after all jobs have
+            stopped.
     """
     if launched_by_torchrun() and os.environ["RANK"] != "0":
         raise SystemExit(0)  # one process runs the sweep, and starts the processes of its jobs
@@ -76,7 +76,7 @@ def launch(
 
 def _plan(context: HydraContext, config: DictConfig, overrides: Sequence[str], title: str) -> Job:
     composed = context.config_loader.load_sweep_config(config, list(overrides))
-    HydraConfig.instance().set_config(composed)  # for what it says of its own job
+    HydraConfig.instance().set_config(composed)  # for what it says about its own job
     try:
         experiment = composed.hydra.runtime.choices.get("experiment")
         cfg = copy.deepcopy(composed)
@@ -89,14 +89,14 @@ def _plan(context: HydraContext, config: DictConfig, overrides: Sequence[str], t
 
 
 def train_as_process(cfg: DictConfig) -> float | None:
-    """What the task of another launcher does with its job (submitit's, joblib's, Hydra's basic one).
+    """Runs a job for another launcher (submitit's, joblib's, Hydra's basic one).
 
     Returns:
         The metric that the job monitors.
 
     Raises:
         StmaskError: the job is not done.
-        Interrupted: told to stop; the job can go on.
+        Interrupted: told to stop; the job can be resumed.
     """
     hydra = HydraConfig.get()
     overrides = list(hydra.overrides.task)
@@ -117,7 +117,7 @@ def train_as_process(cfg: DictConfig) -> float | None:
 
 
 class _Failed(JobReturn):
-    """Raises its error without Hydra's line before it: the table has said it."""
+    """Raises its error without Hydra's line before it, since the table shows it."""
 
     def __init__(self, overrides: Sequence[str], cfg: DictConfig, error: StmaskError | None) -> None:
         super().__init__(overrides, cfg, status=JobStatus.FAILED)
@@ -129,7 +129,7 @@ class _Failed(JobReturn):
 
     @return_value.setter
     def return_value(self, value: Any) -> None:
-        raise AttributeError("a job that is not done returns nothing")
+        raise AttributeError("a job that is not done has no return value")
 
 
 def _returned(job: Job, outcome: Outcome, error: StmaskError | None, *, searched: bool) -> JobReturn:
@@ -158,7 +158,7 @@ def _tell(jobs: Sequence[Job]) -> None:
 
 
 def _command(overrides: Sequence[str]) -> tuple[str, ...]:
-    """What the user typed; that of the job alone in a process that another launcher started."""
+    """What the user typed; only the job's own part in a process that another launcher started."""
     words = [Path(word).name for word in sys.orig_argv]
     if _PROGRAM in words:
         return (_PROGRAM, *sys.orig_argv[words.index(_PROGRAM) + 1 :])

@@ -1,4 +1,4 @@
-"""Jobs of a sweep as processes: what is done with each folder as it is found, and what came of it."""
+"""Runs the jobs of a sweep as processes: what to do with each folder, and the outcome."""
 
 from __future__ import annotations
 
@@ -29,13 +29,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a job.
+    """The outcome of a job.
 
     Attributes:
-        job: as it was planned.
-        verdict: "skipped" was done before, "resumed" is done and began in an earlier sweep, "failed before" was left
-            alone, "in use" is trained by another process.
-        error: one line, where there is something to say.
+        job: as planned. verdict: "skipped" was done before, "resumed" is done but began in an earlier sweep, "failed
+            before" was left alone, "in use" is being trained by another process.
+        error: one line, if there is one.
     """
 
     job: Job
@@ -48,7 +47,7 @@ class Outcome:
 
 
 def outcome_before(job: Job) -> Outcome | None:
-    """The outcome of a job that is not to be started, as its folder stands; None for one that is."""
+    """The outcome of a job that will not be started, given its folder; None for one that will."""
     status = status_of(job.folder)
     if status.state == "done":
         return Outcome(job, "skipped")
@@ -67,7 +66,7 @@ def outcome_after(job: Job, *, before: State, exit_status: int, stopped: bool, l
         before: the state of its folder.
         exit_status: of its process.
         stopped: the sweep was told to stop.
-        log: where its process wrote; None for the terminal.
+        log: where its process wrote; None: the terminal.
     """
     status = status_of(job.folder)
     if status.state == "done" and exit_status == 0:
@@ -76,16 +75,16 @@ def outcome_after(job: Job, *, before: State, exit_status: int, stopped: bool, l
         return Outcome(job, "failed", status.error)
     if stopped or status.state == "interrupted":
         return Outcome(job, "interrupted", "repeat the command to go on")
-    if status.state == "running" and (taken := outcome_before(job)):  # another sweep was the first to lock the folder
+    if status.state == "running" and (taken := outcome_before(job)):  # another sweep locked the folder first
         return taken
     if exit_status < 0:
         return Outcome(job, "killed", f"by {signal.Signals(-exit_status).name}; repeat the command to go on")
     where = "above" if log is None else f"in {log}"
-    return Outcome(job, "failed", f"exit status {exit_status}, the reason stands {where}")
+    return Outcome(job, "failed", f"exit status {exit_status}, the reason is {where}")
 
 
 def final_outcome(job: Job, outcome: Outcome | None) -> Outcome:
-    """The outcome of a job when all have ended; what another process trained may be done by now.
+    """The outcome of a job after all have ended; one that another process trained may be done by now.
 
     Args:
         job: as it was planned.
@@ -97,7 +96,7 @@ def final_outcome(job: Job, outcome: Outcome | None) -> Outcome:
 
 
 class _JobProcess(QueuedProcess):
-    """The process of a job, which notes and logs what comes of it."""
+    """The process of a job; records and logs its outcome."""
 
     def __init__(self, job: Job, *, log: str | None, torchrun: bool, environment: Mapping[str, str]) -> None:
         processes = job.processes or 1
@@ -134,11 +133,11 @@ class _JobProcess(QueuedProcess):
 def run_jobs(
     jobs: Sequence[Job], *, devices: Sequence[str] | None, log: str | None = None, torchrun: bool = False
 ) -> dict[Path, Outcome]:
-    """Starts what is to be started, waits for it, and tells what came of each job, by its folder.
+    """Starts the jobs that are due, waits for them, and returns each outcome by folder.
 
     Args:
         jobs: of one sweep.
-        devices: names for CUDA_VISIBLE_DEVICES; None for one job at a time that sees all there is.
+        devices: names for CUDA_VISIBLE_DEVICES; None: one job at a time, which sees all devices.
         log: name of the file in a job's folder that its process writes to; None for the terminal.
         torchrun: start the processes of a distributed job by torchrun, and not by Lightning.
 
@@ -157,7 +156,7 @@ def run_jobs(
 
 
 def monitored_value(job: Job) -> float | None:
-    """The metric that the job's configuration monitors, of its best validation; None where nothing was validated."""
+    """The metric that the job monitors, at its best validation; None if nothing was validated."""
     try:
         value = read_json(job.folder / SUMMARY).get(job.cfg.monitor)
     except (DataError, AttributeError):
@@ -166,7 +165,7 @@ def monitored_value(job: Job) -> float | None:
 
 
 def table_of(outcomes: Sequence[Outcome]) -> str:
-    """What happened, a line for each job and one for each thing to say of it."""
+    """What happened: a line for each job, and one for each remark on it."""
     table = Table("", "folder", "job", box=None, pad_edge=False)
     for outcome in outcomes:
         said = "\n".join(filter(None, (outcome.job.title, outcome.error)))

@@ -24,10 +24,10 @@ _CAPS = 3.0  # of error bars, points
 
 
 def paper_and_measured(section: Section, metric: str = "AP") -> Figure:
-    """A line for each row: the paper's number as a diamond, every seed as a ring, their mean with its deviation.
+    """One line per row: the paper's number as a diamond, every seed as a ring, their mean with its deviation.
 
-    Where ours are of another dataset or recipe, the paper's stand beside on a scale of their own: only the order of the
-    rows can be compared.
+    If ours are from another dataset or recipe, the paper's have a scale of their own: only the order of the rows can be
+    compared.
     """
     from matplotlib.figure import Figure
 
@@ -63,9 +63,9 @@ def paper_and_measured(section: Section, metric: str = "AP") -> Figure:
 
 
 def curves(section: Section, metric: str = "AP") -> Figure:
-    """A metric of the validations over the steps: the mean of a row's seeds, in a band from the lowest to the highest.
+    """A validation metric over the steps: the mean of a row's seeds, in a band from the lowest to the highest.
 
-    Runs of W&B have no curves here, and a row's line ends where the first of its seeds does.
+    Runs from W&B have no curves here, and a row's line ends where the first of its seeds does.
 
     Raises:
         DataError: the metrics.csv of a run that counts is missing or broken.
@@ -92,7 +92,7 @@ def curves(section: Section, metric: str = "AP") -> Figure:
 def accuracy_and_speed(section: Section, metric: str = "AP") -> Figure | None:
     """Mean and deviation of a metric against those of frames per second, in the colours of `curves`.
 
-    None where no speed was measured under this setting.
+    None if no speed was measured under this setting.
     """
     if section.conditions is None:
         return None
@@ -115,7 +115,7 @@ def _label(result: RowResult) -> str:
 
 
 def _title(axis: Axes, section: Section, *, width: int = 95) -> None:
-    """What was measured, in lines of so many letters; and that it isn't what the paper did."""
+    """What was measured, in lines of the given length, with a note if it isn't what the paper did."""
     lines = textwrap.wrap(f"{section.setting}: {'; '.join(section.datasets)}", width)
     if not section.setting.like_the_paper:
         lines.append("another dataset or recipe than the paper's")

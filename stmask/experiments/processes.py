@@ -1,4 +1,4 @@
-"""Processes of jobs: how each is started, and a queue that keeps the devices busy."""
+"""Starts the processes of jobs, and keeps the devices busy with a queue."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from types import FrameType
 
 _JOB_MODULE = "stmask.experiments.jobs"
 _POLL = 0.1  # seconds
-# what an outer launcher tells its processes of each other; a job's processes find each other anew
+# what an outer launcher tells its processes about each other; a job's processes find each other anew
 _RENDEZVOUS = (
     "RANK", "LOCAL_RANK", "GROUP_RANK", "ROLE_RANK", "NODE_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE",
     "ROLE_WORLD_SIZE", "ROLE_NAME", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED", "PL_SEED_WORKERS",
 )  # fmt: skip
 _RENDEZVOUS_PREFIXES = ("TORCHELASTIC_", "PET_")
-# one task of SLURM that starts its processes itself, which Lightning believes only where these are absent
+# one SLURM task that starts its own processes, which Lightning only believes if these are absent
 _SLURM_TASK = ("SLURM_NTASKS", "SLURM_NPROCS", "SLURM_NTASKS_PER_NODE", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID")
 _AGENTS_RUN = ("WANDB_RUN_ID", "WANDB_NAME")
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 def job_command(folder: Path, *, processes: int, torchrun: bool) -> tuple[str, ...]:
-    """The command that trains the job of a folder: by itself, or as `processes` that torchrun starts."""
+    """The command that trains the job of a folder: alone, or as `processes` that torchrun starts."""
     if torchrun and processes > 1:
         runner = ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m", _JOB_MODULE]
     else:
@@ -41,7 +41,7 @@ def job_environment(*, jobs: int = 1) -> dict[str, str]:
     """This process's environment without what an outer launcher set for its own processes.
 
     Args:
-        jobs: of the sweep; more than one can't all be the run that an agent of W&B chose an id for.
+        jobs: of the sweep; several can't all be the one run that a W&B agent chose an id for.
     """
     several_tasks = int(os.environ.get("SLURM_NTASKS", "1")) > 1
     if several_tasks:  # one process of the run each, which find each other by SLURM's variables
@@ -61,12 +61,12 @@ def launched_by_torchrun() -> bool:
 
 @dataclass
 class QueuedProcess:
-    """A process to run. A subclass may decide whether it is still due, and hears of its start and its end.
+    """A process to run. A subclass may decide whether it is still due, and is told of its start and end.
 
     Attributes:
         command: program and arguments.
         devices: how many of the queue's devices it takes.
-        log: file that its output is appended to; None for the terminal.
+        log: file that its output is appended to; None: the terminal.
         environment: in full.
         status: exit status; None until it has ended.
     """
@@ -78,17 +78,17 @@ class QueuedProcess:
     status: int | None = None
 
     def is_due(self) -> bool:
-        """Asked right before it would start; if not, it is left out."""
+        """Called right before the start; if false, the process is skipped."""
         return True
 
     def on_start(self, devices: Sequence[str]) -> None:
-        """Called with the names of the devices that it has; none where the queue hands out none."""
+        """Called with the names of its devices; empty if the queue assigns none."""
 
     def on_end(self, *, stopped: bool) -> None:
         """Called with whether the queue was told to stop; `status` is set."""
 
     def start(self, **variables: str) -> subprocess.Popen[bytes]:
-        """Starts the process, with further variables of its environment."""
+        """Starts the process, with additional environment variables."""
         with ExitStack() as files:
             output = None
             if self.log is not None:
@@ -100,7 +100,7 @@ class QueuedProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=None if output is None else subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C reaches this process alone, which passes it on once
+                start_new_session=True,  # Ctrl-C only reaches this process, which passes it on once
             )
 
 
@@ -112,7 +112,7 @@ class _Running:
     signals: int = 0  # how many it was sent
 
     def pass_on(self, signals: int) -> None:
-        """The first signal ends the process; the second kills it with all that it started: it leads a session."""
+        """The first signal ends the process; the second kills it and everything it started: it leads a session."""
         if self.signals < min(signals, 2):
             with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL) if signals > 1 else self.process.terminate()
@@ -120,16 +120,16 @@ class _Running:
 
 
 class Queue:
-    """Runs tasks in their order, as many at a time as there are devices for; no device has two tasks.
+    """Runs processes in order, as many at a time as there are devices for; no device has two.
 
-    The first task that waits has the next devices: a large one is not overtaken by small ones for ever. SIGINT and
-    SIGTERM go to the running tasks as SIGTERM, and nothing more is started; a second one kills them.
+    The first one waiting gets the next devices: small ones cannot overtake a large one forever. SIGINT and SIGTERM go to
+    the running processes as SIGTERM, and nothing more is started; a second one kills them.
 
     Args:
-        devices: names for CUDA_VISIBLE_DEVICES; None for one task at a time that sees all there is.
+        devices: names for CUDA_VISIBLE_DEVICES; None: one process at a time, which sees all devices.
 
     Attributes:
-        stopped_by: the signal that came last.
+        stopped_by: the last signal received.
     """
 
     def __init__(self, devices: Sequence[str] | None) -> None:
@@ -138,7 +138,7 @@ class Queue:
         self._signals = 0
 
     def run(self, tasks: Sequence[QueuedProcess]) -> None:
-        """Returns when all tasks have ended that are due; those that a signal kept from their start have no status."""
+        """Returns when all processes that are due have ended; those that a signal kept from starting have no status."""
         free, waiting, running = list(self.devices or ["all"]), list(tasks), list[_Running]()
         with self._listening():
             try:
@@ -161,7 +161,7 @@ class Queue:
                         one.task.status = one.process.returncode
                         one.task.on_end(stopped=self.stopped_by is not None)
                     time.sleep(_POLL)
-            finally:  # whatever ends this process lets the tasks save what they have
+            finally:  # whatever ends this process, the others may save what they have
                 for one in running:
                     one.process.terminate()
                 for one in running:

@@ -1,4 +1,4 @@
-"""A comparison as files: results.csv with every number, table.md to read."""
+"""Writes a comparison: results.csv with every number, and a readable table.md."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def write_comparison(folder: str | os.PathLike[str], comparison: Comparison) -> 
 
 
 def results_csv(comparison: Comparison) -> str:
-    """A line for each row and setting: percent, seconds, frames per second; what is missing is empty."""
+    """One line per row and setting: percent, seconds, frames per second; missing values are empty."""
     lines = [
         {
             "table": comparison.table,
@@ -76,7 +76,7 @@ def _measured(result: RowResult, metrics: tuple[str, ...]) -> dict[str, str]:
 
 def table_markdown(comparison: Comparison) -> str:
     """The table under each setting, the paper's numbers beside ours."""
-    title = _TITLES.get(comparison.table, "rows of one's own")
+    title = _TITLES.get(comparison.table, "your own rows")
     about = (
         f"Made by `stmask tables {comparison.table}`; not to be edited. Metrics are in percent, ours the mean ± sample "
         f"standard deviation over n seeds, each of its best validation. {_SOURCES.get(comparison.table, _PAPER)} "
@@ -89,7 +89,7 @@ def table_markdown(comparison: Comparison) -> str:
 
 
 def section_markdown(comparison: Comparison, section: Section) -> str:
-    """What was measured of a table under one setting, and which runs do not count."""
+    """The measurements of a table under one setting, and the runs that do not count."""
     main, *others = comparison.metrics
     lines = [_what_is_measured(section), ""]
     heads = ["row", f"{main}, paper", f"{main}, ours", "difference", "n", "training", "parameters"]
@@ -146,7 +146,7 @@ def _number(value: float | None) -> str:
 
 
 def _markdown(heads: list[str], cells: list[list[str]]) -> list[str]:
-    """A table of Markdown with its columns aligned to the eye."""
+    """A Markdown table with aligned columns."""
     widths = [max(3, *(len(row[i]) for row in (heads, *cells))) for i in range(len(heads))]
 
     def line(row: list[str]) -> str:

@@ -37,7 +37,7 @@ class Row:
         table: the folder of its configuration below conf/experiment/.
         name: the file, and the run's name.
         experiment: what `experiment=` takes.
-        paper: the numbers of the paper by their column, in percent and frames per second; none for rows of one's own.
+        paper: the numbers of the paper by their column, in percent and frames per second; empty for your own rows.
     """
 
     table: str
@@ -52,7 +52,7 @@ def tables() -> tuple[str, ...]:
 
 
 def rows(table: str) -> tuple[Row, ...]:
-    """The rows of a table in the paper's order; rows of one's own come after them.
+    """The rows of a table in the paper's order; your own rows come after them.
 
     Raises:
         ConfigError: there is no such table; the nearest is named.
@@ -77,7 +77,7 @@ def _hint(name: str, known: Sequence[str]) -> str:
 
 @cache
 def _paper_numbers() -> dict[str, dict[str, float]]:
-    """Row name to the numbers of its line, those that the paper gives."""
+    """Row name to the numbers that the paper gives for it."""
     text = (resources.files(__package__) / _NUMBERS).read_text(encoding="utf-8")
     lines = list(csv.DictReader(text.splitlines()))
     labels = {"table", "row"}

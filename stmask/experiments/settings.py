@@ -1,4 +1,4 @@
-"""Under what a row was trained: its overrides without places, and when two configurations are one."""
+"""The setting of a run: its overrides without paths; and when two configurations are equal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stmask.config import compose
 from stmask.engine.identity import NEUTRAL_KEYS, config_hash
 from stmask.errors import ConfigError
 
-# what says where a run goes, how it looks, and which run of a sweep it is
+# output locations, logging, and the run's place in a sweep
 _NO_PART = NEUTRAL_KEYS | {"experiment", "seed", "search", "hydra"}
 _NOT_THE_NETWORK = {
     "data",
@@ -26,7 +26,7 @@ _NOT_THE_NETWORK = {
     "total_batch",
     "deterministic",
 }
-# a run that differs from its row in these alone still measures what the paper did
+# a run that differs from its row only in these still measures what the paper did
 _AS_IN_THE_PAPER = {"trainer", "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.precision",
                     "trainer.strategy", "total_batch", "data.batch_size", "deterministic", "init_from"}  # fmt: skip
 _PAPER_RECIPES = {"paper", "release", "coco"}
@@ -37,7 +37,7 @@ _SIMPLE = re.compile(r"[\w.+-]+")
 
 @dataclass(frozen=True, slots=True, order=True)
 class Setting:
-    """What a command line said beside the row and the seed.
+    """What a command line changed besides the row and the seed.
 
     Attributes:
         overrides: sorted, the last one of each key, paths shortened to their last part.
@@ -49,7 +49,7 @@ class Setting:
     def of(overrides: Sequence[str]) -> Setting:
         """The setting in a run's overrides. Where outputs go, loggers, names and loader workers are not part of it.
 
-        Paths are shortened because a dataset lies elsewhere on another machine.
+        Paths are shortened because a dataset is elsewhere on another machine.
         """
         kept: dict[str, str] = {}
         for override in overrides:
@@ -64,12 +64,12 @@ class Setting:
 
     @property
     def of_the_network(self) -> Setting:
-        """The part that may make two rows one. Rows are composed for it, once for all settings of a search."""
+        """The part that may make two rows equal. Rows are composed for it, once for all settings of a search."""
         return Setting(tuple(text for text in self.overrides if _root(text.partition("=")[0]) not in _NOT_THE_NETWORK))
 
     @property
     def like_the_paper(self) -> bool:
-        """Whether dataset and recipe are the paper's or the release's, as far as their names tell."""
+        """Whether dataset and recipe are the paper's or the release's, judging by their names."""
         return all(map(_changes_no_result, self.overrides))
 
 
@@ -78,7 +78,7 @@ def _root(key: str) -> str:
 
 
 def configuration_of(config: Mapping[str, Any]) -> str:
-    """A hash that resolved configurations share if they differ only in the seed and in where things lie."""
+    """A hash that resolved configurations share if they differ only in seed and paths."""
     plain = {key: value for key, value in config.items() if key != "hydra"}
     if isinstance(plain.get("data"), Mapping):
         plain["data"] = {**plain["data"], "seed": None}  # the run's seed, written out
@@ -87,9 +87,10 @@ def configuration_of(config: Mapping[str, Any]) -> str:
 
 @cache
 def configuration_of_row(experiment: str, setting: Setting) -> str | None:
-    """The hash of a row under a setting, as conf/ is now; None where it can't be composed (any more).
+    """The hash of a row under a setting, as conf/ is now; None if it can't be composed (any more).
 
-    A setting is out of a run's file: one that calls a resolver, such as oc.env, is not composed.
+    A setting comes from a run's file: one that calls a resolver, such as oc.env, is not composed.
+
     """
     if any(map(_RESOLVER.search, setting.overrides)):
         return None

@@ -1,4 +1,4 @@
-"""How fast a network is, and under what conditions that was measured."""
+"""The speed of a network, and the conditions of its measurement."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stmask.files import read_json, require_file, write_json
 from stmask.number_checks import require_number
 from stmask.signatures import check_arguments
 
-PROCEDURE = 1  # counts up when what `stmask.experiments.timing` times changes: such speeds are not compared
+PROCEDURE = 1  # raised when what `stmask.experiments.timing` times changes: such speeds are not compared
 PRECISIONS = ("float32", "bfloat16", "float16")  # of the network; the first one: as the weights are
 FRAMES = 100  # to time, unless told otherwise
 _FILE = "fps.json"
@@ -47,7 +47,7 @@ class Speed:
     Attributes:
         milliseconds: median over the timed frames.
         p10, p90: a tenth of the frames took less, a tenth more (milliseconds).
-        frames: timed; the first frame of a video is not, it has no frame before it to follow objects from.
+        frames: timed; not the first frame of a video, which has no frame before it to follow objects from.
         objects: reported instances per frame, on average; the time of tracking depends on them.
         stages: milliseconds per frame by stage, on average.
         height, width: of the network's input before padding.
@@ -80,7 +80,7 @@ def write_speed(folder: str | os.PathLike[str], speed: Speed) -> None:
 
 
 def read_speed(folder: str | os.PathLike[str]) -> Speed | None:
-    """What was measured for a run; None if nothing was, or by another procedure.
+    """The measured speed of a run; None if not measured, or by another procedure.
 
     Raises:
         DataError: the file is broken.

@@ -3,8 +3,8 @@
 Timed is `VideoSegmenter.step`, one frame at a time: from an RGB frame in memory at the network's input size to the
 tracked instances of that frame with their masks at the prototypes' resolution. So normalising, the copy to the device,
 network, detection, suppression, masks and tracking count; decoding, resizing, enlarging the masks to the video's size,
-drawing and writing don't. Each video runs through all networks before the next one does, so that whatever else the
-machine does meets them alike.
+drawing and writing don't. Each video runs through all networks before the next one, so that other load on the machine
+affects them equally.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _YARDSTICK_REPEATS = 4  # for each clip
 
 
 def take_clips(videos: Iterable[Iterable[Image]], *, frames: int, source: str) -> list[TimingClip]:
-    """Clips with so many frames to time in all; videos that hold fewer come up again.
+    """Clips with this many frames to time in total; videos are repeated if they hold fewer.
 
     Args:
         videos: frames of each in order; no more than needed are read.
@@ -45,7 +45,7 @@ def take_clips(videos: Iterable[Iterable[Image]], *, frames: int, source: str) -
     """
     clips: list[TimingClip] = []
     left = frames
-    for clip in chain(_cut(videos), clips):  # behind the last video: the clips again, a list that grows as it is read
+    for clip in chain(_cut(videos), clips):  # after the last video: the clips again, a list that grows as it is read
         clips.append(clip[: left + 1])
         left -= len(clips[-1]) - 1
         if left <= 0:
@@ -135,7 +135,7 @@ class _Timed:
 
 
 class Yardstick:
-    """A bare ResNet-50 of torchvision in float32 on a 384 x 640 image: what a time is worth on this machine, just now.
+    """A bare ResNet-50 of torchvision in float32 on a 384 x 640 image: a yardstick for this machine at this moment.
 
     `add` is called between the clips of a measurement; `milliseconds` is the median of all its forward passes.
     """
@@ -167,7 +167,7 @@ class Yardstick:
 
 
 def device_name(device: torch.device) -> str:
-    """As its maker calls it."""
+    """The processor's name, from its manufacturer."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     info = Path("/proc/cpuinfo")

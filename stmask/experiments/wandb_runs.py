@@ -1,4 +1,4 @@
-"""Runs that were logged to W&B's server, as records. Its runs hold what a run's folder does:
+"""Reads runs that were logged to a W&B server. They hold what a run's folder does:
 
 `config` the resolved configuration, and under "run" the content of run.json; `summary` the metrics of the best
 validation (valid/AP, ..) and train_seconds.
@@ -17,7 +17,7 @@ from stmask.experiments.collect import DONE, RunRecord, record_of, records_of
 
 RUN_KEY = "run"
 _STATES = {"finished": DONE, "crashed": "cut off", "killed": "interrupted"}
-_TIMEOUT = 30  # seconds until W&B's server is given up
+_TIMEOUT = 30  # seconds until giving up on W&B's server
 
 
 def collect_project(project: str, api: Any = None) -> tuple[list[RunRecord], list[str]]:
@@ -42,7 +42,7 @@ def _runs(project: str, api: Any) -> list[Any]:
     except Exception as error:
         if is_refusal(error):
             raise ConfigError(
-                f"W&B does not give the runs of {project!r} ({one_line(error)}): log in with `wandb login` or a right "
+                f"cannot read the runs of {project!r} ({one_line(error)}): log in with `wandb login` or set a valid "
                 "WANDB_API_KEY, and check --wandb ENTITY/PROJECT"
             ) from error
         if not isinstance(error, OSError) and type(error).__module__.split(".")[0] != "wandb":
@@ -59,10 +59,10 @@ def _connect() -> Any:
 
 
 def _record(project: str, run: Any) -> RunRecord | None:
-    """A record of one run, None for one that no experiment was named for.
+    """A record of one run; None for a run without an experiment.
 
     Raises:
-        DataError: it is none of ours, or not whole.
+        DataError: it is not one of our runs, or is incomplete.
     """
     config = _plain(run.config)
     made = config.pop(RUN_KEY, None)
@@ -80,6 +80,6 @@ def _record(project: str, run: Any) -> RunRecord | None:
 
 
 def _plain(values: Any) -> dict[str, Any]:
-    """What W&B hands out as a dict of its own kind, or as JSON."""
+    """A plain dict from W&B's own dict type, or from JSON."""
     loaded = json.loads(values) if isinstance(values, str) else values
     return {str(key): value for key, value in loaded.items()}

@@ -1,1 +1,1 @@
-"""What annotation and results files may say: one opinion, shared by those who learn from them and those who score."""
+"""The accepted content of annotation and results files, shared by training and scoring."""

@@ -1,6 +1,6 @@
 """The entries of a YouTube-VIS or COCO file: videos, images, categories and annotations, each checked by itself.
 
-What refers to other entries is checked by those who collect them.
+References to other entries are checked by whoever collects them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ WRONG_LENGTH = "a list of the wrong length"
 
 @dataclass(frozen=True, slots=True)
 class VideoEntry:
-    """A video; `file_names` is None where the file only says how many frames there are."""
+    """A video; `file_names` is None if the file only states the number of frames."""
 
     id: int
     height: int
@@ -47,7 +47,7 @@ class TrackEntry:
     """An annotation of a video, or of an image as a video of one frame. Its lists have equal lengths.
 
     Attributes:
-        segmentations: as they are in the file, see `stmask.formats.segmentation`.
+        segmentations: as in the file, see `stmask.formats.segmentation`.
         areas: numbers of at least 0, or None.
         occlusion: text or None.
     """
@@ -101,7 +101,7 @@ def _file_names(names: Any, *, key: str = "file_names") -> tuple[str, ...]:
 def _size(entry: Mapping[str, Any]) -> tuple[int, int]:
     height, width = (integer(entry, key, minimum=1, maximum=MAX_SIDE) for key in ("height", "width"))
     if height * width > MAX_PIXELS:
-        raise EntryError(WRONG_VALUE, f": {width} x {height} are more pixels than any image that can be read has")
+        raise EntryError(WRONG_VALUE, f": {width} x {height} are more pixels than any readable image has")
     return height, width
 
 
@@ -112,7 +112,7 @@ def read_category(entry: Any) -> tuple[int, str]:
 
 
 def read_track(entry: Any) -> TrackEntry:
-    """An entry of 'annotations', of a video or of an image; its segmentations are not looked into.
+    """An entry of 'annotations', of a video or of an image; its segmentations are not inspected.
 
     Raises:
         EntryError: it cannot be used.
@@ -151,12 +151,12 @@ def _as_track(entry: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def is_of_image(entry: Any) -> bool:
-    """Whether an annotation is one of COCO, of an image."""
+    """Whether an annotation is a COCO one, of an image."""
     return isinstance(entry, Mapping) and "image_id" in entry and "segmentations" not in entry
 
 
 def crowd(entry: Mapping[str, Any]) -> bool:
-    """Whether an annotation is a crowd region; one that does not say so is none. Raises `EntryError`."""
+    """Whether an annotation is a crowd region; the default is no. Raises `EntryError`."""
     value = entry.get("iscrowd")
     if value is None or isinstance(value, bool):
         return bool(value)

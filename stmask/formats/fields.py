@@ -1,4 +1,4 @@
-"""Single values of an entry of an annotation or results file: integers, names, numbers."""
+"""Reads single values of an entry of an annotation or results file: integers, names, numbers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 LARGEST_INTEGER = 2**63 - 1  # what a column of ids can hold
 WRONG_VALUE = "a value that cannot be used"
 _UNFIT = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
-_LONGEST_PART, _LONGEST_NAME = 255, 4095  # bytes of a file's and of a path's name that file systems take
+_LONGEST_PART, _LONGEST_NAME = 255, 4095  # longest file name and path in bytes that file systems accept
 _shortener = reprlib.Repr()
 _shortener.maxstring = _shortener.maxother = 60
 
@@ -19,8 +19,7 @@ _shortener.maxstring = _shortener.maxother = 60
 class EntryError(ValueError):
     """Something wrong with one entry of a file.
 
-    The message continues the entry's name: f"annotations[3]{error}". `kind` says what is wrong in words that fit all
-    such entries.
+    The message continues the entry's name: f"annotations[3]{error}". `kind` describes the mistake for all such entries.
     """
 
     def __init__(self, kind: str, message: str) -> None:
@@ -29,11 +28,11 @@ class EntryError(ValueError):
 
 
 class MissingKeyError(EntryError):
-    """An entry is not an object, or without a key that it needs."""
+    """An entry is not an object, or lacks a key that it needs."""
 
 
 def shown(value: Any) -> str:
-    """A value of a JSON file for a message: short, whatever it is."""
+    """A value of a JSON file for a message, always short."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return _shortener.repr(value)
@@ -45,7 +44,7 @@ def kind_name(value: Any) -> str:
 
 
 def whole_number(value: Any) -> int | None:
-    """The integer that a value stands for: a JSON integer, or a float such as 96.0. None for all others, also true."""
+    """The integer that a value represents: a JSON integer, or a float such as 96.0. None for all else, even true."""
     if isinstance(value, bool):
         return None
     if isinstance(value, float):
@@ -62,7 +61,7 @@ def is_number(value: Any) -> bool:
 
 
 def integer(entry: Mapping[str, Any], key: str, *, minimum: int = 0, maximum: int = LARGEST_INTEGER) -> int:
-    """The integer under a key that is there; raises `EntryError`."""
+    """The integer under an existing key; raises `EntryError`."""
     number = whole_number(entry[key])
     if number is None or not minimum <= number <= maximum:
         bounds = f" of at least {minimum}" if minimum >= 0 else ""
@@ -76,7 +75,7 @@ def require_keys(entry: Any, keys: Sequence[str], *, kind: str, needed: str = ""
 
     Args:
         kind: of the error where a key is missing.
-        needed: what an entry needs, in words, where that is not just the keys.
+        needed: what an entry needs, for the message, if not just the keys.
 
     Raises:
         MissingKeyError: it is not.
@@ -103,7 +102,7 @@ def class_name(entry: Mapping[str, Any]) -> str:
 def file_name(name: Any) -> str:
     """The name of a frame, a path below the folder of frames.
 
-    A dataset file comes from somewhere else: it names files of its own folder and no others.
+    Dataset files come from elsewhere: they may only name files in their own folder.
 
     Raises:
         ValueError: it is not such a path; the message continues "file name".
@@ -118,7 +117,7 @@ def file_name(name: Any) -> str:
         raise ValueError(f"{shown(name)} is an absolute path: file names are relative to the folder of frames")
     parts = name.split("/")
     if ".." in parts:
-        raise ValueError(f"{shown(name)} leads out of the folder of frames ('..')")
+        raise ValueError(f"{shown(name)} leaves the folder of frames ('..')")
     if max(len(part.encode()) for part in parts) > _LONGEST_PART or len(name.encode()) > _LONGEST_NAME:
         raise ValueError(f"{shown(name)} is too long: no file can have that name")
     return name

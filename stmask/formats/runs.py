@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 _FIRST, _MORE, _MOST_CHARACTERS = ord("0"), 32, 7
-_CHUNK = 1 << 15  # characters decoded at once: what the processor keeps at hand
+_CHUNK = 1 << 15  # characters decoded at once: what fits the processor's cache
 
 
 def mask_areas(counts: Sequence[str], pixels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Areas (M,) of M masks with their numbers of pixels; -1 where runs can't be decoded or don't cover the mask."""
+    """Areas (M,) of M masks, given their numbers of pixels; -1 if runs can't be decoded or don't cover the mask."""
     parts = [_chunk_areas(counts[first:last], pixels[first:last]) for first, last in _chunks(counts)]
     return np.concatenate([np.zeros(0, dtype=np.int64), *parts])
 
@@ -26,7 +26,7 @@ def mask_areas(counts: Sequence[str], pixels: npt.NDArray[np.int64]) -> npt.NDAr
 def _chunk_areas(counts: Sequence[str], pixels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     try:
         runs, starts = decode(counts)
-    except ValueError:  # one of them: look at each half
+    except ValueError:  # one of them is broken: look at each half
         if len(counts) == 1:
             return np.full(1, -1, dtype=np.int64)
         middle = len(counts) // 2
@@ -59,7 +59,7 @@ def decode(counts: Sequence[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np
     text = "".join(counts)
     digits = np.frombuffer(text.encode("latin-1", "replace"), dtype=np.uint8) - np.uint8(_FIRST)  # wraps below "0"
     if not lengths.all() or (digits >= 2 * _MORE).any() or len(digits) != lengths.sum():
-        raise ValueError("an empty mask or a character outside of '0' to 'o'")
+        raise ValueError("an empty mask or a character outside '0' to 'o'")
     ends = np.flatnonzero(digits < _MORE)  # the last character of each run
     stops = np.cumsum(lengths) - 1
     if (digits[stops] >= _MORE).any():

@@ -1,6 +1,6 @@
-"""One object's mask in one frame, as files write it: nothing, run lengths (as text or as a list) or polygons.
+"""One object's mask in one frame, in file form: nothing, run lengths (as text or as a list) or polygons.
 
-Nothing is null or an empty container of a form that has one: [], {}, [[]]. All else that is not whole is refused.
+Nothing means null or an empty container: [], {}, [[]]. Anything else incomplete is refused.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from stmask.formats.entries import MAX_SIDE
 from stmask.formats.fields import is_number, kind_name, shown, whole_number
 
 _WANTED = "a polygon must be a list of at least three x, y pairs, in a list of polygons: [[x, y, x, y, x, y, ...], ...]"
-_REACH = 10  # how far from the frame a polygon may go, in lengths of the frame's longer side
+_REACH = 10  # how far outside the frame a polygon may go, in lengths of the frame's longer side
 _MERGED_AT_ONCE = 64
 _LARGEST_RUN = 2**32 - 1  # as pycocotools keeps them
 
@@ -44,10 +44,10 @@ class Polygons:
 
 
 def read_segmentation(value: Any) -> RunLengths | Polygons | None:
-    """What an entry of 'segmentations' says; None where the object is absent.
+    """The content of an entry of 'segmentations'; None if the object is absent.
 
     Raises:
-        ValueError: it is none of the forms; the message says what is wrong with it.
+        ValueError: it has none of the forms; the message says what is wrong with it.
     """
     if value is None:
         return None
@@ -107,7 +107,7 @@ def _read_polygons(polygons: list[Any]) -> Polygons:
 
 
 def _shape_fault(polygons: list[Any], number: int) -> str:
-    """What is wrong with the form of a polygon."""
+    """A description of what is wrong with the form of a polygon."""
     polygon = polygons[number]
     if all(is_number(value) for value in polygons):
         return "this is one flat list: write [[x, y, ...]]"
@@ -129,15 +129,16 @@ def _content_fault(polygon: list[Any], number: int) -> str:
 
 
 def is_drawable(reach: float, length: float, height: int, width: int) -> bool:
-    """Whether polygons with these bounds are near enough to their frame, and short enough, to be drawn for certain.
+    """Whether polygons with these bounds are near enough to their frame, and short enough, to be certainly drawable.
 
-    pycocotools walks along every outline pixel by pixel, also outside of the frame.
+    pycocotools walks along every outline pixel by pixel, even outside the frame.
+
     """
     return reach <= (_REACH + 1) * max(height, width) and length <= _longest_outline(height, width)
 
 
 def _longest_outline(height: int, width: int) -> int:
-    """Pixels; one that visits each pixel of a small frame from two sides is not longer, one of any object is not."""
+    """Pixels; no outline of a real object is longer, even one that passes each pixel of a small frame twice."""
     return min(2 * height * width + 2**16, 2**22)
 
 
@@ -145,7 +146,7 @@ def draw_polygons(points: list[list[float]], height: int, width: int) -> bytes:
     """The union of polygons as compressed run lengths.
 
     Raises:
-        ValueError: they lie far outside of the frame or their outlines are longer than any in such a frame.
+        ValueError: they lie far outside the frame, or their outlines are longer than any in such a frame.
     """
     outlines = [np.asarray(polygon, dtype=np.float64).reshape(-1, 2) for polygon in points]
     limit = (_REACH + 1) * max(height, width)
@@ -153,12 +154,12 @@ def draw_polygons(points: list[list[float]], height: int, width: int) -> bytes:
         if not np.abs(outline).max() <= limit:
             x, y = outline[np.abs(outline).max(axis=1).argmax()]
             frame = f"its frame of {width} x {height} pixels"
-            raise ValueError(f"polygon {number} has the point ({x:g}, {y:g}), far outside of {frame}")
+            raise ValueError(f"polygon {number} has the point ({x:g}, {y:g}), far outside {frame}")
     length = sum(np.abs(np.diff(outline, axis=0, append=outline[:1])).max(axis=1).sum() for outline in outlines)
     if length > _longest_outline(height, width):
         raise ValueError(f"the outlines are {length:.3g} pixels long, too long for a frame of {width} x {height}")
     parts = coco_mask.frPyObjects(points, height, width)
-    while len(parts) > 1:  # in groups, as each union is walked through for every polygon that is added to it
+    while len(parts) > 1:  # in groups, because each union is traversed for every polygon added to it
         groups = range(0, len(parts), _MERGED_AT_ONCE)
         parts = [coco_mask.merge(parts[first : first + _MERGED_AT_ONCE]) for first in groups]
     counts: bytes = parts[0]["counts"]

@@ -39,7 +39,7 @@ _OTHER_KINDS = (
     (rb"(<\?xml.*?|<!--.*?)?(<!doctype svg.*?)?<svg\b", "a drawing (SVG)"),
     (rb"(<!doctype html|(<!--.*?)?<html)\b", "a web page (HTML)"),
     (rb"\[script info\]|webvtt|\d+\r?\n\d\d:\d\d:\d\d,\d", "subtitles"),
-    (rb"version https://git-lfs", "a pointer of Git LFS: fetch the file itself with git lfs pull"),
+    (rb"version https://git-lfs", "a Git LFS pointer: fetch the file itself with git lfs pull"),
     (rb"\x89png|\xff\xd8\xff|riff....webp|ii\*\x00|mm\x00\*", "a picture: name it as one, .jpg or .png"),
     (rb"....ftyp(hei[cxs]|mif1|msf1|avi[fs])", "a picture (HEIC, AVIF): save it as JPEG or PNG"),
     (rb"pk\x03\x04|\x1f\x8b|rar!|7z\xbc\xaf|bzh|\xfd7zx|\x28\xb5\x2f\xfd|.{257}ustar", "an archive: unpack it"),

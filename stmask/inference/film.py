@@ -97,7 +97,7 @@ def decode(path: Path, film: Film) -> Iterator[Image]:
 
 
 def _choose(container: InputContainer, path: Path) -> VideoStream:
-    """The stream that players show; covers are no films."""
+    """The stream that players show; cover pictures do not count."""
     from av.stream import Disposition
 
     still = Disposition.attached_pic | Disposition.timed_thumbnails
@@ -297,6 +297,6 @@ def _upright(frame: VideoFrame) -> Image:
 
 
 def _usable(aspect: Fraction) -> Fraction:
-    """Square pixels in place of what cannot be meant."""
+    """Square pixels in place of an absurd ratio."""
     fits = 0 < aspect.numerator <= _LARGEST_ASPECT and aspect.denominator <= _LARGEST_ASPECT
     return aspect if fits else Fraction(1)

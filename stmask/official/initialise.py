@@ -1,4 +1,4 @@
-"""A training that starts from other weights: the authors', YOLACT's or YOLACT++'s, or ours."""
+"""Starts a training run from other weights: the authors', YOLACT's, YOLACT++'s or ours."""
 
 from __future__ import annotations
 
@@ -76,8 +76,8 @@ def initialise(model: VideoModel, path: str | os.PathLike[str], *, class_names: 
             taken by name, or not at all where it lacks a class. Empty: by position, where their number is the same.
 
     Raises:
-        CheckpointError: the file is no checkpoint; only a part of the backbone fits, so that what follows would be fed
-            with noise; or next to nothing of the network does.
+        CheckpointError: the file is not a checkpoint; only a part of the backbone fits, so that what follows would be
+            fed with noise; or next to nothing of the network does.
     """
     content, source = read_file(path), os.fspath(path)
     own = model.state_dict()

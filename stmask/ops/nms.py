@@ -60,7 +60,7 @@ class CrossClassNMS:
     def __call__(self, boxes: Tensor, probabilities: Tensor, quality: Tensor, *, score_threshold: float = 0.0) -> Kept:
         """Boxes (N, 4) xyxy, probabilities (N, K) of the foreground classes and a factor (N,) on each box's score.
 
-        All boxes are candidates, whatever the threshold. The class is the most probable one, whatever the sign of the
+        All boxes compete, whatever the threshold. The class is the most probable one, whatever the sign of the
         quality.
         """
         if boxes.shape[0] == 0:

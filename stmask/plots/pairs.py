@@ -54,7 +54,7 @@ def show_targets(axis: Axes, image: Image, targets: FrameTargets, class_names: S
 
 def show_instances(axis: Axes, image: Image, found: FrameInstances, class_names: Sequence[str]) -> None:
     """A frame of a dataset with its instances, boxes as their masks have them."""
-    kept = [i for i, mask in enumerate(found.masks) if mask.any()]  # what left the frame is no instance of it
+    kept = [i for i, mask in enumerate(found.masks) if mask.any()]  # what left the frame is not an instance of it
     masks = torch.zeros(0, *image.shape[:2], dtype=torch.bool)
     if kept:
         masks = torch.from_numpy(np.stack([found.masks[i] for i in kept])).bool()

@@ -238,5 +238,5 @@ def _smooth(values: Floats) -> Floats:
 
 
 def _one_line(best: Validation) -> str:
-    figures = ", ".join(f"{name} {100 * best.metrics[name]:.1f}" for name in _CURVES if name in best.metrics)
-    return f"{figures} at step {best.step}"
+    metrics = ", ".join(f"{name} {100 * best.metrics[name]:.1f}" for name in _CURVES if name in best.metrics)
+    return f"{metrics} at step {best.step}"

@@ -23,7 +23,7 @@ class FrameTargets:
         labels: (N,) int64 in 1..K; 0 is the background and never appears here.
         masks: (N, H, W) bool at the padded network input's size.
         track_ids: (N,) int64 > 0, equal for the same object in every frame of a video.
-        crowds: (M, 4) float, xyxy in [0, 1], regions of objects not told apart, in which nothing is to be learnt.
+        crowds: (M, 4) float, xyxy in [0, 1], crowd regions: nothing is learned from them.
     """
 
     boxes: Tensor
@@ -53,7 +53,7 @@ class FrameTargets:
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A batch of B clips of T frames each; T = 2 (reference, target) for the training of STMask.
+    """A batch of B clips of T frames each; T = 2 (reference, target) for training STMask.
 
     Attributes:
         frames: (B, T, 3, H, W) float, normalised, zero padded at the bottom and on the right.

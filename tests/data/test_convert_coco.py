@@ -233,7 +233,7 @@ def test_crowd_regions_are_counted_and_can_be_taken_for_objects():
     assert (shapes(document), document["annotations"][0]["iscrowd"]) == ({5: 3}, 0)
     notes = Notes()
     assert from_images(coco(each("annotations", iscrowd=1)), notes=notes)["annotations"][0]["iscrowd"] == 1
-    assert "crowd regions, which are not learnt" in "\n".join(notes)
+    assert "crowd regions, which are not trained on" in "\n".join(notes)
 
 
 def run(tmp_path, kind, document, *more, out="out.json"):
@@ -306,7 +306,7 @@ def test_boxes_without_masks_survive_the_way_to_coco_and_back():
     assert [a.get("bbox") for a in images["annotations"]] == [[4, 8, 12, 12], [9, 8, 12, 12], [1, 2, 3, 4]]
     assert [line.split(", first")[0] for line in notes] == [
         "lists of bboxes of the wrong length, measured anew: 1",
-        "areas that are none, measured anew: 1",
+        "invalid areas, recomputed: 1",
         "boxes without a mask, kept as they are: 1",
     ]
     assert from_images(images)["annotations"][1]["bboxes"] == [[1, 2, 3, 4], None]

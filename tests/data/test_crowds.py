@@ -1,4 +1,4 @@
-"""Nothing is learnt inside of crowd regions and of objects whose class is not the target's, however clips are made."""
+"""Nothing is learned inside of crowd regions and of objects whose class is not the target's, however clips are made."""
 
 import pytest
 import torch
@@ -29,7 +29,7 @@ def dataset_of(tmp_path, document):
     return VideoDataset.from_root(tmp_path, "train")
 
 
-def learnt(target):
+def learned(target):
     """What anchors learn: one in the region at the right, one in the empty middle, one on the object at the left."""
     anchors = torch.tensor([[50, 24, 14, 14], [28, 24, 14, 14], [10, 16, 12, 16]]) / PIXELS
     how = {"labels": target.labels, "track_ids": target.track_ids, "class_logits": torch.zeros(3, 3)}
@@ -44,7 +44,7 @@ def test_every_frame_of_a_clip_carries_its_crowds(tmp_path, kind):
         assert target.labels.tolist() == [1]
         top = 4 + 2 * position
         assert (target.crowds * PIXELS).tolist() == [pytest.approx([40, top, 60, top + 30])]
-        assert learnt(target) == [NEUTRAL, BACKGROUND, 1]
+        assert learned(target) == [NEUTRAL, BACKGROUND, 1]
 
 
 def test_crowds_are_flipped_with_the_frames(tmp_path):
@@ -71,7 +71,7 @@ def test_objects_of_classes_that_the_target_lacks_are_regions_to_ignore(tmp_path
         categories = Categories(tuple(range(1, len(names) + 1)), names)
         for target in FramePairDataset(relabelled(source, categories, aliases), SIZE)[0].flat_targets:
             assert target.labels.tolist() == [1]
-            assert learnt(target) == [NEUTRAL, BACKGROUND, 1]
+            assert learned(target) == [NEUTRAL, BACKGROUND, 1]
     (target, _) = FramePairDataset(source, SIZE)[0].flat_targets
     assert target.labels.tolist() == [1, 2]
     assert len(target.crowds) == 0
@@ -102,7 +102,7 @@ def test_a_mixture_carries_the_crowds_of_each_of_its_datasets(tmp_path):
     for position in range(12):
         for target in data.stream.draw(position).flat_targets:
             (crowd,) = (target.crowds * PIXELS).tolist()
-            assert learnt(target)[0] == NEUTRAL
+            assert learned(target)[0] == NEUTRAL
             found.add(round(crowd[0]))
     assert found == {40, 44}
 

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 
 from stmask.cli import main
 from stmask.config import compose as composed
-from stmask.data import Augmentation, ImageDataModule, VISDataModule, loading
+from stmask.data import Augmentation, ImageDataModule, VISDataModule, loaders
 from stmask.data.keywords import takes
 from stmask.data.loaders import EpochSampler, PairLoader, VideoSampler, start_worker
 from stmask.data.parts import Splits
@@ -269,11 +269,14 @@ class Unsendable:
         (RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space"), "no room in /dev/shm"),
         (OSError(errno.ENOSPC, "No space left on device"), "no room in /dev/shm.*data.num_workers=0.*--shm-size"),
         (OSError(errno.EMFILE, "Too many open files"), "too many open files .*ulimit -n"),
-        (TypeError("cannot pickle\n this"), r"cannot be passed on to the training \(cannot pickle this\): .*workers=0"),
+        (
+            TypeError("cannot pickle\n this"),
+            r"cannot be passed to the training process \(cannot pickle this\): .*workers=0",
+        ),
     ],
 )
 def test_what_a_worker_cannot_pass_on_is_told(error, said):
-    explained = loading._unsent(error)
+    explained = loaders._unsent(error)
     assert re.search(said, str(explained))
     assert "\n" not in str(explained)
 

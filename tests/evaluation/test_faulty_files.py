@@ -548,7 +548,7 @@ def test_no_output_is_written_over_what_is_read(tmp_path: Path, capsys: pytest.C
         ["submit", str(found), "--output", str(found)],
     ):
         assert main(arguments) == 2
-        assert "would be written over itself" in capsys.readouterr().err
+        assert "is also an input and would be overwritten" in capsys.readouterr().err
     assert json.loads(path.read_text()) == document()
 
 

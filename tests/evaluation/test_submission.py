@@ -82,7 +82,7 @@ def test_a_sound_submission_may_have_a_byte_order_mark_and_whole_floats(tmp_path
 def test_results_are_not_written_over(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     path.write_text(json.dumps(RESULTS))
-    with pytest.raises(OutputError, match="would be written over itself"):
+    with pytest.raises(OutputError, match="is also an input and would be overwritten"):
         write_submission(path, tmp_path / "a" / ".." / "results.json")
     assert json.loads(path.read_text()) == RESULTS
 

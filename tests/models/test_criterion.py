@@ -161,7 +161,7 @@ def test_crowds_cost_nothing(model: STMask) -> None:
     crowd = replace(nothing, crowds=torch.tensor([[-1.0, -1.0, 2.0, 2.0]]))
     object_, beside = one_object(1, 0.0), replace(one_object(1, 0.0), crowds=crowd.crowds)
     plain, crowded = run(model, object_, nothing), run(model, beside, crowd)
-    assert crowded["class"] < plain["class"]  # no background is left to be learnt
+    assert crowded["class"] < plain["class"]  # no background is left to learn
     assert torch.equal(crowded["box"], plain["box"])
 
 

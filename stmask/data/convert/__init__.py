@@ -1,4 +1,4 @@
-"""From and to other formats: documents in, documents out, in the form of the JSON of YouTube-VIS."""
+"""Conversions from and to other formats, as documents in YouTube-VIS JSON form."""
 
 from stmask.data.convert.coco import from_images, to_images
 from stmask.data.convert.grouping import Grouping

@@ -1,4 +1,4 @@
-"""YouTube-VIS and COCO: videos as images that belong together, images as videos of one frame."""
+"""Converts between YouTube-VIS and COCO: videos as related images, images as videos of one frame."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def to_images(document: Document, notes: Notes | None = None) -> Document:
     """A COCO document with an image per frame and an annotation per mask, or box where there is no mask.
 
     Images carry 'video_id' and 'frame_index', annotations 'video_id' and 'instance_id' (the id of the track), so that
-    `from_images` gives the same videos back. Boxes and areas are measured where the tracks do not state them.
+    `from_images` gives the same videos back. Boxes and areas that the tracks do not state are measured.
 
     Args:
         document: one that `read_index` accepts.
@@ -80,12 +80,12 @@ def _per_frame(track: Document, key: str, count: int, notes: Notes) -> list[Any]
     """The boxes or areas that a track states; None where it states none that can be used."""
     values = track.get(key) or [None] * count
     if not isinstance(values, list) or len(values) != count:
-        notes.add(f"lists of {key} of the wrong length, measured anew", f"annotation {track['id']}")
+        notes.add(f"lists of {key} with the wrong length, recomputed", f"annotation {track['id']}")
         return [None] * count
     usable = _is_box if key == "bboxes" else is_number
     for index, value in enumerate(values):
         if value is not None and not usable(value):
-            notes.add(f"{key} that are none, measured anew", f"annotation {track['id']}: {key}[{index}]")
+            notes.add(f"invalid {key}, recomputed", f"annotation {track['id']}: {key}[{index}]")
     return [value if usable(value) else None for value in values]
 
 
@@ -94,16 +94,16 @@ def from_images(
 ) -> Document:
     """A YouTube-VIS document. Images with a 'video_id' are put together to videos, others become videos of one frame.
 
-    An object is known by 'instance_id', 'track_id' or 'attributes.track_id'; an annotation without is a track of its
-    own. Frames are in the order of 'frame_index' or 'frame_id', and of their names where they have neither.
+    An object is identified by 'instance_id', 'track_id' or 'attributes.track_id'; an annotation without one is a track
+    of its own. Frames are in the order of 'frame_index' or 'frame_id', and of their names where they have neither.
 
     Args:
         videos: what makes a video instead.
-        ignore_iscrowd: crowd regions are objects: CVAT says 'iscrowd' of what was painted with its brush.
+        ignore_iscrowd: treat crowd regions as objects: CVAT sets 'iscrowd' on brush strokes.
         notes: receives what had to be decided or left out.
 
     Raises:
-        DataError: naming the image or annotation that is wrong, or that leaves open what it belongs to.
+        DataError: naming the image or annotation that is wrong, or whose owner is ambiguous.
     """
     notes = Notes() if notes is None else notes
     images = read_images(document, notes)
@@ -122,7 +122,7 @@ def from_images(
 
 
 def _identity(annotation: Any, position: int) -> int | None:
-    """Which object an annotation shows; None if it does not say."""
+    """The object that an annotation shows; None if it does not say."""
     if not isinstance(annotation, dict):
         raise DataError(f"annotations[{position}] is not an object but {annotation!r}")
     where = f"annotation {whole(annotation, 'id', f'annotations[{position}]')}"
@@ -143,7 +143,7 @@ def _require_no_object_in_two_images(annotations: list[Document], identities: li
         if identity is not None and seen.setdefault(identity, image) != image:
             raise DataError(
                 f"object {identity} is in images {seen[identity]} and {image}, but no image has a 'video_id': "
-                "--videos-by-folder takes each folder of images for a video, --single-frames each image"
+                "--videos-by-folder makes each folder of images a video, --single-frames each image"
             )
 
 
@@ -183,14 +183,14 @@ def _tracks(
         instance = number if identity is None else identity
         is_crowd = _crowd(annotation, where)
         if is_crowd:
-            notes.add("crowd regions, which are not learnt (--ignore-iscrowd makes objects of them)", where)
+            notes.add("crowd regions, which are not trained on (--ignore-iscrowd turns them into objects)", where)
         key = (video["id"], identity is not None, instance)
         track = tracks.setdefault(key, _empty_track(instance, category, is_crowd, video))
         begun = begins.setdefault(key, where)
         if (key, position) in taken:
             raise DataError(f"{where}: instance {instance} is in image {image} twice")
         if track["category_id"] != category:
-            classes = f"{category}, before it was {track['category_id']}"
+            classes = f"{category}, earlier it was {track['category_id']}"
             raise DataError(f"{where}: the 'category_id' of instance {instance} is {classes}")
         if category not in known:
             raise DataError(f"{where}: 'category_id' is {category}, which is not in 'categories'")
@@ -229,7 +229,7 @@ def _empty_track(number: int, category: int, is_crowd: int, video: Document) -> 
 
 
 def _put(track: Document, position: int, annotation: Document, size: tuple[int, int], where: str, notes: Notes) -> None:
-    """The segmentation, box and area of one annotation into the frame to which they belong."""
+    """Puts the segmentation, box and area of one annotation into the frame they belong to."""
     segmentation, box, area = (annotation.get(key) for key in ("segmentation", "bbox", "area"))
     if box is not None and not _is_box(box):
         raise DataError(f"{where}: 'bbox' must be four finite numbers (x, y, width, height), got {str(box)[:60]!r}")

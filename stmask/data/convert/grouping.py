@@ -1,4 +1,4 @@
-"""Which images of a COCO file make a video, and in what order."""
+"""Groups the images of a COCO file into videos, in order."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from stmask.errors import DataError
 from stmask.folders import natural_key
 from stmask.formats.fields import LARGEST_INTEGER
 
-_LEAST = -LARGEST_INTEGER  # frame numbers only tell which frame comes first
+_LEAST = -LARGEST_INTEGER  # frame numbers only determine the order
 _NUMBERS = ("frame_index", "frame_id")  # keys that number the frames of a video; the first one counts
 
 
 class Grouping(Enum):
-    """What images belong together: those of one 'video_id', those of one folder, or none."""
+    """What makes a video: images with one 'video_id', images in one folder, or each image by itself."""
 
     BY_ID = "by id"
     BY_FOLDER = "by folder"
@@ -27,7 +27,7 @@ class Grouping(Enum):
 
 @dataclass(frozen=True, slots=True)
 class CocoImage:
-    """An image of a COCO file; `numbers` are those of the keys above that it has."""
+    """An image of a COCO file; `numbers` holds those of the keys above that it has."""
 
     image_id: int
     video_id: int | None
@@ -76,7 +76,7 @@ def group(
     """The entries of 'videos' with their frames in order, and for each image its video and its position there.
 
     Raises:
-        DataError: it is left open to which video an image belongs, or in what order the frames of a video are.
+        DataError: the video of an image, or the order of a video's frames, is ambiguous.
     """
     groups = _groups(images, videos, notes)
     known = _known(document) if videos == Grouping.BY_ID and any(i.video_id is not None for i in images) else {}
@@ -101,7 +101,7 @@ def group(
         entries.append(entry)
         for frame in frames:
             if owners.setdefault(frame.name, number) != number:
-                notes.add("images of a file that is in another video, too", f"{frame.name} in video {number}")
+                notes.add("images whose file is in another video too", f"{frame.name} in video {number}")
         places |= {frame.image_id: (entry, position, frame) for position, frame in enumerate(frames)}
     empty = [f"video {number}" for number in known if number not in groups]
     if empty:
@@ -110,7 +110,7 @@ def group(
 
 
 def _groups(images: list[CocoImage], videos: Grouping, notes: Notes) -> dict[int, tuple[list[CocoImage], Document]]:
-    """By the number of the video: its images, and what else is known of it."""
+    """By video number: its images, and what else is known about it."""
     if videos == Grouping.BY_FOLDER:
         folders: dict[str, list[CocoImage]] = {}
         for image in images:
@@ -136,7 +136,7 @@ def _groups(images: list[CocoImage], videos: Grouping, notes: Notes) -> dict[int
 
 
 def _known(document: Document) -> dict[int, Document]:
-    """The entries of 'videos' by id; none is normal."""
+    """The entries of 'videos' by id; there may be none."""
     entries = document.get("videos") or []
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise DataError("'videos' must be a list of objects")
@@ -169,7 +169,7 @@ def _in_order(where: str, frames: list[CocoImage], notes: Notes) -> list[CocoIma
         for one, other in itertools.pairwise(by_name):
             if natural_key(one.name) == natural_key(other.name):
                 raise DataError(
-                    f"images {one.image_id} and {other.image_id} of {where} have no 'frame_index' and names of the "
+                    f"images {one.image_id} and {other.image_id} of {where} have no 'frame_index' and names with the "
                     f"same number ({one.name}, {other.name}): which one comes first?"
                 )
         notes.add("videos without 'frame_index' or 'frame_id', in the order of their file names", where)
@@ -177,9 +177,9 @@ def _in_order(where: str, frames: list[CocoImage], notes: Notes) -> list[CocoIma
     (key, order), *others = orders
     for second, different in others:
         if different != order:
-            raise DataError(f"{where}: {key!r} and {second!r} put its images into different orders")
+            raise DataError(f"{where}: {key!r} and {second!r} order its images differently")
     if order != by_name:
-        notes.add(f"videos whose {key!r} is not the order of the numbers in their file names", where)
+        notes.add(f"videos where {key!r} disagrees with the numbers in the file names", where)
     return order
 
 

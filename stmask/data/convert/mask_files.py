@@ -1,4 +1,4 @@
-"""Images whose pixels are the numbers of objects, read and written."""
+"""Reads and writes images whose pixels are object numbers."""
 
 from __future__ import annotations
 
@@ -18,19 +18,23 @@ from stmask.errors import DataError
 from stmask.files import atomic_path
 
 _GREY, _PALETTE, _GREY_ALPHA = 0, 3, 4  # PNG's colour types that hold one number per pixel
-_SCALE = {1: 1, 2: 85, 4: 17}  # by which a decoder spreads grey of so many bits over 0..255 (1: it gives booleans)
+_SCALE = {
+    1: 1,
+    2: 85,
+    4: 17,
+}  # by bit depth: how decoders scale grey to 0..255 (1 bit: booleans)
 
 
 @dataclass(frozen=True, slots=True)
 class MaskImage:
-    """One mask image: `numbers` (height, width), and the colour that its palette gives to each number in it."""
+    """One mask image: `numbers` (height, width), and its palette's colour for each number in it."""
 
     numbers: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
     colours: dict[int, tuple[int, ...]]
 
 
 def read_mask(file: Path) -> MaskImage:
-    """A PNG file with a palette or of grey, of any depth; transparency beside grey is left out if it hides nothing.
+    """A PNG file with a palette or of grey, of any depth; an alpha channel beside grey is dropped if it hides nothing.
 
     Raises:
         DataError: it cannot be read, is not a PNG file, or has colours.
@@ -60,7 +64,7 @@ def read_mask(file: Path) -> MaskImage:
 
 
 def _without_alpha(file: Path, data: bytes, pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    if pixels.shape[2] != 2:  # Pillow makes eight bits of sixteen, and colours
+    if pixels.shape[2] != 2:  # Pillow reduces sixteen bits to eight, in colour
         pixels = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED))
     numbers, alpha = pixels[..., 0], pixels[..., -1]
     if (numbers[alpha == 0] > 0).any():
@@ -77,7 +81,7 @@ def write_mask(path: Path, numbers: npt.NDArray[np.uint8]) -> None:
 
 
 def _palette() -> list[int]:
-    """The usual colours of such files: the bits of the number, dealt out to red, green and blue from the top."""
+    """The usual colours of such files: the bits of the number, dealt out to red, green and blue, highest first."""
     colours: list[int] = []
     for number in range(256):
         for channel in range(3):

@@ -1,4 +1,4 @@
-"""Which mask image belongs to which frame: masks/<video>/<frame>.png and frames/<video>/<frame>.jpg."""
+"""Pairs mask images with frames: masks/<video>/<frame>.png and frames/<video>/<frame>.jpg."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from stmask.errors import DataError
 from stmask.folders import list_folder, natural_key
 
 _SUFFIX = ".png"
-_DEPTH = 3  # how many folders deeper masks are looked for, to name the right one
+_DEPTH = 3  # how many levels deeper to look for masks, to suggest the right folder
 
 
 @dataclass(frozen=True, slots=True)
 class MaskedVideo:
-    """A video: mask images and their frames in order, and what annotations call the frames."""
+    """A video: mask images and their frames in order, and the frames' names in the annotations."""
 
     name: str
     masks: list[Path]
@@ -28,18 +28,18 @@ class MaskedVideo:
 
 
 def normal(name: str) -> str:
-    """A name in the one of its spellings that can be compared: macOS takes letters and accents apart."""
+    """A name in a form that can be compared: macOS stores letters and accents separately."""
     return unicodedata.normalize("NFC", name)
 
 
 def find_videos(frames: Path, masks: Path, *, beside: Collection[str], notes: Notes) -> list[MaskedVideo]:
-    """The folders of `masks` that hold mask images, with the frames of these.
+    """The folders in `masks` that hold mask images, with their frames.
 
     Args:
-        beside: names of files in `masks` that are known and not counted as left out.
+        beside: names of files in `masks` that are expected and not counted as left out.
 
     Raises:
-        DataError: there are none, or a mask or frame could be one of two.
+        DataError: there are none, or a mask or frame is ambiguous.
     """
     if not masks.is_dir():
         raise DataError(f"no videos in {masks}: there is no such folder")
@@ -80,7 +80,7 @@ def _match(frames: Path, masks: Path, notes: Notes) -> MaskedVideo:
         said = f"there are frames such as {example.name}" if example else f"there are no frames in {frames}"
         films = [file for file in _divide(frames.parent)[1] if file.stem == name and not _is_frame(file)]
         if films:
-            said = f"but {films[0]}: take its frames out of it first (ffmpeg -i {films[0].name} {name}/%05d.jpg)"
+            said = f"but {films[0]}: extract its frames first (ffmpeg -i {films[0].name} {name}/%05d.jpg)"
         raise DataError(f"no frame {frames / by_name[missing[0]].stem}.jpg for the mask of that name, {said}")
     for stem in missing:
         notes.add("masks without a frame of their name, left out", str(by_name[stem]))
@@ -89,7 +89,7 @@ def _match(frames: Path, masks: Path, notes: Notes) -> MaskedVideo:
         notes.add("frames without a mask, left out", str(available[spare[0]]), count=len(spare))
     for one, other in itertools.pairwise(matched):
         if natural_key(one) == natural_key(other):
-            notes.add("masks of the same number, in the order of their names", f"{one} and {other} of {name}")
+            notes.add("masks with the same number, in the order of their names", f"{one} and {other} of {name}")
     found = [available[stem] for stem in matched]
     file_names = [f"{name}/{frame.name}" for frame in found]
     for file_name in file_names:
@@ -99,7 +99,7 @@ def _match(frames: Path, masks: Path, notes: Notes) -> MaskedVideo:
 
 
 def _divide(folder: Path) -> tuple[list[Path], list[Path]]:
-    """The folders and the files in a folder; none where there is no such folder."""
+    """The folders and the files in a folder; empty if there is no such folder."""
     entries = list_folder(folder) if folder.is_dir() else []
     return [path for path in entries if path.is_dir()], [path for path in entries if not path.is_dir()]
 
@@ -113,10 +113,10 @@ def _is_frame(file: Path) -> bool:
 
 
 def _by_normal_name(paths: list[Path], *, stems: bool = False) -> dict[str, Path]:
-    """Paths by their names, or by these without a suffix, in the given order.
+    """Paths by name, with or without suffix, in the given order.
 
     Raises:
-        DataError: two have the same.
+        DataError: two have the same name.
     """
     found: dict[str, Path] = {}
     for path in paths:
@@ -137,7 +137,7 @@ def _deeper(folder: Path, depth: int = _DEPTH) -> Path | None:
 
 
 def _why_none(frames: Path, masks: Path, folders: list[Path], files: list[Path]) -> str:
-    """What to say of a folder of masks that is none, and which one to give instead."""
+    """The error for a folder that is not a folder of masks, and which one to give instead."""
     wanted = f"expected {masks}/<video>/<frame>.png"
     loose = [file for file in files if file.suffix.lower() == _SUFFIX]
     if loose and "\\" in loose[0].name:

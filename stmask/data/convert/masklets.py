@@ -1,4 +1,4 @@
-"""SA-V: one JSON of masklets per video file, a mask for every fourth frame."""
+"""Converts SA-V: one JSON of masklets per video file, a mask for every fourth frame."""
 
 from __future__ import annotations
 

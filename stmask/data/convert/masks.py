@@ -1,4 +1,4 @@
-"""From folders of mask images (DAVIS, YouTube-VOS) to tracks: masks/<video>/<frame>.png, pixel value k for object k."""
+"""Converts mask images (DAVIS, YouTube-VOS) to tracks: masks/<video>/<frame>.png, pixel value k for object k."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ from stmask.files import read_json
 VOID = 255  # pixels that belong to no object and not to the background either
 _DEEP_VOID = 65535  # the same in images of 16 bits with values above 255
 _MOTS_IGNORE, _MOTS_CLASS = 10_000, 1000  # MOTS and KITTI MOTS: class * 1000 + instance
-_MANY_OBJECTS, _MOST_OBJECTS = 64, 2000  # from here on values may be, and are, shades and not numbers
-_SPECK = 10  # pixels; objects that are never larger may be the soft edges of others
+_MANY_OBJECTS, _MOST_OBJECTS = (
+    64,
+    2000,
+)  # with this many values they may be, or certainly are, shades instead of object numbers
+_SPECK = 10  # pixels; objects that never get larger may be soft edges of others
 CLASS_FILE = "meta.json"
 Classes = dict[str, dict[str, str]]  # by video, then by object
 
@@ -25,7 +28,7 @@ Classes = dict[str, dict[str, str]]  # by video, then by object
 def from_masks(frames: Path, masks: Path, classes: Path | None = None, *, notes: Notes | None = None) -> Document:
     """A YouTube-VIS document of the videos in `masks`, with the frames for which there is a mask image.
 
-    A video with the values 0 and 255 alone shows one object; beside other values 255 belongs to no object.
+    A video with only the values 0 and 255 shows one object; beside other values 255 belongs to no object.
 
     Args:
         frames: frames/<video>/<frame>.jpg.
@@ -35,7 +38,7 @@ def from_masks(frames: Path, masks: Path, classes: Path | None = None, *, notes:
 
     Raises:
         DataError: folders without masks or frames, a mask of another size than its video or frame, an object without
-            a class, or no object at all.
+            a class, or no object anywhere.
     """
     notes = Notes() if notes is None else notes
     names = _read_classes(classes) if classes is not None else None
@@ -83,7 +86,7 @@ def _common_size(source: MaskedVideo, images: list[MaskImage], notes: Notes) -> 
     for file, image, frame in zip(source.masks, images, source.frames, strict=True):
         if image.numbers.shape != (height, width):
             found = f"{image.numbers.shape[1]} x {image.numbers.shape[0]}"
-            raise DataError(f"mask {file} is not {width} x {height} as the first of its video but {found}")
+            raise DataError(f"mask {file} is {found}, the first one of its video is {width} x {height}")
         sizes = frame_sizes(frame)
         if (height, width) not in sizes:
             found = " and, turned as its EXIF orientation says, ".join(f"{w} x {h}" for h, w in sizes)
@@ -105,7 +108,7 @@ def _compare_palettes(source: MaskedVideo, images: list[MaskImage], notes: Notes
 
 
 def _objects(name: str, images: list[MaskImage], notes: Notes) -> list[int]:
-    """The values of a video's pixels that are objects."""
+    """The pixel values of a video that are objects."""
     values = sorted(set(np.concatenate([np.unique(image.numbers) for image in images]).tolist()) - {0})
     white = VOID if not values or values[-1] <= VOID else _DEEP_VOID
     if values == [white]:
@@ -120,7 +123,7 @@ def _objects(name: str, images: list[MaskImage], notes: Notes) -> list[int]:
             notes.add(f"videos with pixels of {_MOTS_IGNORE}, left out as MOTS ignores them", name)
             values.remove(_MOTS_IGNORE)
     if len(values) > _MOST_OBJECTS:
-        raise DataError(f"the masks of {name} have {len(values)} different values: these are no numbers of objects")
+        raise DataError(f"the masks of {name} have {len(values)} different values: these are not object numbers")
     if len(values) > _MANY_OBJECTS:
         notes.add(f"videos with more than {_MANY_OBJECTS} values: are they numbers of objects, not shades?", name)
     return values
@@ -144,7 +147,7 @@ def _read_classes(path: Path) -> Classes:
 
 
 def _class_of(names: Classes | None, video: str, value: int, *, alone: bool) -> tuple[str, str]:
-    """The object's key in the class file and its class; a white object that is alone may be called 1 there."""
+    """The object's key in the class file and its class; a single white object may be called 1 there."""
     key = str(value)
     if names is None:
         return key, "object"

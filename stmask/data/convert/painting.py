@@ -1,4 +1,4 @@
-"""From tracks to folders of mask images (DAVIS, YouTube-VOS)."""
+"""Converts tracks to folders of mask images (DAVIS, YouTube-VOS)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from stmask.folders import natural_key
 def to_masks(document: Document, folder: Path, notes: Notes | None = None) -> int:
     """Writes folder/<video>/<frame>.png and the classes to folder/meta.json; object k is the k-th track of its video.
 
-    Where tracks overlap, which these files cannot say, the first one has the pixel. Crowd regions are left out. A
+    These files cannot express overlap: the first track gets the pixel. Crowd regions are left out. A
     video is named after the folder of its frames.
 
     Args:
@@ -30,7 +30,7 @@ def to_masks(document: Document, folder: Path, notes: Notes | None = None) -> in
         The number of masks painted.
 
     Raises:
-        DataError: two frames or videos of one name, too many tracks in a video, or no track at all.
+        DataError: two frames or videos with one name, too many tracks in a video, or no track at all.
     """
     notes = Notes() if notes is None else notes
     names = {category["id"]: category["name"] for category in document["categories"]}
@@ -41,7 +41,7 @@ def to_masks(document: Document, folder: Path, notes: Notes | None = None) -> in
         else:
             tracks.setdefault(entry["video_id"], []).append(entry)
     if not tracks:
-        raise DataError("there is no track in it, and so nothing to paint")
+        raise DataError("there is no track in it, so there is nothing to paint")
     places = _places(document, notes)
     meta: dict[str, Any] = {}
     painted = 0
@@ -75,16 +75,16 @@ def _places(document: Document, notes: Notes) -> list[tuple[str, list[str]]]:
         if name == "..":
             raise DataError(f"{where}: {entry['file_names'][0]!r} does not name the folder of its frames")
         if name in taken:
-            raise DataError(f"video {taken[name]} and {where} are both in a folder named {name!r}: one would be lost")
+            raise DataError(
+                f"video {taken[name]} and {where} are both in a folder named {name!r}: one would overwrite the other"
+            )
         taken[name] = entry["id"]
         stems = [file.stem for file in files]
         if len(set(stems)) < len(stems):
             twice = next(stem for stem in stems if stems.count(stem) > 1)
             raise DataError(f"{where} has two frames named {twice!r}, their masks would be one file")
         if sorted(stems, key=natural_key) != stems:
-            notes.add(
-                "videos whose frames are not in the order of their names, the only one that mask images have", where
-            )
+            notes.add("videos whose frames are not in name order, the only order that mask images have", where)
         places.append((name, stems))
     return places
 

@@ -1,4 +1,4 @@
-"""The pieces of a YouTube-VIS document, and what a conversion has to say about it."""
+"""The entries of a YouTube-VIS document, and notes about a conversion."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Document = dict[str, Any]
 
 @dataclass(slots=True)
 class Notes:
-    """What a conversion left out or had to decide: each kind with its count and its first case."""
+    """What a conversion left out or decided: each kind with its count and first case."""
 
     _found: dict[str, tuple[int, str]] = field(default_factory=dict)
 
@@ -35,14 +35,14 @@ class Notes:
 
 
 class KeyMissing(DataError):
-    """An entry of a document lacks a key without which it says nothing."""
+    """An entry of a document lacks an indispensable key."""
 
 
 def whole(entry: Document, key: str, where: str, *, minimum: int = 0, hint: str = "") -> int:
     """The integer entry[key], see `stmask.formats.fields.integer`.
 
     Raises:
-        DataError: it is missing or something else; the message begins with `where` and ends with `hint`.
+        DataError: it is missing or not an integer; the message begins with `where` and ends with `hint`.
     """
     if key not in entry:
         raise KeyMissing(f"{where} needs {key!r}")
@@ -53,7 +53,7 @@ def whole(entry: Document, key: str, where: str, *, minimum: int = 0, hint: str 
 
 
 def with_slashes(name: str, notes: Notes) -> str:
-    """A file name of an annotation file, with / where Windows wrote its own separator."""
+    """A file name from an annotation file, with / in place of Windows separators."""
     if "\\" not in name:
         return name
     notes.add("file names with Windows separators, written with /", name)

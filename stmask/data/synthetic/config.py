@@ -1,4 +1,4 @@
-"""What synthetic videos look like: every knob in one record, and three presets."""
+"""What synthetic videos look like: every setting in one record, and three presets."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def _knob(default: Any, help_: str) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyntheticConfig:
-    """Knobs of the synthetic videos; the defaults are those of the preset `medium`.
+    """Settings of the synthetic videos; the defaults are those of the preset `medium`.
 
     Lengths are fractions of the frame's short side, times are in frames, so that a preset keeps its difficulty at any
     resolution. A range is drawn from once per object.
 
     Raises:
-        ConfigError: a value that is out of its range; the message names the knob.
+        ConfigError: a value that is out of its range; the message names the setting.
     """
 
     height: int = _knob(128, "frame height in pixels")
@@ -42,7 +42,7 @@ class SyntheticConfig:
     camera_pan: float = _knob(0.02, "speed of the camera, per frame")
     camera_zoom: float = _knob(0.08, "largest zoom of the camera, as a logarithm")
     camera_roll: float = _knob(4.0, "largest roll of the camera, degrees")
-    shutter: float = _knob(0.5, "motion blur: the part of the time between two frames during which light is gathered")
+    shutter: float = _knob(0.5, "motion blur: the fraction of the frame interval during which the shutter is open")
     background_contrast: float = _knob(0.6, "strength of the background's texture, 0 to 1")
     object_contrast: float = _knob(0.5, "strength of the objects' textures, 0 to 1")
     colour_distance: float = _knob(0.3, "wanted distance of an object's mean colour from the background's, 0 to 1")
@@ -60,7 +60,7 @@ class SyntheticConfig:
         require("frames", self.frames >= 1, "at least 1")
         known = all(name in SHAPES for name in self.classes)
         unique = len(set(self.classes)) == len(self.classes)
-        require("classes", known and unique and len(self.classes) > 0, f"different names out of {', '.join(SHAPES)}")
+        require("classes", known and unique and len(self.classes) > 0, f"different names from {', '.join(SHAPES)}")
         require("objects", 1 <= self.objects[0] <= self.objects[1] <= MAX_OBJECTS, f"min,max within 1 to {MAX_OBJECTS}")
         require("diameter", 0 < self.diameter[0] <= self.diameter[1] <= 1.5, "min,max within 0 (exclusive) to 1.5")
         require("speed", 0 <= self.speed[0] <= self.speed[1] <= 1, "min,max within 0 to 1")
@@ -76,16 +76,16 @@ class SyntheticConfig:
 
     @staticmethod
     def preset(name: str, **changes: Any) -> SyntheticConfig:
-        """The preset `name` with some knobs changed.
+        """The preset `name` with some settings changed.
 
         Raises:
-            ConfigError: no such preset or no such knob.
+            ConfigError: no such preset or no such setting.
         """
         if name not in PRESETS:
-            raise ConfigError(f"no preset {name!r} of synthetic videos, choose from {', '.join(PRESETS)}")
+            raise ConfigError(f"no preset {name!r} of synthetic videos; choose from {', '.join(PRESETS)}")
         knobs = {f.name for f in fields(SyntheticConfig)}
         if unknown := sorted(set(changes) - knobs):
-            raise ConfigError(f"no knob {unknown[0]!r} of synthetic videos, there are {', '.join(sorted(knobs))}")
+            raise ConfigError(f"no setting {unknown[0]!r} of synthetic videos; there are {', '.join(sorted(knobs))}")
         return SyntheticConfig(**{**PRESETS[name], **changes})
 
     @property

@@ -53,7 +53,7 @@ def _draw(
     frame = _warp(scene.background, _compose(view, corner), (height, width))
     for i, actor in enumerate(scene.actors):
         pose = _compose(view, actor.motion.pose(t))
-        # The centre of pixel i lies at i in a pose, as cv2 has it for images, and at i + 0.5 in an outline in pixels.
+        # The centre of pixel i is at i in a pose, as in cv2 images, and at i + 0.5 in an outline in pixels.
         covered = coverage(transform(actor.outline, pose + _HALF_PIXEL), height, width)
         if covered is None:
             continue
@@ -70,7 +70,7 @@ def _draw(
 
 
 def _exposures(scene: Scene, t: float, shutter: float, size: float) -> int:
-    """How many instants to average so that nothing jumps by more than about a pixel between them."""
+    """The number of instants to average so that nothing jumps by more than about a pixel between them."""
     if shutter == 0:
         return 1
     early, late = t - shutter / 2, t + shutter / 2

@@ -1,4 +1,4 @@
-"""What happens in a video: which objects there are, how they and the camera move. Time t is continuous, in frames."""
+"""The scene of a video: which objects there are, and how they and the camera move. Time t is continuous, in frames."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _TEXTURE_SIZE = 96  # texels of an object's texture; they span the outline's squ
 _TEXTURE_SPAN = 2.4
 _BACKGROUND_MARGIN = 0.3  # of the short side; beyond it the background is mirrored
 _PLACEMENTS = 12  # tried per object, to keep objects apart that are not meant to cross
-_TIME_TO_LEAVE = 0.3  # of the video; short enough to be out of sight at one moment of every excursion
+_TIME_TO_LEAVE = 0.3  # of the video; short enough to be out of sight at some moment of every excursion
 _CAMERA_REACH = 0.2  # of the short side
 Vector = npt.NDArray[np.float64]  # (2,) x, y
 
 
 def _fold(value: Vector, low: Vector, high: Vector) -> Vector:
-    """A position that moves on without end, reflected into [low, high]."""
+    """A position that moves on endlessly, reflected into [low, high]."""
     span = np.maximum(high - low, 1e-6)
     return np.asarray(low + span - np.abs((value - low) % (2 * span) - span))
 

@@ -98,10 +98,10 @@ def transform(outline: Outline, matrix: FloatArray) -> Outline:
 
 
 def coverage(outline_px: Outline, height: int, width: int) -> tuple[FloatArray, tuple[slice, slice]] | None:
-    """How much of each pixel an outline in pixels covers, within its window of the frame.
+    """The coverage of each pixel by an outline in pixels, within its window of the frame.
 
     Returns:
-        The covered part in [0, 1], (h, w), and the window's (rows, columns) in the frame; None when it lies outside.
+        The coverage in [0, 1], (h, w), and the window's (rows, columns) in the frame; None when it lies outside.
     """
     points = np.concatenate(outline_px)
     x1, y1 = np.maximum(np.floor(points.min(axis=0)).astype(int), 0)

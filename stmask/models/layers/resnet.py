@@ -63,7 +63,8 @@ class ResNet(nn.Module):
 
     Raises:
         ValueError: a number out of its range.
-        CheckpointError: the file of weights is no such file, or another network's; the first differences are named.
+        CheckpointError: the file of weights is not a weights file, or is another network's; the first differences are
+            named.
     """
 
     def __init__(

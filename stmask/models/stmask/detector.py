@@ -25,7 +25,7 @@ class Detector:
     """Selects the anchors that show something, suppresses duplicates and makes the masks.
 
     Args:
-        score_threshold: an anchor is a candidate when its best class is more probable than this, whatever its
+        score_threshold: an anchor is considered when its best class is more probable than this, whatever its
             centre-ness.
         nms: takes boxes (N, 4), class probabilities (N, K), centre-ness (N,) and the threshold, gives what to keep. The
             score of an instance is its class probability times its centre-ness.
@@ -40,16 +40,14 @@ class Detector:
     def __call__(self, predictions: DensePredictions, index: int = 0) -> Detections:
         """The instances of frame `index` of a batch, in float32."""
         probabilities = predictions.class_logits[index].float().softmax(dim=-1)[:, 1:]  # (A, K)
-        candidates = (probabilities.amax(dim=1) > self.score_threshold).nonzero().flatten()  # (N,)
-        boxes = box_ops.decode(
-            predictions.box_deltas[index, candidates].float(), predictions.anchors[candidates].float()
-        )
+        selected = (probabilities.amax(dim=1) > self.score_threshold).nonzero().flatten()  # (N,)
+        boxes = box_ops.decode(predictions.box_deltas[index, selected].float(), predictions.anchors[selected].float())
         if predictions.centerness is None:
             centerness = torch.ones_like(boxes[:, 0])
         else:
-            centerness = predictions.centerness[index, candidates].float()
-        kept = self.nms(boxes, probabilities[candidates], centerness, score_threshold=self.score_threshold)
-        anchors, boxes = candidates[kept.indices], boxes[kept.indices]
+            centerness = predictions.centerness[index, selected].float()
+        kept = self.nms(boxes, probabilities[selected], centerness, score_threshold=self.score_threshold)
+        anchors, boxes = selected[kept.indices], boxes[kept.indices]
         mask_coeffs = predictions.mask_coeffs[index, anchors].float()
         return Detections(
             boxes=boxes,

@@ -1,4 +1,4 @@
-"""YOLACT and YOLACT++, as image networks that video trainings start from, and as a baseline without learnt tracking."""
+"""YOLACT and YOLACT++: image networks that video training starts from, and a baseline without learned tracking."""
 
 from stmask.models.yolact.network import BASE_SCALES, BASE_SIDE, Yolact, YolactHead, anchor_shapes
 

@@ -13,9 +13,9 @@ def hard_negatives(class_logits: Tensor, labels: Tensor, *, ratio: int) -> Tenso
     """The background anchors of the batch that look least like background, `ratio` for each positive: (F, A) bool."""
     with torch.no_grad():
         doubt = class_logits.logsumexp(dim=-1) - class_logits[..., BACKGROUND]
-        candidates = labels == BACKGROUND
-        doubt = doubt.masked_fill(~candidates, -1.0).flatten()  # doubt of a candidate is never negative
-        wanted = min(ratio * int((labels > BACKGROUND).sum()), int(candidates.sum()))
+        background = labels == BACKGROUND
+        doubt = doubt.masked_fill(~background, -1.0).flatten()  # the doubt of a background anchor is never negative
+        wanted = min(ratio * int((labels > BACKGROUND).sum()), int(background.sum()))
         chosen = torch.zeros_like(doubt, dtype=torch.bool)
         chosen[doubt.topk(wanted).indices] = True
     return chosen.view_as(labels)

@@ -57,7 +57,7 @@ class Criterion:
         negative_ratio: hard negatives per positive.
         mask_crop: growth of the predicted box to which a mask is cropped.
         mask_full_resolution: masks are compared at the input's size (the release) or at the prototypes' (cheaper).
-        max_masks: at most so many positives of a frame get a mask and a shift loss, drawn at random; None for all.
+        max_masks: at most this many positives of a frame, drawn at random, get a mask and a shift loss; None for all.
     """
 
     weights: LossWeights = field(default_factory=LossWeights)
@@ -116,7 +116,7 @@ class Criterion:
             terms["shift_mask"] = self.weights.shift_mask * shift_mask
         if not terms:
             raise ConfigError(
-                "model.loss.weights: only terms that this network does not have are above 0, nothing is learnt"
+                "model.loss.weights: only terms that this network lacks are above 0, so nothing is learned"
             )
         counts = {"positives": float(len(positives))}
         return LossReport(terms, counts, idle=self._idle(predictions, temporal, terms))
