@@ -122,8 +122,8 @@ class _Running:
 class Queue:
     """Runs processes in order, as many at a time as there are devices for; no device has two.
 
-    The first one waiting gets the next devices: small ones cannot overtake a large one forever. SIGINT and SIGTERM go to
-    the running processes as SIGTERM, and nothing more is started; a second one kills them.
+    The first one waiting gets the next devices: small ones cannot overtake a large one forever. SIGINT and SIGTERM go
+    to the running processes as SIGTERM, and nothing more is started; a second one kills them.
 
     Args:
         devices: names for CUDA_VISIBLE_DEVICES; None: one process at a time, which sees all devices.

@@ -1,7 +1,7 @@
-"""Opening local video files with FFmpeg (PyAV), and nothing else that FFmpeg can open.
+"""Opens local video files with FFmpeg (PyAV), and nothing else that FFmpeg can open.
 
 FFmpeg tells formats by their content, and some of them (playlists, scripts, manifests) name other files or addresses,
-which it then opens. Only formats that hold their video themselves are let through, whatever a file is called.
+which it then opens. Only self-contained formats are let through, whatever a file is called.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SELF_CONTAINED = (
     *STATING_DURATION,
     *("mpegts", "mpeg", "ogg", "live_flv", "nut", "rm", "dv", "wtv", "ivf", "gif", "apng", "yuv4mpegpipe"),
     *("h261", "h263", "h264", "hevc", "vvc", "av1", "obu", "m4v", "mjpeg", "mpegvideo", "vc1"),  # bare streams
-    *("wav", "mp3", "flac", "aac", "aiff"),  # to say that it is sound
+    *("wav", "mp3", "flac", "aac", "aiff"),  # that mark it as audio
 )
 _OPTIONS = {"format_whitelist": ",".join(_SELF_CONTAINED), "protocol_whitelist": "file"}
 _HEAD_BYTES = 4096
@@ -45,7 +45,7 @@ _OTHER_KINDS = (
     (rb"pk\x03\x04|\x1f\x8b|rar!|7z\xbc\xaf|bzh|\xfd7zx|\x28\xb5\x2f\xfd|.{257}ustar", "an archive: unpack it"),
     (rb"\x00+\Z", "nothing but zeros at its start, as after a copy that broke off"),
 )
-_ADDRESS = re.compile(r"([a-z][a-z0-9+.,-]+):/", re.IGNORECASE)  # a Path has made one slash of two
+_ADDRESS = re.compile(r"([a-z][a-z0-9+.,-]+):/", re.IGNORECASE)  # Path has merged two slashes into one
 
 
 def open_container(path: Path) -> InputContainer:
@@ -57,7 +57,7 @@ def open_container(path: Path) -> InputContainer:
     import av
 
     try:
-        # With the protocol before it, a name with a colon or a percent sign is still a name.
+        # With the protocol in front, a name with a colon or a percent sign is still a name.
         return av.open(f"file:{path}", options=_OPTIONS)
     except (av.error.FFmpegError, OSError, ValueError) as error:
         unknown = isinstance(error, av.error.InvalidDataError)
@@ -69,8 +69,8 @@ def require_local(path: Path) -> os.stat_result:
     """What is there, a file or a folder.
 
     Raises:
-        DataError: an address, nothing, or something that can't be read twice. No part of an address but its kind
-            is shown: it may hold a password.
+        DataError: an address, nothing, or something that can't be read twice. Only the kind of an address is shown: it
+            may hold a password.
     """
     try:
         found = path.stat()
@@ -95,12 +95,12 @@ def require_local(path: Path) -> os.stat_result:
 
 
 def reason(error: BaseException) -> str:
-    """The words of an error, without its number and file."""
+    """The text of an error, without its number and file."""
     return str(getattr(error, "strerror", None) or error)
 
 
 def _kind(path: Path) -> str | None:
-    """What a file is that is not a video; None where that can't be told."""
+    """What a file that is not a video is; None if unknown."""
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)

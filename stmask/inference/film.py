@@ -1,4 +1,4 @@
-"""What a video file holds: which stream is the film, when its frames come, and which way up they are."""
+"""Inspects a video file: which stream is the film, when its frames come, and their orientation."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ Image = npt.NDArray[np.uint8]
 
 FPS_RANGE = (0.01, 1000.0)  # that a file is read or written with
 _log = logging.getLogger(__name__)
-_STRICT = {"err_detect": "explode"}  # else the decoder guesses damaged frames or leaves them out, silently
+_STRICT = {"err_detect": "explode"}  # else the decoder silently conceals or drops damaged frames
 _FALLBACK_FPS = 25.0  # for a file that does not say
 _MICROSECOND = Fraction(1, 1_000_000)  # unit of a container's duration
 _SAME_RATE = 0.005  # two lengths of a film agree when they differ by less than this share, or by one frame
 _MISSING_FRAMES, _MISSING_SHARE, _MISSING_SECONDS = 5, 0.01, 2.0  # what may be missing at the end of a film
 _LARGEST_ASPECT = 65535  # numerator and denominator that H.264 can hold
-_GAP = 1.9  # times the usual time between two frames: with less, times are only rounded
-_BROADCAST = ("mpegts", "mpeg")  # interlaced, they may keep the two fields of a frame in a packet each
+_GAP = 1.9  # times the usual gap between two frames: smaller differences are only rounding
+_BROADCAST = ("mpegts", "mpeg")  # if interlaced, they may store the two fields of a frame in separate packets
 _TAIL_BYTES = 4096
 _VP8_SHOWN = 0x10  # bit in the first byte of a frame
 
 
 @dataclass(frozen=True, slots=True)
 class Film:
-    """What is known of the film in a file before it is decoded.
+    """What is known about the film in a file before decoding.
 
     Attributes:
         stream: its index among all streams of the file.
         frames: how many.
-        fps: so that all frames at this rate take as long as the film.
+        fps: the rate at which all frames take as long as the film.
         pixel_aspect: width to height of a pixel, of the frame as it is shown.
     """
 
@@ -201,7 +201,7 @@ class _Times:
         if self.frames > 1 and self._first is not None and self._last is not None and self._last > self._first:
             until_last = self._last - self._first
             length = float(until_last + max(self._end_of_shown - self._last, Fraction(0)))
-            if self._end_of_shown <= self._last:  # how long the last frame stays is not said
+            if self._end_of_shown <= self._last:  # how long the last frame stays is not stated
                 length = float(until_last * self.frames / (self.frames - 1))
             by_times = self.frames / length
             tolerance = max(_SAME_RATE * length, 1 / by_times)
@@ -211,7 +211,7 @@ class _Times:
         return stated if FPS_RANGE[0] <= stated <= FPS_RANGE[1] else _FALLBACK_FPS
 
     def warn_of_gaps(self, path: Path) -> None:
-        """Says so where frames come unevenly: recorded so, or lost; FFmpeg leaves out what it can't make sense of."""
+        """Warns if frames come unevenly: recorded that way, or lost; FFmpeg skips what it can't parse."""
         steps = np.diff(np.sort(np.array(self._shown, dtype=np.int64)))
         usual = float(np.median(steps[steps > 0])) if (steps > 0).any() else 0.0
         if usual and steps.max() >= _GAP * usual:
@@ -223,7 +223,7 @@ class _Times:
             )
 
     def require_whole(self, path: Path) -> None:
-        """Raises DataError where much less came than the file states: it was cut off, or never finished."""
+        """Raises DataError if the file holds much less than it states: it was cut off, or never finished."""
         if self._container.format.name == "gif" and not _has_gif_end(path):
             raise DataError(_cut_off(path, f"{self.frames} frames and without the mark of its end"))
         stated, found = self._lengths()
@@ -241,7 +241,7 @@ class _Times:
             return Fraction(0), Fraction(0)  # only estimated
         if stream.duration is not None:
             stated = stream.duration * stream.time_base
-            if container.format.name == "avi":  # there the duration is corrected by what came
+            if container.format.name == "avi":  # there the duration is corrected from the packets
                 stated = max(stated, stream.frames / (stream.average_rate or Fraction(1)))
             return stated, self._end - min((stream.start_time or 0) * stream.time_base, self._first or Fraction(0))
         return (container.duration or 0) * _MICROSECOND, self._end_of_all
@@ -261,7 +261,7 @@ def _has_gif_end(path: Path) -> bool:
 
 
 def _shows_a_frame(packet: Packet[Any], stream: VideoStream) -> bool:
-    """VP8 keeps pictures that are only referred to in packets of their own."""
+    """VP8 keeps reference-only pictures in packets of their own."""
     codec = stream.codec_context
     return codec is None or codec.name != "vp8" or bool(memoryview(packet)[0] & _VP8_SHOWN)
 

@@ -1,4 +1,4 @@
-"""A whole video through a segmenter, to a video with the instances drawn on it and to results in YouTube-VIS format."""
+"""Runs a segmenter over a whole video: a video with the instances drawn on it, and results in YouTube-VIS format."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class DrawStyle:
 
 @dataclass(frozen=True, slots=True)
 class PredictSummary:
-    """What a prediction took.
+    """The time that a prediction took.
 
     Attributes:
         frames: how many.
@@ -114,7 +114,7 @@ def predict_video(
     builder = VideoResultBuilder(_VIDEO_ID)
     frames = 0
     with ExitStack() as files:
-        # Entered first, so that a folder that can't be written is found before the work; written last.
+        # Entered first, so that an unwritable folder is found before the work; written last.
         results_file = None if results is None else files.enter_context(atomic_path(results))
         writer: VideoWriter | None = None
         for frame in watch.each("decoding", source):
@@ -191,7 +191,7 @@ def _whole_pixels(boxes: Tensor) -> Tensor:
 def check_places(
     source: str | os.PathLike[str], output: str | os.PathLike[str] | None, results: str | os.PathLike[str] | None
 ) -> None:
-    """Looks at where a prediction would be written, before any work: only its own files are written again.
+    """Checks where a prediction would be written, before any work: it only overwrites files of earlier predictions.
 
     Raises:
         OutputError: an output that is not named as a video, one place for two files, one where no file can be put, a
@@ -217,10 +217,10 @@ def check_places(
 
 
 def _same(a: Path, b: Path) -> bool:
-    """Also where links or a file system that ignores case give a file several names."""
+    """Also if links or a case-insensitive file system give a file several names."""
     try:
         return a.resolve() == b.resolve() or a.samefile(b)
-    except (OSError, RuntimeError):  # not there, or links in a circle
+    except (OSError, RuntimeError):  # missing, or a cycle of links
         return False
 
 
@@ -239,7 +239,7 @@ def _holds_results(path: Path) -> bool:
 
 
 class _Stopwatch:
-    """Seconds by stage: our own, and those that the segmenter counts itself."""
+    """Seconds by stage: measured here, and by the segmenter itself."""
 
     def __init__(self, segmenter: VideoSegmenter, *, drawing: bool) -> None:
         self._segmenter = segmenter

@@ -76,9 +76,9 @@ class VideoSegmenter:
 
     @torch.inference_mode()
     def detect(self, image: npt.NDArray[np.uint8] | Tensor) -> TrackedFrame:
-        """What is seen in one image, (h, w, 3) uint8 RGB of any size: each instance as a track of its own.
+        """The instances in one image, (h, w, 3) uint8 RGB of any size, each as a track of its own.
 
-        No tracker is asked; the video, if any, does not go on.
+        The tracker is not used, and the state of a video, if any, stays unchanged.
         """
         instances = self._detect(image).instances
         ids = torch.arange(len(instances), device=instances.scores.device)
@@ -99,7 +99,7 @@ class VideoSegmenter:
 
     @contextmanager
     def _forward_timed(self) -> Iterator[None]:
-        """What the model spends in its forward pass is counted as `network`."""
+        """Counts the time of the model's forward pass as `network`."""
         start = 0.0
 
         def enter(*_: Any) -> None:

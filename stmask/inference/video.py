@@ -1,4 +1,4 @@
-"""Frames out of and into video files and folders. Frames are (h, w, 3) uint8 RGB; files go through FFmpeg (PyAV)."""
+"""Reads and writes frames of video files and folders. Frames are (h, w, 3) uint8 RGB; FFmpeg (PyAV) handles files."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".m4v", ".avi")  # written by VideoWri
 FOLDER_FPS = 10.0
 _log = logging.getLogger(__name__)
 _MAX_FPS_DENOMINATOR = 1001
-_QUALITY = {"crf": "20", "preset": "superfast"}  # looks clean, and costs half the time of "veryfast"
+_QUALITY = {"crf": "20", "preset": "superfast"}  # looks clean, and takes half the time of "veryfast"
 _PIXEL_FORMAT = "yuv420p"  # the one that every player shows
 _BT709, _BT601 = 1, 5  # FFmpeg's numbers of the ways from RGB to YUV
 _MAX_SIDE = 16384  # of a frame, that the encoder takes
-_HD_HEIGHT = 720  # from here on players expect the first, below it the second
+_HD_HEIGHT = 720  # from this height on players expect the first, below it the second
 _OURS = ("comment", "written by stmask")  # in the metadata of a video
 _SQUARE = Fraction(1)
 
@@ -137,7 +137,7 @@ def _frame_files(folder: Path) -> tuple[Path, ...]:
 
 
 def _instead(entries: list[Path]) -> str:
-    """What a folder holds that was to hold frames."""
+    """What a folder without frames holds instead."""
     if videos := [path.name for path in entries if path.suffix.lower() in VIDEO_SUFFIXES]:
         return f"but videos: give one at a time, as {videos[0]}"
     for inner in (path for path in entries if path.is_dir()):

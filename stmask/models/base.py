@@ -12,7 +12,7 @@ from stmask.structures import Clip, Frame, LossReport, TrackedFrame
 
 
 class Tracker(Protocol):
-    """Anything that gives the instances of successive frames their identities."""
+    """Gives the instances of successive frames their identities."""
 
     def reset(self) -> None:
         """Forgets everything: the next frame is the first of a video."""
@@ -30,12 +30,12 @@ class TrackerFactory(Protocol):
 
 
 class VideoModel(nn.Module):
-    """A network together with what its outputs mean: what it learns from, what it finds, how it follows it.
+    """A network together with the meaning of its outputs: its losses, its detections, its tracker.
 
     Attributes:
         num_classes: K, without the background.
-        clip_length: frames of a clip that its losses need at least.
-        card: what a checkpoint said of the network (`stmask.checkpoints.ModelCard`); None for a fresh one.
+        clip_length: the fewest frames of a clip that its losses need.
+        card: what a checkpoint said about the network (`stmask.checkpoints.ModelCard`); None for a fresh one.
     """
 
     num_classes: int
@@ -43,7 +43,7 @@ class VideoModel(nn.Module):
     card: Any = None
 
     def losses(self, clip: Clip, *, generator: torch.Generator) -> LossReport:
-        """What B clips of T frames cost the network as it is, to be minimised.
+        """The losses of B clips of T frames, to be minimised.
 
         Args:
             clip: T is at least `clip_length`.
@@ -52,7 +52,7 @@ class VideoModel(nn.Module):
         raise NotImplementedError
 
     def detect(self, frames: Tensor) -> Sequence[Frame]:
-        """What is in B frames (B, 3, H, W), normalised and padded: for each its instances and what a tracker needs."""
+        """The detections in B frames (B, 3, H, W), normalised and padded: instances and what a tracker needs."""
         raise NotImplementedError
 
     def tracker(self) -> Tracker:

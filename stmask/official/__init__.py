@@ -1,4 +1,4 @@
-"""The authors' released code and weights: the only place that knows them. QUIRKS.md lists what it reproduces."""
+"""The authors' released code and weights: the only package that knows them. QUIRKS.md lists what it reproduces."""
 
 from stmask.official.initialise import InitReport, initialise
 from stmask.official.translation import Imported, export, load, read

@@ -1,4 +1,4 @@
-"""Which network a file of weights belongs to, from the authors' names and shapes alone."""
+"""Recognises the network of a weights file, from the authors' names and shapes alone."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _LEVELS = {11: "P4", 13: "P3"}
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """What names and shapes tell.
+    """What names and shapes reveal.
 
     Attributes:
         depth: of the ResNet.
@@ -105,7 +105,7 @@ class Architecture:
         }
 
     def describe(self) -> list[str]:
-        """What was recognised, one fact a line."""
+        """What was recognised, one fact per line."""
         kernels = ", ".join(f"{h}x{w}" for h, w in self.kernels)
         fcb = "none" if self.align == "none" else f"{self.align} on {', '.join(self.branches)}"
         fusion = "none" if self.window is None else f"{self.window} x {self.window} on {_LEVELS[self.window]}"
@@ -193,7 +193,7 @@ def depth(shapes: Shapes, source: str) -> int:
     if (bottleneck, blocks) not in _DEPTHS:
         kind = "bottleneck" if bottleneck else "basic"
         raise CheckpointError(
-            f"{source} has a backbone of {blocks} {kind} blocks, which is no ResNet-18, -34, -50 or -101"
+            f"{source} has a backbone of {blocks} {kind} blocks, which is not a ResNet-18, -34, -50 or -101"
         )
     return _DEPTHS[bottleneck, blocks]
 

@@ -77,7 +77,7 @@ def initialise(model: VideoModel, path: str | os.PathLike[str], *, class_names: 
 
     Raises:
         CheckpointError: the file is not a checkpoint; only a part of the backbone fits, so that what follows would be
-            fed with noise; or next to nothing of the network does.
+            fed with noise; or hardly anything of the network does.
     """
     content, source = read_file(path), os.fspath(path)
     own = model.state_dict()
@@ -118,7 +118,7 @@ def _refuse_accidents(
         raise CheckpointError(f"nothing in {source} fits this network: {start}")
     if share < _LEAST_SHARE:
         raise CheckpointError(
-            f"next to nothing in {source} fits this network: {len(taken)} of its {len(own)} tensors, {share:.1%} of "
+            f"hardly anything in {source} fits this network: {len(taken)} of its {len(own)} tensors, {share:.1%} of "
             f"its parameters; {start}"
         )
     first = "; ".join(f"{name}: {fresh[name]}" for name in gaps[:_SHOWN])

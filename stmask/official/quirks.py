@@ -1,4 +1,4 @@
-"""What the authors' code does that the method does not say, as parts to be injected; QUIRKS.md numbers them."""
+"""Behaviour of the authors' code beyond the method, as parts to be injected; QUIRKS.md numbers them."""
 
 from __future__ import annotations
 

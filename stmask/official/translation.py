@@ -1,4 +1,4 @@
-"""The authors' files as our checkpoints, and back."""
+"""Translates the authors' files to our checkpoints, and back."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Imported:
     filled: Mapping[str, str]
 
     def report(self) -> str:
-        """What was recognised, used and dropped, for a person."""
+        """A readable report of what was recognised, used and dropped."""
         lines = ["recognised", *(f"  {fact}" for fact in self.recognised)]
         names, frames = self.card.class_names, self.card.preprocessor
         lines.append("assumed, since the file does not say it")
@@ -113,7 +113,8 @@ def translate(
     """Recognises the network of the authors' tensors and renames them.
 
     Raises:
-        CheckpointError: they are no STMask network, or do not fit the recognised one; the first differences are named.
+        CheckpointError: they are not an STMask network, or do not fit the recognised one; the first differences are
+            named.
     """
     kept = {name: value for name, value in tensors.items() if _why_unused(name) is None}
     shapes = {name: tuple(value.shape) for name, value in kept.items()}
@@ -145,8 +146,8 @@ def export(model: VideoModel, path: str | os.PathLike[str]) -> int:
     """Writes a network's tensors under the authors' names; returns how many.
 
     Raises:
-        CheckpointError: a network that their format can't tell (not STMask's, several anchor scales, anchors that are
-            not the kernels, temporal fusion elsewhere): read back, it would be another one.
+        CheckpointError: a network that their format can't express (not STMask's, several anchor scales, anchors that
+            are not the kernels, temporal fusion elsewhere): it would read back as another one.
     """
     tensors = to_official_state(model)
     shapes = {name: tuple(value.shape) for name, value in tensors.items()}
@@ -154,7 +155,7 @@ def export(model: VideoModel, path: str | os.PathLike[str]) -> int:
     assert isinstance(twin, STMask)
     theirs, ours = ({name: v.shape for name, v in one.state_dict().items()} for one in (twin, model))
     if theirs != ours or not isinstance(model, STMask):
-        raise CheckpointError("the authors' format can't tell this network: read back, it would have other tensors")
+        raise CheckpointError("the authors' format can't express this network: it would read back with other tensors")
     if twin.head.anchor_shapes != model.head.anchor_shapes:
         raise CheckpointError(
             "the authors' format has no anchors besides the kernels' own; this network's head has others"

@@ -1,4 +1,4 @@
-"""Files of YOLACT's and YOLACT++'s weights: which network they are of, and their tensors anchor by anchor."""
+"""Recognises the network of YOLACT and YOLACT++ weights, and splits their tensors by anchor."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OTHER_SIDES = (400, 700)  # trained for another input; only the file's name ("y
 
 @dataclass(frozen=True, slots=True)
 class YolactArchitecture:
-    """What the names and shapes of a YOLACT file tell.
+    """What the names and shapes of a YOLACT file reveal.
 
     Attributes:
         depth, dcn_interval: of the ResNet.
@@ -56,7 +56,7 @@ class YolactArchitecture:
         }
 
     def describe(self) -> list[str]:
-        """What was recognised, one fact a line."""
+        """What was recognised, one fact per line."""
         return [
             f"network: {'YOLACT++' if self.num_anchors == 9 else 'YOLACT'}, an image model",
             f"backbone: ResNet-{self.depth}"

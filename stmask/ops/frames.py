@@ -1,4 +1,4 @@
-"""From an image as a camera or a file gives it to what the network takes."""
+"""Prepares an image from a camera or file for the network."""
 
 from __future__ import annotations
 

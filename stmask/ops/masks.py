@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 # Enlarged in groups, a hundred masks at full HD need no gigabytes.
 _PIXELS_AT_ONCE = 2**25
-# Up to this sum of height and width PyTorch interpolates in another way, with other roundings.
+# Up to this sum of height and width PyTorch interpolates another way, with different rounding.
 _SMALL = 128
 
 
@@ -71,7 +71,7 @@ def enlarge(masks: Tensor, height: int, width: int) -> Tensor:
 def _enlarge_columns(mask: Tensor, out: Tensor) -> None:
     """Fills `out` (height, width) where `mask` (h, w) is not zero: across, then down in the columns that matter.
 
-    Bilinear interpolation is the one after the other, and each column and each row is a matter of its own.
+    Bilinear interpolation is separable, so each column and each row can be computed by itself.
     """
     used = mask.any(dim=0).nonzero().flatten()
     if len(used) == 0:

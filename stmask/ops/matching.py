@@ -1,4 +1,4 @@
-"""Which anchor learns which object."""
+"""Assigns objects to anchors for training."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ PARTS = ("CrossClassNMS", "PerClassNMS")
 
 
 class Kept(NamedTuple):
-    """What survived, best first, M of them.
+    """The M survivors, best first.
 
     Attributes:
         indices: (M,) int64 into the N inputs; per-class suppression can keep one input under several labels.
@@ -92,7 +92,7 @@ class PerClassNMS:
     def __call__(self, boxes: Tensor, probabilities: Tensor, quality: Tensor, *, score_threshold: float = 0.05) -> Kept:
         """Boxes (N, 4) xyxy, probabilities (N, K) of the foreground classes and a factor (N,) on each box's score.
 
-        What scores `score_threshold` or less for a class is not an instance of it.
+        A box that scores `score_threshold` or less for a class is not an instance of it.
         """
         if boxes.shape[0] == 0:
             return _nothing(probabilities)

@@ -1,1 +1,1 @@
-"""The pictures of the notebooks. What they show is computed by the parts they show; here it is only drawn."""
+"""The pictures of the notebooks. The parts of the package compute what they show; these modules only draw it."""

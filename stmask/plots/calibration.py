@@ -233,7 +233,7 @@ def _cell_centre(cell: tuple[int, int], map_size: tuple[int, int]) -> Tensor:
 def _zoom(
     axis: Axes, centre: Tensor, frame: AnnotatedFrame, map_size: tuple[int, int], *, cells: tuple[float, float]
 ) -> None:
-    """Shows so many cells (height, width) around a point."""
+    """Shows the given number of cells (height, width) around a point."""
     step = torch.tensor([frame.input_size[1] / map_size[1], frame.input_size[0] / map_size[0]])
     half = step * torch.tensor(cells).flip(0) / 2
     (x1, y1), (x2, y2) = (centre - half).tolist(), (centre + half).tolist()

@@ -1,4 +1,4 @@
-"""What a network knows of motion between two frames: correlation maps, and instances that temporal fusion moves."""
+"""What a network knows about motion between two frames: correlation maps, and instances that temporal fusion moves."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def pyramid(model: STMask, frame: AnnotatedFrame) -> Pyramid:
 
 @torch.inference_mode()
 def predict(model: STMask, frames: Sequence[AnnotatedFrame]) -> list[DensePredictions]:
-    """What a network says of each frame."""
+    """The dense predictions of a network for each frame."""
     return [model(frame.inputs[None]).float() for frame in frames]
 
 
@@ -137,7 +137,7 @@ def masks_on_map(frame: AnnotatedFrame, size: tuple[int, int]) -> Tensor:
 def instances_at(predictions: DensePredictions, frame: AnnotatedFrame) -> Detections:
     """For each of N objects the anchor that shows it best, its box and its class taken together, as a sure detection.
 
-    What is seen of temporal fusion is then no matter of thresholds and suppression.
+    What temporal fusion does then does not depend on thresholds and suppression.
     """
     regressed = box_ops.decode(predictions.box_deltas[0], predictions.anchors)
     probabilities = predictions.class_logits[0].softmax(dim=1)[:, frame.labels]  # (A, N)

@@ -1,4 +1,4 @@
-"""What the notebooks look at: a dataset, a run, a folder of runs, and a network. See notebooks/README.md."""
+"""Locates what the notebooks look at: a dataset, a run, a folder of runs, and a network. See notebooks/README.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures of one run, from what its folder tells: curves, classes, causes of errors, speed."""
+"""Pictures of one run, from its folder: curves, classes, causes of errors, speed."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def newest_run() -> Path:
 
 
 def overview(history: RunHistory) -> str:
-    """A few lines: what ran, on what, how far it is, what came of it."""
+    """A few lines: what ran, on what, how far it got, and the result."""
     origin, status = history.origin, history.status
     git, machine = origin.get("git") or {}, origin.get("machine") or {}
     parameters = origin.get("parameters")
@@ -136,7 +136,7 @@ def classes(validation: Validation) -> Figure:
 def errors(history: RunHistory) -> Figure:
     """What each cause of error costs in AP50, at every validation and at the best, and how many errors it explains."""
     if "explain/cost/missed" not in history.best.metrics:
-        return _note("no causes of errors: they are looked for in videos")
+        return _note("no causes of errors: only videos have them")
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -146,7 +146,7 @@ def errors(history: RunHistory) -> Figure:
     steps = [validation.step for validation in history.validations]
     for cause, colour in zip(Cause, colours, strict=True):
         curves.plot(steps, _costs(history.validations, cause), "o-", color=colour, markersize=3, label=cause.title)
-    curves.set(xlabel="optimiser steps", title="AP50 to win, points")
+    curves.set(xlabel="optimiser steps", title="AP50 to gain, points")
     curves.legend(fontsize=7, frameon=False)
     best, rows = history.best, np.arange(len(Cause))
     costs.barh(rows, [_costs([best], cause)[0] for cause in Cause], color=colours)
@@ -170,7 +170,7 @@ def errors(history: RunHistory) -> Figure:
 def sheet(validation: Validation) -> Figure:
     """The drawn frames of a validation."""
     if validation.sheet is None:
-        return _note("nothing was drawn: images are not, and of videos as many as records.clips says")
+        return _note("nothing was drawn: images never are, and records.clips says how many videos are")
     image = read_image(validation.sheet)
     figure, axes = style.image_grid(1, 1, aspect=image.shape[0] / image.shape[1], title=0.0)
     style.show(axes[0, 0], image)
@@ -182,7 +182,7 @@ def film(validation: Validation) -> Any:
     from IPython.display import Video
 
     if validation.film is None:
-        return _note("nothing was drawn: images are not, and of videos as many as records.clips says")
+        return _note("nothing was drawn: images never are, and records.clips says how many videos are")
     return Video(str(validation.film), embed=True)  # type: ignore[no-untyped-call]
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Instances:
-    """N instances of one frame (N = 0 is normal). Models add fields of their own by a subclass.
+    """N instances of one frame (N = 0 is normal). Models add their own fields in a subclass.
 
     Attributes:
         boxes: (N, 4) xyxy relative to the padded input; not clipped to [0, 1].
@@ -61,7 +61,7 @@ class Frame:
 
     Attributes:
         instances: what it found.
-        memory: what the model's own tracker wants to remember of the frame; a record of the model, None without.
+        memory: what the model's own tracker keeps of the frame: a record of the model, or None.
     """
 
     instances: Instances

@@ -1,4 +1,4 @@
-"""What a model's losses leave behind."""
+"""The record of a model's losses."""
 
 from __future__ import annotations
 
@@ -26,6 +26,6 @@ class LossReport:
 
     @property
     def total(self) -> Tensor:
-        """What is minimised."""
+        """The total loss, to be minimised."""
         total = torch.stack(list(self.terms.values())).sum()
         return total if self.idle is None else total + self.idle

@@ -59,7 +59,7 @@ class Masks(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: Tensor) -> Self:
-        """Those of some instances, by an index or a boolean mask over N."""
+        """The masks of some instances, by an index or a boolean mask over N."""
         ...
 
     def followed_by(self, later: Self) -> Self:

@@ -1,4 +1,4 @@
-"""What leaves the framework: tracks of whole videos, instances of images, with run-length encoded masks."""
+"""Final results: tracks of whole videos, instances of images, with run-length encoded masks."""
 
 from __future__ import annotations
 

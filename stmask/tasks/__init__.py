@@ -1,4 +1,4 @@
-"""Tasks: what is done with an item of a dataset (a video, an image), how that is recorded, scored and reported."""
+"""Tasks: how an item of a dataset (a video, an image) is processed, recorded, scored and reported."""
 
 from stmask.tasks.base import Item, Metric, Scores, Segmenter, Task
 from stmask.tasks.images import Images

@@ -1,4 +1,4 @@
-"""What a task is: all that validation and `stmask evaluate` know of videos and images."""
+"""The contract of a task: all that validation and `stmask evaluate` know about videos and images."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Segmenter(Protocol):
 
 
 class Metric(Protocol):
-    """A metric of one's own, the better the higher.
+    """A metric of your own; higher is better.
 
     Args (of the call):
         truth: of the whole split, `GroundTruth` for videos and `ImageGroundTruth` for images.
@@ -55,11 +55,11 @@ class Metric(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What a task makes of results.
+    """The scores of a task's results.
 
     Attributes:
-        report: what lies behind the metrics, with a row for each class.
-        metrics: all of them by name, those of one's own last; -1 where undefined.
+        report: the details behind the metrics, with a row for each class.
+        metrics: all of them by name, your own last; -1 where undefined.
         causes: what each cause of error costs and how often it occurs ("explain/cost/missed"), where the task explains.
     """
 
@@ -87,7 +87,7 @@ class Task(Protocol):
     def metrics(self) -> Mapping[str, Metric]: ...
 
     def check(self, *, items: int, frames: int, source: Path) -> None:
-        """Raises DataError where a dataset, the items and frames of the file `source`, is not of this task."""
+        """Raises DataError if a dataset, the items and frames of the file `source`, does not suit this task."""
 
     def run(self, segmenter: Segmenter, item: Item, *, on_frame: Callable[[], None] | None = None) -> Any:
         """One item through a segmenter, to its result; `on_frame` is called after each frame, for progress bars."""
@@ -112,10 +112,10 @@ class Task(Protocol):
         """The metrics of a report, for the terminal."""
 
     def count(self, items: int, frames: int) -> str:
-        """So many items, in words."""
+        """The number of items, as text."""
 
 
 def require_own_names(metrics: Mapping[str, Metric], taken: Sequence[str]) -> None:
-    """Raises ConfigError where a metric of one's own has a name that is taken."""
+    """Raises ConfigError if a metric of your own has a name that is taken."""
     if double := sorted(metrics.keys() & set(taken)):
         raise ConfigError(f"data.task.metrics.{double[0]}: {double[0]} is a metric of stmask, give yours another name")

@@ -22,7 +22,7 @@ class Images:
     """Image instance segmentation; an image comes as a video of one frame.
 
     Attributes:
-        metrics: of one's own, by name, beside those of COCO.
+        metrics: your own, by name, besides those of COCO.
     """
 
     metrics: Mapping[str, Metric] = field(default_factory=dict)

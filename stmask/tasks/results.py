@@ -33,7 +33,7 @@ def _runs(mask: npt.NDArray[np.bool_]) -> list[int]:
 
 
 class VideoResultBuilder:
-    """Adds up one video, frame by frame; only encoded masks are kept."""
+    """Accumulates one video, frame by frame; only encoded masks are kept."""
 
     def __init__(self, video_id: int) -> None:
         self._video_id = video_id

@@ -24,7 +24,7 @@ class Videos:
     """Video instance segmentation.
 
     Attributes:
-        metrics: of one's own, by name, beside those of YouTube-VIS.
+        metrics: your own, by name, besides those of YouTube-VIS.
     """
 
     metrics: Mapping[str, Metric] = field(default_factory=dict)

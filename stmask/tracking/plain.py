@@ -1,4 +1,4 @@
-"""The tracker of models that move nothing from frame to frame."""
+"""The tracker of models that do not propagate instances from frame to frame."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class PlainTracker:
         """
         Args:
             weights: of equation 15.
-            new_object: what a detection must be more alike than to join a track.
-            occlusion_iou: a detection whose mask overlaps those of two tracks by more than this shows one object before
-                another, so it does not replace the state of its track.
+            new_object: the imaginary track that a detection must match less well than a real one to join that.
+            occlusion_iou: a detection whose mask overlaps those of two tracks by more than this shows one object in
+                front of another, so it does not replace the state of its track.
             forget_after: after more frames without a detection a track is gone for good, which bounds memory and time;
                 None keeps all.
         """

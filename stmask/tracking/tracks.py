@@ -1,4 +1,4 @@
-"""The state of trackers: what is known of each object. It is replaced at each step, never changed in place."""
+"""The state of trackers: what is known about each object. It is replaced at each step, never changed in place."""
 
 from __future__ import annotations
 
@@ -57,5 +57,5 @@ class Tracks:
         return Tracks(self.instances.followed_by(instances)[source], self.track_ids, fresh)
 
     def within(self, max_age: int | None) -> Tracks:
-        """Those seen in the last `max_age` frames; all of them for None."""
+        """The tracks seen in the last `max_age` frames; None: all of them."""
         return self if max_age is None else self[self.ages <= max_age]

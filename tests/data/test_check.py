@@ -166,7 +166,7 @@ WARNINGS = [
     (
         lambda d: d["categories"][1].update(name=" Square"),
         {"names that differ in case or spaces": 2},
-        "whose names differ in case, spaces or underscores only: square,  Square",
+        "whose names differ only in case, spaces or underscores: square,  Square",
     ),
     (lambda d: d["categories"][1].update(name=""), {"a category without a name": 1}, "no name: category 3"),
     (lambda d: d["annotations"][1].update(iscrowd=1), {"a crowd region": 1}, "1 of 2 annotations are crowd regions"),

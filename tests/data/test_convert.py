@@ -94,7 +94,7 @@ def test_an_instance_that_is_twice_in_an_image_or_changes_its_class():
     twice, changed = images["annotations"][0] | {"id": 99}, images["annotations"][1] | {"category_id": 77}
     with pytest.raises(DataError, match="annotation 99: instance 10 is in image 1 twice"):
         from_images(images | {"annotations": [*images["annotations"], twice]})
-    with pytest.raises(DataError, match="the 'category_id' of instance 10 is 77, before it was"):
+    with pytest.raises(DataError, match="the 'category_id' of instance 10 is 77, earlier it was"):
         from_images(images | {"annotations": [images["annotations"][0], changed]})
 
 
@@ -232,7 +232,7 @@ def test_what_is_left_out_of_a_folder_of_masklets_is_counted(tmp_path, capsys):
     assert main(command) == 0
     assert [line.split(", first")[0] for line in capsys.readouterr().err.splitlines()] == [
         "  1 videos, 1 frames, 1 tracks, 1 masks",
-        "  masklets of another kind or without a video, left out: 1",
+        "  masklet files of another kind or without a video, left out: 1",
         "  videos that are longer than their masklets, the rest left out: 1",
         "  masklets without a pixel, left out: 1",
         "  videos without masklets, left out: 1",

@@ -120,12 +120,12 @@ UNNUMBERED = each("images", frame_id=None)
         (
             rename("10.jpg", "2.jpg", "1.jpg"),
             ["10.jpg", "2.jpg", "1.jpg"],
-            "'frame_id' is not the order of the numbers",
+            "'frame_id' disagrees with the numbers",
         ),
         (
             one("images", 0, frame_id=7.0),
             ["v/1.png", "v/2.png", "v/0.png"],
-            "'frame_id' is not the order of the numbers",
+            "'frame_id' disagrees with the numbers",
         ),
         (
             rename("v\\0.jpg", "v\\1.jpg", "v\\2.jpg"),
@@ -167,7 +167,7 @@ def test_what_is_decided_is_said(change, order, said):
             "'instance_id' must be .* got -1; number the objects",
         ),
         (each("images", frame_id="1"), "image 1: 'frame_id' must be an integer, got '1'"),
-        (one("annotations", 1, category_id=2), "annotation 2: the 'category_id' of instance 5 is 2, before it was 1"),
+        (one("annotations", 1, category_id=2), "annotation 2: the 'category_id' of instance 5 is 2, earlier it was 1"),
         (one("annotations", 0, category_id=9), "annotation 1: 'category_id' is 9, which is not in 'categories'"),
         (one("annotations", 1, image_id=1), "annotation 2: instance 5 is in image 1 twice"),
         (one("annotations", 1, id=1), "annotation id 1 occurs twice"),
@@ -196,7 +196,7 @@ def test_what_is_decided_is_said(change, order, said):
         ),
         (
             lambda d: [i.update(frame_index=-i["frame_id"]) for i in d["images"]],
-            "'frame_index' and 'frame_id' put its images",
+            "'frame_index' and 'frame_id' order its images",
         ),
         (NO_VIDEOS, "object 5 is in images 1 and 2, but no image has a 'video_id': --videos-by-folder"),
     ],
@@ -289,7 +289,7 @@ def test_an_input_or_an_annotation_file_is_never_overwritten(tmp_path):
     (tmp_path / "link.json").symlink_to(source)
     for kind, document in (("coco-to-ytvis", coco()), ("ytvis-to-coco", contents())):
         for name in ("in.json", "link.json"):
-            with pytest.raises(OutputError, match="is what is converted"):
+            with pytest.raises(OutputError, match="is the input; choose"):
                 run(tmp_path, kind, document, "--overwrite", out=name)
         (tmp_path / "valid.json").write_text("{}")
         with pytest.raises(OutputError, match=r"valid\.json exists already"):
@@ -305,7 +305,7 @@ def test_boxes_without_masks_survive_the_way_to_coco_and_back():
     images = to_images(document, notes)
     assert [a.get("bbox") for a in images["annotations"]] == [[4, 8, 12, 12], [9, 8, 12, 12], [1, 2, 3, 4]]
     assert [line.split(", first")[0] for line in notes] == [
-        "lists of bboxes of the wrong length, measured anew: 1",
+        "lists of bboxes with the wrong length, recomputed: 1",
         "invalid areas, recomputed: 1",
         "boxes without a mask, kept as they are: 1",
     ]
@@ -358,5 +358,5 @@ def test_what_mask_images_cannot_say(tmp_path, capsys):
     ):
         assert line in said
     assert sorted(read_json(out / "meta.json")["videos"]) == ["2", "v1"]
-    with pytest.raises(OutputError, match="is a folder with something in it"):
+    with pytest.raises(OutputError, match="is a folder that is not empty"):
         run(tmp_path, "ytvis-to-masks", document, out="masks")

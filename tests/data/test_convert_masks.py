@@ -143,7 +143,7 @@ def truncated(path):
         (lambda path: path.write_bytes(b""), r"1\.png cannot be read"),
         (
             lambda path: write(path, np.zeros((3, 4), np.uint8)),
-            r"1\.png is not 8 x 6 as the first of its video but 4 x 3",
+            r"1\.png is 4 x 3, the first one of its video is 8 x 6",
         ),
         (
             lambda path: _as_deep_grey_and_alpha(path, numbers(1), alpha=0),
@@ -189,7 +189,7 @@ def test_two_frames_of_one_number_or_name(tmp_path):
     frames_and_masks(tmp_path, [numbers(1)] * 3, names=["1", "01", "2"])
     notes = Notes()
     assert convert(tmp_path, notes)["videos"][0]["file_names"] == ["v/01.png", "v/1.png", "v/2.png"]
-    assert "masks of the same number, in the order of their names: 1, first: 01 and 1 of v" in notes
+    assert "masks with the same number, in the order of their names: 1, first: 01 and 1 of v" in notes
     write(tmp_path / "frames/v/2.jpg", np.zeros((*SHAPE, 3), np.uint8))
     with pytest.raises(DataError, match=r"v/2\.jpg and 2\.png have the same name"):
         convert(tmp_path)
@@ -237,7 +237,7 @@ def test_what_has_no_partner_is_counted(tmp_path):
         convert(tmp_path)
     shutil.rmtree(frames / "v")
     (frames / "v.mp4").touch()
-    with pytest.raises(DataError, match=r"no frame .*v/2\.jpg .*but .*v\.mp4: take its frames out"):
+    with pytest.raises(DataError, match=r"no frame .*v/2\.jpg .*but .*v\.mp4: extract its frames"):
         convert(tmp_path)
 
 

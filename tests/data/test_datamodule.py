@@ -296,7 +296,7 @@ def test_workers_that_hang_are_told_of_and_given_up(caplog):
     with pytest.raises(DataError, match=r"no batch for 10 minutes: .*num_workers=1\) hang; .*resume=auto"):
         loader._next(batches)
     assert [record.getMessage() for record in caplog.records] == [
-        "no batch for 60 s: data.num_workers=1 wait for the disk, or hang"
+        "no batch for 60 s: data.num_workers=1 are waiting for the disk, or hang"
     ]
 
 

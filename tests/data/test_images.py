@@ -114,7 +114,7 @@ def test_any_depth_channels_and_trailers(tmp_path, data, expected):
         (encoded("WEBP")[:-10], "is truncated"),
         (encoded("BMP")[:-10], "is not a readable image"),
         (b"\r\n<!DOCTYPE html><html>", "is not a readable image: it is a web page"),
-        (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
         (b"\0\0\0\x18ftypheic\0\0\0\0", "it is HEIC, save it as JPEG or PNG"),
         (b"\0\5\26\7\0\2\0\0Mac OS X", "is not a readable image$"),
         (png_of_size(HUGE), "says that it is 60000 x 60000 pixels, which is too large"),

@@ -118,7 +118,7 @@ def test_files_of_videos_are_refused_and_converted_ones_taken(tmp_path):
         ),
         (lambda d: d.pop("images"), "not a YouTube-VIS or COCO file, it has no 'videos'"),
         (lambda d: d.pop("categories"), "not a YouTube-VIS or COCO file, it has no 'categories'"),
-        (lambda d: d.pop("annotations"), "has no annotations, it cannot be trained on"),
+        (lambda d: d.pop("annotations"), "has no annotations, so it cannot be trained on"),
         (lambda d: d.update(annotations=d["annotations"][-1:]), "has no annotated frame"),
     ],
 )

@@ -40,7 +40,7 @@ def test_what_is_not_registered_is_refused_before_the_first_step(
 ) -> None:
     assert _train(dataset, tmp_path / "run") == 2
     said = capsys.readouterr().err
-    assert f"model.backbone wants '{NAME}' to be called, which is not registered" in said
+    assert f"model.backbone names '{NAME}', which is not registered" in said
     assert "trust=[NAME]" in said
     assert "stmask.register" in said
     assert not (tmp_path / "run").exists()
@@ -55,7 +55,7 @@ def test_once_allowed_it_trains_resumes_loads_and_evaluates(
     assert _train(dataset, run, trust, "resume=auto") == 0
     checkpoint = run / "checkpoints" / "last.ckpt"
     monkeypatch.setattr(registry, "_registered", {})
-    with pytest.raises(CheckpointError, match=f"wants '{NAME}' to be called"):
+    with pytest.raises(CheckpointError, match=f"names '{NAME}'"):
         stmask.load(checkpoint)
     evaluated = ["evaluate", f"checkpoint={checkpoint}", f"output={tmp_path / 'evaluation'}", "device=cpu"]
     assert isinstance(stmask.load(checkpoint, trust=[NAME]).backbone, Strided)

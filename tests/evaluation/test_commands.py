@@ -67,7 +67,7 @@ def test_submit_packs_and_checks(tmp_path: Path, capsys: pytest.CaptureFixture[s
     packed = str(tmp_path / "out.zip")
     assert submit.main([FILES[1], "--output", packed, "--ground-truth", FILES[0]]) == 0
     assert submit.main(["--check", packed]) == 0
-    assert "is a sound submission:\n95 tracks with 425 masks in 18 videos" in capsys.readouterr().out
+    assert "is a valid submission:\n95 tracks with 425 masks in 18 videos" in capsys.readouterr().out
 
 
 def test_the_benchmark_measures_each_phase(

@@ -144,10 +144,10 @@ ANNOTATIONS: dict[str, tuple[Change, str | None]] = {
     "text": (mask("abc"), "expected null, run lengths or polygons, got 'abc'"),
     "NaN": (mask([[1, 2, 5, math.nan, 5, 6]]), "holds nan, which is not a finite number"),
     "infinity": (mask([[1, 2, 5, math.inf, 5, 6]]), "holds inf, which is not a finite number"),
-    "1e300": (mask([[1, 2, 5, 1e300, 5, 6]]), "far outside of its frame of 10 x 8 pixels"),
-    "2.1e8": (mask([[-164.0, -221.0, 2.1e8, 3.5e8, 226.0, 236.0, 272.0, 384.0]]), "far outside of its frame"),
-    "2.1e9": (mask([[1, 2, 5, -2.1e9, 5, 6]]), "far outside of its frame"),
-    "1e5": (mask([[1, 2, 1e5, 2, 5, 6]]), "far outside of its frame"),
+    "1e300": (mask([[1, 2, 5, 1e300, 5, 6]]), "far outside its frame of 10 x 8 pixels"),
+    "2.1e8": (mask([[-164.0, -221.0, 2.1e8, 3.5e8, 226.0, 236.0, 272.0, 384.0]]), "far outside its frame"),
+    "2.1e9": (mask([[1, 2, 5, -2.1e9, 5, 6]]), "far outside its frame"),
+    "1e5": (mask([[1, 2, 1e5, 2, 5, 6]]), "far outside its frame"),
     "10**400": (mask([[1, 2, 10**400, 2, 5, 6]]), "which is not a finite number"),
     "a little outside": (mask([[-3.5, -2, 15, -2, 15, 10, -3.5, 10]]), None),
     "a long outline": (mask([[-100, 0, 100, 1] * 5000]), "too long for a frame of 10 x 8"),
@@ -262,7 +262,7 @@ ANNOTATIONS: dict[str, tuple[Change, str | None]] = {
     "a whole height": (video("height", 8.0), None),
     "text as width": (video("width", "10"), "'width' must be an integer of at least 1, got '10'"),
     "a huge width": (video("width", 10**9), "'width' must be an integer of at most 1048576"),
-    "a huge frame": (lambda d: d["videos"][1].update(width=10**6, height=10**6), "more pixels than any image"),
+    "a huge frame": (lambda d: d["videos"][1].update(width=10**6, height=10**6), "more pixels than any readable image"),
     "another length": (video("length", 4), "'length' is 4, but it has 3 'file_names'"),
     "text as length": (video("length", "3"), "'length' must be an integer of at least 1, got '3'"),
     "a whole length": (video("length", 3.0), None),
@@ -277,7 +277,7 @@ ANNOTATIONS: dict[str, tuple[Change, str | None]] = {
     "NUL in a name": (video("file_names", ["a", "b\0.jpg", "b"]), "holds a NUL character"),
     "a line break in a name": (video("file_names", ["a", "b\n.jpg", "b"]), "holds a control character"),
     "an absolute name": (video("file_names", ["a", "/etc/passwd", "b"]), "is an absolute path"),
-    "a way out": (video("file_names", ["a", "v/../../b.jpg", "b"]), "leads out of the folder of frames"),
+    "a way out": (video("file_names", ["a", "v/../../b.jpg", "b"]), "leaves the folder of frames"),
     "two dots in a name": (video("file_names", ["a", "b..jpg", "..c"]), None),
     "a long name": (video("file_names", ["a", "b" * 300, "c"]), "is too long"),
     "a name of another script": (video("file_names", ["é/人.jpg", "b c.jpg", "~.jpg"]), None),
@@ -350,7 +350,7 @@ RESULTS: dict[str, tuple[Change, str | None]] = {
     "an unknown category": (
         entry("category_id", 9),
         "category_id 9 is not a category of the ground truth (use the dataset's own ids: 1 cup, 2 hand); 1 of the 2 "
-        "categories in the results are unknown: are they of another dataset?",
+        "categories in the results are unknown: are they from another dataset?",
     ),
     "counted from 0": (lambda r: [e.update(category_id=e["category_id"] - 1) for e in r] and None, "counted from 0"),
     "text as category": (entry("category_id", "1"), "entry 1: category_id '1' is not a category"),
@@ -403,7 +403,7 @@ IMAGES: dict[str, tuple[Change, str | None]] = {
     "[]": (track("segmentation", []), None),
     "empty text": (track("segmentation", ""), "expected null, run lengths or polygons, got ''"),
     "NaN": (track("segmentation", [[1, 2, 5, math.nan, 5, 6]]), "which is not a finite number"),
-    "2.1e9": (track("segmentation", [[1, 2, 2.1e9, 2, 5, 6]]), "far outside of its frame"),
+    "2.1e9": (track("segmentation", [[1, 2, 2.1e9, 2, 5, 6]]), "far outside its frame"),
     "a sliver": (track("segmentation", [[1, 2, 5, 6]]), PAIRS),
     "garbage": (track("segmentation", {**TEXT, "counts": "abc"}), "annotation"),
     "a size turned": (track("segmentation", {**TEXT, "size": [10, 8]}), "[10, 8]"),
@@ -418,7 +418,7 @@ IMAGES: dict[str, tuple[Change, str | None]] = {
     "no image": (put("images", 1, None), "images[1] must be an object, got null"),
     "images as null": (put("images", None), "must be a list"),
     "no name of a file": (drop("images", 1, "file_name"), "images[1] needs 'file_name'"),
-    "a way out": (put("images", 1, "file_name", "../a.png"), "leads out of the folder of frames"),
+    "a way out": (put("images", 1, "file_name", "../a.png"), "leaves the folder of frames"),
     "no height": (drop("images", 1, "height"), "it has no 'height'"),
     "no category": (put("categories", 1, None), "categories[1] must be an object, got null"),
 }
@@ -562,8 +562,8 @@ def test_results_that_can_be_scored_but_were_hardly_meant_so(
         "": tracks,
         "no mask in any of its 0 entries": [],
         "no mask in any of its 2 entries": [t | {"segmentations": [None] * 3} for t in tracks],
-        "entry 2 is entry 0 over again": [*tracks, tracks[0]],
-        "entry 2 is entry 0 over again and 1 more": [*tracks, *tracks],
+        "entry 2 repeats entry 0": [*tracks, tracks[0]],
+        "entry 2 repeats entry 0 and 1 more": [*tracks, *tracks],
         "AP50 is 0.0, and 100.0 when classes are left out": [t | {"category_id": 3 - t["category_id"]} for t in tracks],
     }
     for hint, entries in expected.items():
@@ -577,8 +577,8 @@ def test_results_that_can_be_scored_but_were_hardly_meant_so(
     [
         ({}, ""),
         ({"segmentations": [None] * 3}, "1 of 2 annotations have no mask in any frame and count as missed"),
-        ({"areas": [1, 1, 1]}, "1 of 2 annotations state 'areas' that are not those of their masks"),
-        ("hand", "several categories have one name, and are scored as classes of their own: hand"),
+        ({"areas": [1, 1, 1]}, "1 of 2 annotations state 'areas' that disagree with their masks"),
+        ("hand", "several categories share a name, and are scored as separate classes: hand"),
     ],
 )
 def test_annotations_that_can_be_scored_but_were_hardly_meant_so(tmp_path, capsys, change, hint):

@@ -196,7 +196,7 @@ def test_tables() -> None:
         (lambda d: d["annotations"][0].pop("segmentation"), r"annotations\[0\] needs .*'segmentation'"),
         (lambda d: d["annotations"][0].update(image_id=9), r"annotations\[0\]: image_id 9 is not in the images"),
         (lambda d: d["annotations"][0].pop("image_id"), r"annotations\[0\] of an instances file needs"),
-        (lambda d: d["annotations"][0].update(segmentation=[[0, 0, 9e9, 0, 9, 9]]), "far outside of its frame"),
+        (lambda d: d["annotations"][0].update(segmentation=[[0, 0, 9e9, 0, 9, 9]]), "far outside its frame"),
         (lambda d: d["annotations"][0]["segmentation"].update(counts="abc"), r"annotations\[0\].segmentation: counts"),
         (lambda d: d["annotations"][0].update(bbox=[1, 2, 3, "4"]), r"annotations\[0\]: 'bbox' must be"),
         (lambda d: d["annotations"].append(d["annotations"][0]), "have the same id 1"),

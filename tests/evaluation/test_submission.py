@@ -103,7 +103,7 @@ def test_damage_in_the_middle(tmp_path: Path) -> None:
     content = bytearray((tmp_path / "made.zip").read_bytes())
     content[60:80] = bytes(range(20, 40))
     (tmp_path / "made.zip").write_bytes(content)
-    with pytest.raises(DataError, match="is not a sound zip file"):
+    with pytest.raises(DataError, match="is not a valid zip file"):
         check_submission(tmp_path / "made.zip")
 
 
@@ -111,7 +111,7 @@ def test_no_file_and_no_zip(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         check_submission(tmp_path / "a.zip")
     (tmp_path / "a.zip").write_text("[]")
-    with pytest.raises(DataError, match="is not a sound zip file"):
+    with pytest.raises(DataError, match="is not a valid zip file"):
         check_submission(tmp_path / "a.zip")
     with pytest.raises(DataError, match="cannot read"):
         check_submission(tmp_path)
@@ -122,9 +122,9 @@ def test_a_damaged_and_an_encrypted_zip(tmp_path: Path) -> None:
     sound = path.read_bytes()
     start = sound.index(b"results.json") + len("results.json")
     path.write_bytes(sound[:start] + b"?" + sound[start + 1 :])
-    with pytest.raises(DataError, match="is not a sound zip file: Bad CRC-32"):
+    with pytest.raises(DataError, match="is not a valid zip file: Bad CRC-32"):
         check_submission(path)
     central = sound.index(b"PK\x01\x02")
     path.write_bytes(sound[: central + 8] + b"\x01" + sound[central + 9 :])  # the flag that says encrypted
-    with pytest.raises(DataError, match="is not a sound zip file: .*encrypted"):
+    with pytest.raises(DataError, match="is not a valid zip file: .*encrypted"):
         check_submission(path)

@@ -72,7 +72,7 @@ def test_rows_know_their_table() -> None:
     ("override", "message"),
     [
         ("output_dir=here", "output_dir cannot be chosen in a sweep, where each job has its folder: give output_root"),
-        ("resume=a.ckpt", "resume=a.ckpt cannot be chosen in a sweep, where each job goes on with its own run"),
+        ("resume=a.ckpt", "resume=a.ckpt cannot be chosen in a sweep, where each job resumes its own run"),
     ],
 )
 def test_a_sweep_decides_on_folders_itself(override: str, message: str) -> None:
@@ -88,7 +88,7 @@ def test_one_run_under_two_names_is_one_job() -> None:
 
 
 def test_two_jobs_for_one_folder_are_refused_when_they_are_not_one_job() -> None:
-    with pytest.raises(ConfigError, match="are the same run and would share .*: they differ in data.num_workers"):
+    with pytest.raises(ConfigError, match="are the same run and would share .*: they only differ in data.num_workers"):
         merged([job("data.num_workers=0"), job("data.num_workers=1")])
 
 
@@ -131,7 +131,7 @@ def test_a_queue_has_the_gpus_that_this_process_sees(monkeypatch: pytest.MonkeyP
     jobs = [job("trainer.accelerator=gpu")]
     assert check_queue(jobs, devices=None) == ["2", "5"]
     assert check_queue(jobs, devices=[1]) == ["5"]
-    assert check_queue([job()], devices=[0, 1, 2]) == ["0", "1", "2"], "places for jobs on the CPU"
+    assert check_queue([job()], devices=[0, 1, 2]) == ["0", "1", "2"], "slots for jobs on the CPU"
 
 
 @pytest.mark.parametrize(
@@ -143,9 +143,13 @@ def test_a_queue_has_the_gpus_that_this_process_sees(monkeypatch: pytest.MonkeyP
         (
             "trainer.devices=-1",
             [0, 1],
-            "trainer.devices=-1, but hydra/launcher=gpus assigns devices; give their number",
+            "trainer.devices=-1, but hydra/launcher=gpus assigns the devices; give their number",
         ),
-        ("trainer.devices=[0]", [0, 1], "trainer.devices=[0], but hydra/launcher=gpus assigns devices; give their nu"),
+        (
+            "trainer.devices=[0]",
+            [0, 1],
+            "trainer.devices=[0], but hydra/launcher=gpus assigns the devices; give their nu",
+        ),
         ("seed=0", None, "hydra/launcher=gpus finds no GPU to use"),
     ],
 )
@@ -206,7 +210,7 @@ def test_a_job_that_another_process_trains_is_left_to_it(tmp_path: Path) -> None
         ("interrupted", "new", 143, True, ("interrupted", "repeat the command to go on")),
         ("new", "new", 143, True, ("interrupted", "repeat the command to go on")),
         ("running", "new", -9, False, ("killed", "by SIGKILL; repeat the command to go on")),
-        ("new", "new", 1, False, ("failed", "exit status 1, the reason stands above")),
+        ("new", "new", 1, False, ("failed", "exit status 1, the reason is above")),
     ],
 )
 def test_outcomes(

@@ -96,7 +96,7 @@ def test_the_command_is_a_multirun_that_is_told(
         (["t4_fca_ada"], "unknown table 't4_fca_ada'; it is a row of table4: `stmask train exp"),
         (["seeds=0"], "which table? There are: table1, "),
         (["table1", "seed=1", "seeds=0"], "seed=1 and seeds=0 contradict each other; give seeds=0,1,2 once"),
-        (["table1", "experiment=demo"], "experiment= is what the table stands for"),
+        (["table1", "experiment=demo"], "experiment= follows from the table"),
         (["table1", "sed=1"], "unknown key 'sed'; did you mean 'seed'?"),
         (["table1", "recipe=tinny"], "no option 'tinny' in group 'recipe'; did you mean 'tiny'?"),
         (["table1", "optimizer.lr=fast"], "optimizer.lr must be float or Tensor, got 'fast'"),

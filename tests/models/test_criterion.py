@@ -110,7 +110,7 @@ def test_an_output_that_nothing_learns_from_may_be_infinite(model: STMask) -> No
 
 def test_weights_of_terms_that_the_network_lacks(model: STMask) -> None:
     criterion = Criterion(weights=LossWeights(**(NOTHING | {"shift_box": 1.0})))
-    with pytest.raises(ConfigError, match=r"loss\.weights: only terms that this network does not have"):
+    with pytest.raises(ConfigError, match=r"loss\.weights: only terms that this network lacks"):
         criterion(model(torch.randn(2, 3, SIZE, SIZE)), (one_object(1, 0.1),) * 2, clip_length=2)
 
 

@@ -223,7 +223,7 @@ class TestBadInput:
             ({"proto_net.2.bias": "gone"}, r"w\.pth: proto_net\.2\.bias is of type str, not a tensor"),
             ({"proto_net.2.bias": torch.full((4,), torch.inf)}, r"protonet\.before\.1\.bias holds values that are NaN"),
             ({"backbone.layers.3.1.conv2.conv_offset_mask.weight": torch.zeros(1)}, "at no regular interval"),
-            ({"backbone.layers.3.5.conv1.weight": torch.zeros(1)}, "no ResNet-18, -34, -50 or -101"),
+            ({"backbone.layers.3.5.conv1.weight": torch.zeros(1)}, "not a ResNet-18, -34, -50 or -101"),
         ],
     )
     def test_what_does_not_fit_is_named(self, changes: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -326,8 +326,8 @@ class TestInitialise:
     @pytest.mark.parametrize(
         ("kept", "message"),
         [
-            (("fpn.lat_layers.0.weight",), r"next to nothing in .*w\.pth fits .*: 1 of its \d+ tensors, 0\.0% of"),
-            (("backbone.conv1.",), "next to nothing"),
+            (("fpn.lat_layers.0.weight",), r"hardly anything in .*w\.pth fits .*: 1 of its \d+ tensors, 0\.0% of"),
+            (("backbone.conv1.",), "hardly anything"),
             (
                 ("backbone.layers.0.", "backbone.layers.3."),
                 r"only a part of .* backbone, 55 of its 100 .*\(backbone\.bn1",

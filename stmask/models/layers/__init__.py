@@ -1,4 +1,4 @@
-"""Parts that several models share. Each is its constructor's: no global configuration."""
+"""Parts that several models share. Constructors take all settings: no global configuration."""
 
 from stmask.models.layers.deform import ModulatedDeformConv, SameConv2d
 from stmask.models.layers.fpn import FPN, LEVELS, Pyramid

@@ -69,7 +69,7 @@ class PredictionHead(nn.Module):
         num_classes: K, without the background.
         channels: channels of the levels, the tower and the branches.
         num_prototypes: D.
-        embedding_dim: E; 0 for a head without the tracking branch, where the mask coefficients stand in for embeddings.
+        embedding_dim: E; 0 for a head without the tracking branch, which uses the mask coefficients as embeddings.
         kernels: output kernels (h, w), FCA: one for each aspect ratio.
         anchor_sizes: anchors (h, w) in cells where they are not the kernels' receptive fields (no FCA).
         scales: factors of the anchors' sizes.

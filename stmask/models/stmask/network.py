@@ -96,7 +96,7 @@ class STMask(VideoModel):
         )
 
     def losses(self, clip: Clip, *, generator: torch.Generator) -> LossReport:
-        """Those of every frame, and of the shift between the frames of a clip where there is temporal fusion."""
+        """The losses of every frame and, with temporal fusion, of the shift between the frames of a clip."""
         frames = clip.frames.flatten(0, 1).contiguous(memory_format=torch.channels_last)  # (B * T, 3, H, W)
         return self.loss(
             self(frames),
@@ -117,7 +117,7 @@ class STMask(VideoModel):
             ]
 
     def tracker(self) -> Tracker:
-        """A fresh one."""
+        """A fresh tracker."""
         return self._tracker()
 
     def anchors(self, pyramid: Pyramid) -> Tensor:

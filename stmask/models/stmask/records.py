@@ -84,7 +84,7 @@ class Detections(Instances):
 
 
 class TemporalModule(Protocol):
-    """What propagation asks of the network's temporal part."""
+    """What propagation needs of the network's temporal fusion."""
 
     def fuse(self, reference: Tensor, target: Tensor) -> Tensor:
         """X of equation 10 (B, C', h, w) from the features (B, C, h, w) of two frames."""
@@ -111,7 +111,7 @@ class FrameMemory:
 
     @staticmethod
     def of(predictions: DensePredictions, index: int = 0, *, temporal: TemporalModule | None = None) -> FrameMemory:
-        """That of one frame of a batch."""
+        """The memory of one frame of a batch."""
         features = predictions.temporal_features
         kept = None if features is None else features[index : index + 1]
         return FrameMemory(predictions.prototypes[index], kept, temporal)

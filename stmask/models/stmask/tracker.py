@@ -41,7 +41,7 @@ class TemporalTracker:
         """
         Args:
             weights: of equation 15.
-            new_object: what a detection must be more alike than to join a track.
+            new_object: the imaginary track that a detection must match less well than a real one to join that.
             score_threshold: tracks whose (decayed) score is this or less are not reported.
             score_decay: factor on a track's score for each frame it is carried over.
             max_age: after more frames in a row without a detection a track is not reported, until it is detected again.

@@ -25,7 +25,7 @@ _RATIOS = (1.0, 0.5, 2.0)
 
 
 def anchor_shapes(count: int) -> list[list[float]]:
-    """(h, w) of the anchors as factors of the scale; YOLACT's three are all squares, a mistake that it kept."""
+    """(h, w) of the anchors as factors of the scale; YOLACT's three are all squares, a bug of the original."""
     if count == 3:
         return [[math.sqrt(ratio), math.sqrt(ratio)] for ratio in _RATIOS]
     octaves = [2 ** (j / 3) for j in range(3)]
@@ -129,7 +129,7 @@ class Yolact(VideoModel):
         )
 
     def losses(self, clip: Clip, *, generator: torch.Generator) -> LossReport:
-        """Those of every frame by itself."""
+        """The losses of every frame by itself."""
         frames = clip.frames.flatten(0, 1).contiguous(memory_format=torch.channels_last)  # (B * T, 3, H, W)
         return self.loss(self(frames), clip.flat_targets, clip_length=clip.frames.shape[1], generator=generator)
 
@@ -144,7 +144,7 @@ class Yolact(VideoModel):
             ]
 
     def tracker(self) -> Tracker:
-        """A fresh one."""
+        """A fresh tracker."""
         return self._tracker()
 
     def anchors(self, pyramid: Pyramid) -> Tensor:

@@ -212,11 +212,11 @@ class Criterion:
         return total
 
     def class_cost(self, class_logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-        """Of the class logits (F, A, K + 1) for labels (F, A), the positives weighing (P,), summed over the frames."""
+        """Loss of class logits (F, A, K + 1) for labels (F, A), the positives weighing (P,), summed over frames."""
         return hard_negative_cross_entropy(class_logits, labels, weights=weights, ratio=self.negative_ratio)
 
     def centerness_cost(self, centerness: Tensor, positives: Positives) -> Tensor:
-        """Of the positives' centre-ness (P,), which learns how well their boxes are predicted and moves none."""
+        """Loss of the positives' centre-ness (P,), which learns the quality of their boxes and does not move them."""
         return centerness_loss(
             centerness, positives.boxes.detach(), target_boxes=positives.target_boxes, weights=positives.weights
         )
@@ -230,7 +230,7 @@ class Criterion:
         target_masks: Tensor,
         min_side: float = 1.0,
     ) -> Tensor:
-        """Of P masks, each inside its box; see `cropped_mask_bce`."""
+        """Loss of P masks, each inside its box; see `cropped_mask_bce`."""
         return cropped_mask_bce(
             mask_coeffs,
             prototypes,

@@ -42,7 +42,7 @@ def shift_losses(
 
     An instance is a positive of frame t whose object is also in frame t + 1. The box target is the movement from the
     object's true box to its next one; the mask is compared to the object's in frame t + 1, cropped by its true box.
-    What is learned here are the temporal network and the features below it, not prototypes and coefficients.
+    These losses train the temporal fusion and the features below it, not prototypes and coefficients.
 
     Args:
         temporal: the temporal fusion.
