@@ -142,7 +142,7 @@ def test_an_output_that_cannot_be_written(dataset: Path, tmp_path: Path, refused
     assert str(tmp_path / "file") in refused("data", "synthesize", str(tmp_path / "file" / "set"), "--videos", "1")
 
 
-def test_a_video_that_is_none(tmp_path: Path, refused: Callable[..., str]) -> None:
+def test_a_file_that_is_not_a_video(tmp_path: Path, refused: Callable[..., str]) -> None:
     (tmp_path / "clip.mp4").write_text("no video")
     message = refused("predict", str(tmp_path / "clip.mp4"), f"checkpoint={tmp_path / 'none.ckpt'}", "output=o.mp4")
     assert "clip.mp4" in message or "none.ckpt" in message

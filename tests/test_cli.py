@@ -103,7 +103,7 @@ def test_users_errors_are_one_line(
     assert capsys.readouterr().err == f"stmask: error: {line}\n"
 
 
-def test_our_own_mistakes_keep_their_traceback(fail_with: Callable[[BaseException], int]) -> None:
+def test_bugs_keep_their_traceback(fail_with: Callable[[BaseException], int]) -> None:
     with pytest.raises(ZeroDivisionError):
         fail_with(ZeroDivisionError("a bug"))
 
@@ -130,7 +130,7 @@ def test_what_follows_an_interrupt_is_the_interrupt(
     assert capsys.readouterr().err == "stmask: interrupted\n"
 
 
-def test_a_closed_pipe_is_no_error() -> None:
+def test_a_closed_pipe_is_not_an_error() -> None:
     ran = subprocess.run(
         f"{sys.executable} -m stmask --help | head -n 1", shell=True, capture_output=True, text=True, check=True
     )

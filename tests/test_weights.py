@@ -124,13 +124,13 @@ def scripted() -> bytes:
         (lambda: stored(STATE | {"head.bias": "text"}), r"head\.bias is of type str, not a tensor"),
     ],
 )
-def test_what_cannot_be_read_is_said(content: Callable[[], bytes], message: str, tmp_path: Path) -> None:
+def test_what_cannot_be_read_is_named(content: Callable[[], bytes], message: str, tmp_path: Path) -> None:
     (tmp_path / "w.pth").write_bytes(content())
     with pytest.raises(CheckpointError, match=message):
         read(tmp_path / "w.pth")
 
 
-def test_what_is_no_file_is_said(tmp_path: Path) -> None:
+def test_what_is_not_a_file_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")  # nobody writes into it: opened, it would wait for ever
     for path, message in (
         (tmp_path, "not a file"),
@@ -162,7 +162,7 @@ def test_a_dict_within_itself(tmp_path: Path) -> None:
         (lambda: torch.zeros(1).expand(10**7, 10**7), r"the shape \(10000000, 10000000\), which is larger"),
     ],
 )
-def test_tensors_that_are_no_arrays_of_numbers(value: Callable[[], Tensor], message: str, tmp_path: Path) -> None:
+def test_tensors_that_are_not_arrays_of_numbers(value: Callable[[], Tensor], message: str, tmp_path: Path) -> None:
     torch.save({"state_dict": {"fpn.bias": torch.ones(2), "fpn.weight": value()}}, tmp_path / "w.pth")
     with pytest.raises(CheckpointError, match=rf"w\.pth: the tensor fpn\.weight .*{message}"):
         read(tmp_path / "w.pth")
@@ -219,7 +219,7 @@ def test_changed_bytes_are_found_by_their_checksums(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("new_format", "message"), [(True, "larger than its stored data"), (False, "truncated or not")]
 )
-def test_a_shape_that_lies(new_format: bool, message: str, tmp_path: Path) -> None:
+def test_a_shape_larger_than_its_data(new_format: bool, message: str, tmp_path: Path) -> None:
     torch.save({"fpn.bias": Lie()}, tmp_path / "w.pth", _use_new_zipfile_serialization=new_format)
     with pytest.raises(CheckpointError, match=message):
         read(tmp_path / "w.pth")
@@ -235,7 +235,7 @@ def test_a_shape_that_lies(new_format: bool, message: str, tmp_path: Path) -> No
         (torch.tensor([True, False]), "w: weight holds bool, not real numbers"),
     ],
 )
-def test_values_that_are_no_weights(given: Tensor, message: str) -> None:
+def test_values_that_are_not_weights(given: Tensor, message: str) -> None:
     with pytest.raises(CheckpointError, match=message):
         as_in({"weight": torch.zeros(2)}, {"weight": given}, source="w")
 

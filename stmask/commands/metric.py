@@ -26,7 +26,7 @@ def main(argv: Sequence[str]) -> int:
     from stmask.evaluation.groups import measure
     from stmask.evaluation.hints import hints, truth_hints
     from stmask.evaluation.reading import collector_paused
-    from stmask.evaluation.report import class_table, explanation_text, figures_table, variants_table
+    from stmask.evaluation.report import class_table, explanation_text, metrics_table, variants_table
     from stmask.evaluation.results import load_predictions
     from stmask.evaluation.video_ap import assign, summarise
     from stmask.files import require_distinct
@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
             print(f"warning: {options.results}: {hint}", file=sys.stderr)
     explanation = explain(truth, overlaps, matches) if options.explain or options.errors else None
 
-    parts = [figures_table(report)]
+    parts = [metrics_table(report)]
     if options.per_class:
         parts.append(class_table(report))
     if options.frames or options.boundary:

@@ -62,7 +62,7 @@ def points(difference: float) -> str:
     return f"{100 * difference:+.1f}"
 
 
-def figures_table(report: VideoAPReport) -> str:
+def metrics_table(report: VideoAPReport) -> str:
     """The 12 metrics, one per line."""
     table = _table("metric", "value", "")
     for name in MASK_METRICS:
@@ -70,7 +70,7 @@ def figures_table(report: VideoAPReport) -> str:
     return render(table)
 
 
-def image_figures_table(report: ImageAPReport) -> str:
+def image_metrics_table(report: ImageAPReport) -> str:
     """The 12 metrics of masks and of boxes, one per line."""
     table = _table("metric", "mask", "box", "")
     for name in MASK_METRICS:

@@ -9,7 +9,7 @@ from pathlib import Path
 from stmask.errors import DataError
 from stmask.evaluation.image_ap import IMAGE_METRICS, ImageAPReport, evaluate_images, to_detections
 from stmask.evaluation.image_truth import ImageGroundTruth
-from stmask.evaluation.report import image_figures_table
+from stmask.evaluation.report import image_metrics_table
 from stmask.structures import ImageResult
 from stmask.tasks.base import Entry, Item, Metric, Scores, Segmenter, require_own_names
 from stmask.tasks.results import image_result
@@ -65,7 +65,7 @@ class Images:
         return Scores(report, {**report.stats, **own})
 
     def table(self, report: ImageAPReport) -> str:
-        return image_figures_table(report)
+        return image_metrics_table(report)
 
     def count(self, items: int, frames: int) -> str:
         return f"{items} images"

@@ -9,7 +9,7 @@ from pathlib import Path
 from stmask.evaluation.explain import explain
 from stmask.evaluation.ground_truth import GroundTruth
 from stmask.evaluation.groups import measure
-from stmask.evaluation.report import figures_table
+from stmask.evaluation.report import metrics_table
 from stmask.evaluation.results import check_results, to_results
 from stmask.evaluation.video_ap import MASK_METRICS, VideoAPReport, assign, summarise
 from stmask.structures import VideoResult
@@ -70,7 +70,7 @@ class Videos:
         return Scores(report, {**report.stats, **own}, {f"explain/{name}": value for name, value in causes.items()})
 
     def table(self, report: VideoAPReport) -> str:
-        return figures_table(report)
+        return metrics_table(report)
 
     def count(self, items: int, frames: int) -> str:
         return f"{items} videos, {frames} frames"

@@ -293,7 +293,7 @@ def test_splits_are_compared(tmp_path, capsys):
     assert "too" not in capsys.readouterr().out
 
 
-def test_groups_that_are_no_names_are_left_alone(tmp_path):
+def test_groups_that_are_not_names_are_left_alone(tmp_path):
     document = boxed()
     document["categories"] = [{"id": 0, "name": "things"}, *({**c, "supercategory": [1, {}]} for c in CATEGORIES)]
     write_dataset(tmp_path, document)

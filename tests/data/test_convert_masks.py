@@ -241,7 +241,7 @@ def test_what_has_no_partner_is_counted(tmp_path):
         convert(tmp_path)
 
 
-def test_names_that_are_no_text(tmp_path):
+def test_names_that_are_not_text(tmp_path):
     frames, masks = frames_and_masks(tmp_path, [numbers(1)])
     for folder in (frames, masks):
         (folder / "v/0.png").rename(folder / "v" / "\udcff.png")
@@ -317,7 +317,7 @@ def test_classes_of_a_white_object_and_of_none(tmp_path):
         convert(tmp_path, classes=classes)
 
 
-def test_shades_are_no_objects(tmp_path, monkeypatch):
+def test_shades_are_not_objects(tmp_path, monkeypatch):
     frames_and_masks(tmp_path, [np.arange(48, dtype=np.uint16).reshape(SHAPE)])
     monkeypatch.setattr("stmask.data.convert.masks._MANY_OBJECTS", 40)
     notes = Notes()

@@ -241,7 +241,7 @@ def test_a_dataset_is_a_file_of_a_few_lines(pytestconfig):
     assert all(lines[name] <= 4 for name in ("custom", "ovis", "synthetic", "ytvis2019", "ytvis2021"))
 
 
-def test_a_dataset_of_ones_own_is_a_file_of_two_lines(tmp_path, capsys):
+def test_your_own_dataset_is_a_file_of_two_lines(tmp_path, capsys):
     (tmp_path / "data").mkdir()
     (tmp_path / "data/mine.yaml").write_text("defaults: [base]\nroot: /data/mine\n")
     assert main(["train", "--config-dir", str(tmp_path), "data=mine", "data.gap=3", "--cfg", "job"]) == 0

@@ -140,7 +140,7 @@ def test_names_that_no_file_has(tmp_path, name, message):
         read_image(tmp_path / name)
 
 
-def test_damaged_orientations_are_none():
+def test_damaged_orientations_are_ignored():
     block = b"II*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0\x06\0\0\0"
     for exif in (block[:12], b"XX" + block[2:], block[:4] + b"\xff\xff\xff\x7f" + block[8:], b""):
         data = b"\xff\xd8\xff\xe1" + struct.pack(">H", len(exif) + 8) + b"Exif\0\0" + exif + encoded()[2:]

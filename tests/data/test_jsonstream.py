@@ -102,7 +102,7 @@ def test_both_readers_say_the_same_of_other_files(tmp_path, content, message):
         assert str(caught.value).startswith(f"{path} {message}")
 
 
-def test_a_byte_order_mark_is_no_obstacle(tmp_path):
+def test_a_byte_order_mark_is_accepted(tmp_path):
     path = tmp_path / "a.json"
     path.write_bytes(DOCUMENT.encode("utf-8-sig"))
     assert read_json(path) == read_large_json(path) == {"a": "é", "list": [1, 2]}

@@ -122,7 +122,7 @@ def test_files_of_videos_are_refused_and_converted_ones_taken(tmp_path):
         (lambda d: d.update(annotations=d["annotations"][-1:]), "has no annotated frame"),
     ],
 )
-def test_what_is_no_instances_file_is_named(tmp_path, change, message):
+def test_a_file_that_is_not_an_instances_file_is_named(tmp_path, change, message):
     content = document()
     write(tmp_path / "d", content)
     change(content)

@@ -53,7 +53,7 @@ def test_annotations_may_come_before_what_they_refer_to_and_in_any_order(tmp_pat
     assert dataset.instances(0, 3).labels.tolist() == [2, 1]
 
 
-def test_crowds_and_frames_without_objects_are_no_training_frames(tmp_path):
+def test_crowds_and_frames_without_objects_are_not_trained_on(tmp_path):
     document = contents(videos=2, frames=3)
     full = [compressed(rectangle(0, 0, 9, 9)) for _ in range(3)]
     document["annotations"] = [

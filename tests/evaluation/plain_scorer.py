@@ -106,7 +106,7 @@ def precision_recall(
     return precision, hits / total
 
 
-def figures(truths: list[Truth], predictions: list[Prediction], *, videos: int, categories: list[int]) -> list[float]:
+def metrics(truths: list[Truth], predictions: list[Prediction], *, videos: int, categories: list[int]) -> list[float]:
     """AP, AP50, AP75, APS, APM, APL, AR1, AR10, AR100, ARS, ARM, ARL."""
     table = {}
     for category in categories:

@@ -10,7 +10,7 @@ import pytest
 
 from stmask.commands import benchmark, benchmark_metric, metric, submit
 from stmask.errors import ConfigError, DataError
-from stmask.evaluation import MASK_METRICS, GroundTruth, check_results, synthetic
+from stmask.evaluation import GroundTruth, MASK_metricsICS, check_results, synthetic
 from stmask.evaluation.synthetic import MetricCase, write_case
 
 CASE = Path(__file__).parent / "data" / "case3_noisy"
@@ -18,18 +18,18 @@ FILES = [str(CASE / "gt.json"), str(CASE / "results.json")]
 TINY = MetricCase(3, 4, 90, 120, categories=2, tracks=(1, 2), predictions=3, ragged=2)
 
 
-def test_metric_prints_and_writes_the_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_metric_prints_and_writes_the_metrics(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, table = tmp_path / "a" / "figures.json", tmp_path / "classes.csv"
     assert metric.main([*FILES, "--json", str(out), "--csv", str(table), "--per-class"]) == 0
     expected = json.loads((CASE / "expected.json").read_text())["stats"]
-    figures = json.loads(out.read_text())
-    assert tuple(figures) == MASK_METRICS
-    assert list(figures.values()) == pytest.approx(list(expected.values()), abs=1e-12)
+    metrics = json.loads(out.read_text())
+    assert tuple(metrics) == MASK_metricsICS
+    assert list(metrics.values()) == pytest.approx(list(expected.values()), abs=1e-12)
     with table.open() as handle:
         rows = list(csv.DictReader(handle))
     assert [row["name"] for row in rows] == ["c1", "c2", "c3", "c4", "c5"]
     assert rows[4]["AP"] == ""
-    assert sum(float(row["AP"]) for row in rows[:4]) / 4 == pytest.approx(figures["AP"])
+    assert sum(float(row["AP"]) for row in rows[:4]) / 4 == pytest.approx(metrics["AP"])
     printed = capsys.readouterr().out
     assert "AP50     21.6  IoU .50" in printed
     assert str(out) in printed

@@ -472,7 +472,7 @@ def test_training_and_metric_agree_on_every_text(tmp_path: Path, content: bytes,
     agree(path, expected)
 
 
-def test_a_folder_and_no_file(tmp_path: Path) -> None:
+def test_a_folder_is_not_a_file(tmp_path: Path) -> None:
     agree(tmp_path, "cannot read ")
     agree(tmp_path / "train.json", "no such file: ")
 
@@ -527,7 +527,7 @@ def test_commands_end_in_one_line(tmp_path: Path, name: str, capsys: pytest.Capt
     assert str(expected) in capsys.readouterr().out
 
 
-def test_nothing_to_score_is_no_score(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_to_score_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, found = tmp_path / "valid.json", tmp_path / "results.json"
     found.write_text(json.dumps(results()))
     crowds = [track | {"iscrowd": 1} for track in document()["annotations"]]
@@ -552,9 +552,7 @@ def test_no_output_is_written_over_what_is_read(tmp_path: Path, capsys: pytest.C
     assert json.loads(path.read_text()) == document()
 
 
-def test_results_that_can_be_scored_but_were_hardly_meant_so(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_results_that_can_be_scored_but_look_unintended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, found = tmp_path / "valid.json", tmp_path / "results.json"
     path.write_text(json.dumps(document()))
     tracks = [entry | {"segmentations": [TEXT] * 3} for entry in results()]
@@ -581,7 +579,7 @@ def test_results_that_can_be_scored_but_were_hardly_meant_so(
         ("hand", "several categories share a name, and are scored as separate classes: hand"),
     ],
 )
-def test_annotations_that_can_be_scored_but_were_hardly_meant_so(tmp_path, capsys, change, hint):
+def test_annotations_that_can_be_scored_but_look_unintended(tmp_path, capsys, change, hint):
     made = document()
     if isinstance(change, str):
         for category in made["categories"]:

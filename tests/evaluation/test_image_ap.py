@@ -15,7 +15,7 @@ from stmask.errors import DataError
 from stmask.evaluation import MASK_METRICS
 from stmask.evaluation.image_ap import IMAGE_METRICS, ImageAPReport, evaluate_images, to_detections
 from stmask.evaluation.image_truth import ImageGroundTruth
-from stmask.evaluation.report import class_csv, class_table, image_figures_table
+from stmask.evaluation.report import class_csv, class_table, image_metrics_table
 from stmask.structures import ImageInstance, ImageResult
 from stmask.tasks import Images
 
@@ -151,7 +151,7 @@ def measured(entries: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
     return [{**e, "id": i, "area": areas[kind](e), "iscrowd": 0} for i, e in enumerate(entries, start=1)]
 
 
-def test_the_figures_are_those_of_pycocotools(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_metrics_are_those_of_pycocotools(capsys: pytest.CaptureFixture[str]) -> None:
     content, results = random_case(0)
     report = score(content, *results)
     assert capsys.readouterr().out == ""
@@ -176,8 +176,8 @@ def test_the_figures_are_those_of_pycocotools(capsys: pytest.CaptureFixture[str]
 def test_tables() -> None:
     content = document(truth_object(1, 1, A), truth_object(2, 2, B))
     report = score(content, ImageResult(1, (found(A),)))
-    assert "50.5" in image_figures_table(report)
-    assert "32²" in image_figures_table(report)
+    assert "50.5" in image_metrics_table(report)
+    assert "32²" in image_metrics_table(report)
     assert "cat" in class_table(report)
     header, cat, dog = class_csv(report).splitlines()
     assert header.startswith("category_id,name,tracks,predictions,AP,")
@@ -203,7 +203,7 @@ def test_tables() -> None:
         (lambda d: d["annotations"][0].update(category_id=9), r"annotations\[0\]: category_id 9 is not"),
     ],
 )
-def test_what_is_no_instances_file_is_named(change: Any, message: str) -> None:
+def test_a_file_that_is_not_an_instances_file_is_named(change: Any, message: str) -> None:
     content = document(truth_object(1, 1, A))
     change(content)
     with pytest.raises(DataError, match=message):

@@ -78,9 +78,9 @@ def test_it_explains_when_asked() -> None:
     metric = VideoMeanAveragePrecision(truth(), explain=True)
     for result in RESULTS:
         metric.update(result)
-    figures = metric.compute()
-    assert float(figures["AP50"]) == pytest.approx(metric.explanation().ap50)
-    assert float(figures["explain/false_positives/background"]) == metric.explanation().total.false_positives[5]
+    values = metric.compute()
+    assert float(values["AP50"]) == pytest.approx(metric.explanation().ap50)
+    assert float(values["explain/false_positives/background"]) == metric.explanation().total.false_positives[5]
     with pytest.raises(ValueError, match="explain=True"):
         VideoMeanAveragePrecision(truth()).explanation()
 
@@ -119,6 +119,6 @@ def test_any_number_of_processes_scores_each_video_once(tmp_path: Path) -> None:
         arguments = (world, _free_port(), str(tmp_path))
         torch.multiprocessing.start_processes(_score_a_share, args=arguments, nprocs=world, start_method="fork")
         for rank in range(world):
-            figures, entries = torch.load(tmp_path / f"{world}-{rank}.pt")
-            assert {name: float(figures[name]) for name in MASK_METRICS} == expected
+            values, entries = torch.load(tmp_path / f"{world}-{rank}.pt")
+            assert {name: float(values[name]) for name in MASK_METRICS} == expected
             assert entries == to_results(RESULTS, (1, 2))

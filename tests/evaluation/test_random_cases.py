@@ -70,13 +70,13 @@ def assert_equal(
     )
     results = [result_entry(p.video, p.category, p.score, pixels(p.masks)) for p in predictions]
     ours = list(evaluate(GroundTruth.from_dict(content), results).stats.values())
-    expected = plain.figures(truths, predictions, videos=len(videos), categories=CATEGORIES)
+    expected = plain.metrics(truths, predictions, videos=len(videos), categories=CATEGORIES)
     np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-9)
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(cases())
-def test_all_figures_agree(case: tuple) -> None:
+def test_all_metrics_agree(case: tuple) -> None:
     assert_equal(*case)
 
 

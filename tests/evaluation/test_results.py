@@ -106,7 +106,7 @@ def test_a_label_of_another_dataset_is_refused(label: int) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "[1,"], ids=["empty", "cut"])
-def test_what_is_no_json_is_named(tmp_path: Path, content: str) -> None:
+def test_a_file_that_is_not_json_is_named(tmp_path: Path, content: str) -> None:
     path = tmp_path / "results.json"
     path.write_text(content, encoding="utf-8")
     with pytest.raises(DataError, match=re.escape(f"{path} is not valid JSON")):
@@ -115,6 +115,6 @@ def test_what_is_no_json_is_named(tmp_path: Path, content: str) -> None:
         read_results(tmp_path / "missing.json", TRUTH)
 
 
-def test_a_byte_order_mark_is_no_obstacle(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_accepted(tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text("\ufeff[]", encoding="utf-8")
     assert read_results(tmp_path / "results.json", TRUTH) == []

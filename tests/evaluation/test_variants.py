@@ -47,9 +47,9 @@ def test_boundary_ap_asks_for_the_outline() -> None:
     loose = box(100, 120, 8, 8, 62, 62)
     video = evaluate(GroundTruth.from_dict(ground_truth([(100, 120, 2)] * 2, truths)), [])
     assert video.stats["AP"] == 0.0
-    figures = scores(truths, [result_entry(1, 1, 0.9, [loose, loose])], boundary_ap)
+    metrics = scores(truths, [result_entry(1, 1, 0.9, [loose, loose])], boundary_ap)
     # width round(0.02 * 156.2) = 3: rings of 54² - 48² = 612 and of 50² - 44² = 564 pixels share 50² - 48² = 196
-    assert figures["AP"] == 0.0
+    assert metrics["AP"] == 0.0
     near = box(100, 120, 10, 10, 60, 61)  # rings of 570 and 564: all but two rows of the sides and the lower edge
     ring = np.count_nonzero(_ring(A, 3) & _ring(near, 3)) / np.count_nonzero(_ring(A, 3) | _ring(near, 3))
     assert 0.5 < ring < 0.98

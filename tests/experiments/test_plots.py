@@ -25,7 +25,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Section:
     return measured(write_sweep(tmp_path_factory.mktemp("sweep"), aps))
 
 
-def test_the_richest_table_is_chosen(tmp_path: Path) -> None:
+def test_the_table_with_the_most_measured_rows_is_chosen(tmp_path: Path) -> None:
     write_sweep(tmp_path, {"table4/t4_fca_ada": [0.1, 0.1, 0.1]})
     write_sweep(tmp_path / "b", {"table1/t1_3x5": [0.2], "table1/t1_3x2": [0.2]}, overrides=[*TINY, "seed=0"])
     records, _ = collect([tmp_path])

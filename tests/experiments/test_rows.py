@@ -61,7 +61,7 @@ def test_rows_stand_in_the_order_of_the_paper_with_its_numbers() -> None:
 @pytest.mark.parametrize(
     ("name", "hint"), [("tabel4", "did you mean 'table4'?"), ("zzz", "there are: table1, table2, ")]
 )
-def test_a_typo_gets_the_nearest_table(name: str, hint: str) -> None:
+def test_a_typo_suggests_the_nearest_table(name: str, hint: str) -> None:
     with pytest.raises(ConfigError) as caught:
         rows(name)
     assert str(caught.value).startswith(f"unknown table {name!r}; {hint}")

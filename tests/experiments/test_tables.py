@@ -169,7 +169,7 @@ def test_speeds_of_one_kind_of_machine_are_shown(tmp_path: Path) -> None:
     assert tiny.notes == ("The FPS of 1 run was measured under other conditions, and left out.",)
 
 
-def test_what_is_no_run_of_a_row_is_passed_over_and_what_is_broken_is_named(tmp_path: Path) -> None:
+def test_other_runs_are_passed_over_and_broken_ones_are_named(tmp_path: Path) -> None:
     own = write_run(tmp_path / "own")
     made = json.loads((own / "run.json").read_text())
     (own / "run.json").write_text(json.dumps({**made, "experiment": None}))

@@ -112,6 +112,6 @@ def test_what_the_server_says_is_one_line(raised: Exception, error: type[StmaskE
     assert "\n" not in str(caught.value)
 
 
-def test_a_mistake_of_ours_is_not_hidden() -> None:
+def test_a_bug_is_not_hidden() -> None:
     with pytest.raises(KeyError):
         collect_project("team/vis", Api(KeyError("oops")))

@@ -255,7 +255,7 @@ def test_a_film_that_was_cut_off_is_refused(tmp_path: Path, suffix: str, share: 
         assert "of the 40" in str(refused.value)
 
 
-def test_sound_that_goes_on_after_the_film_is_no_loss(tmp_path: Path) -> None:
+def test_sound_that_outlasts_the_film_is_accepted(tmp_path: Path) -> None:
     path = tmp_path / "film.mkv"
     with av.open(str(path), "w") as container:
         video: Any = container.add_stream("libx264", rate=10)

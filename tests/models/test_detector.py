@@ -31,7 +31,7 @@ def predictions(probabilities: list[list[float]], centerness: list[float] | None
 BACKGROUND = [1.0, 0.0, 0.0]
 
 
-def test_candidates_score_more_than_the_threshold_before_centerness() -> None:
+def test_selected_anchors_exceed_the_threshold_before_centerness() -> None:
     probs = [[0.8, 0.1, 0.1], [0.3, 0.0, 0.7], BACKGROUND, [0.4, 0.6, 0.0]]
     found = Detector(score_threshold=0.5)(predictions(probs, [1.0, 0.5, 1.0, 0.75]))
     assert found.labels.tolist() == [1, 2]
@@ -42,7 +42,7 @@ def test_candidates_score_more_than_the_threshold_before_centerness() -> None:
     assert found.embeddings.argmax(dim=1).tolist() == [3, 1]
 
 
-def test_the_threshold_itself_is_no_candidate() -> None:
+def test_an_anchor_at_the_threshold_is_not_selected() -> None:
     probs = [[0.5, 0.5, 0.0], [0.25, 0.75, 0.0], BACKGROUND, BACKGROUND]
     assert len(Detector(score_threshold=0.5)(predictions(probs))) == 1
 

@@ -245,7 +245,7 @@ class TestBadInput:
             (pickle.dumps({"a": Path("x")}, protocol=2), "could run code"),
         ],
     )
-    def test_what_is_no_checkpoint(self, content: bytes, message: str, tmp_path: Path) -> None:
+    def test_what_is_not_a_checkpoint(self, content: bytes, message: str, tmp_path: Path) -> None:
         (tmp_path / "w.pth").write_bytes(content)
         with pytest.raises(CheckpointError, match=message):
             load(tmp_path / "w.pth")

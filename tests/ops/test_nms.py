@@ -22,7 +22,7 @@ def test_a_dropped_box_still_drops_others() -> None:
 
 
 @pytest.mark.parametrize(("threshold", "kept"), [(0.61, [True] * 4), (0.59, [True, False, False, True])])
-def test_the_threshold_itself_is_no_overlap(threshold: float, kept: list[bool]) -> None:
+def test_an_iou_at_the_threshold_is_not_an_overlap(threshold: float, kept: list[bool]) -> None:
     assert unsuppressed(CHAIN, iou_threshold=threshold).tolist() == kept
     twins = torch.tensor([[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 0.5]])  # IoU exactly 0.5
     assert unsuppressed(twins, iou_threshold=0.5).tolist() == [True, True]

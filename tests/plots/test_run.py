@@ -13,7 +13,7 @@ from stmask.evaluation.causes import Cause
 from stmask.files import write_json
 from stmask.plots import run
 
-FIGURES = {"AP": 0.3, "AP50": 0.5, "AP75": 0.2, "AR10": 0.4}
+METRICS = {"AP": 0.3, "AP50": 0.5, "AP75": 0.2, "AR10": 0.4}
 
 
 def write_run(folder: Path, *, videos: bool = True, steps: int = 120) -> Path:
@@ -28,8 +28,8 @@ def write_run(folder: Path, *, videos: bool = True, steps: int = 120) -> Path:
     for step in (60, 120):
         record = folder / "validation" / f"step_{step:08d}"
         causes = {f"explain/{kind}/{cause.name.lower()}": 0.1 for kind in ("cost", "missed") for cause in Cause}
-        figures = {**FIGURES, **(causes if videos else {})}
-        write_json(record / "figures.json", {"step": step, **{f"valid/{k}": v for k, v in figures.items()}})
+        values = {**METRICS, **(causes if videos else {})}
+        write_json(record / "figures.json", {"step": step, **{f"valid/{k}": v for k, v in values.items()}})
         rows = [f"{i},class {i},{i},2,0.{i},0.{i}" for i in range(5)]
         (record / "classes.csv").write_text("\n".join(["category_id,name,tracks,predictions,AP,AP50", *rows]) + "\n")
         if videos:
