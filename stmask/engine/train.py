@@ -11,6 +11,8 @@ from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Callback
 
 from stmask.checkpoints import trust
+from stmask.checkpoints.construct import names_in
+from stmask.config import plain
 from stmask.data import VISDataModule
 from stmask.data.loading import PairLoader
 from stmask.engine import loops
@@ -53,9 +55,9 @@ def train(cfg: DictConfig, *, origin: Origin = Origin()) -> dict[str, float]:
         StmaskError: whatever the user can mend.
         Interrupted: a signal came; the run can go on from checkpoints/last.ckpt, if it was training already.
     """
-    trust(cfg.get("trust") or ())
     check_groups(cfg)
     check_optimisation(cfg)
+    trust([*(cfg.get("trust") or ()), *names_in(plain(cfg.model))])  # the user's own words
     folder = RunFolder(cfg.output_dir, first=is_first_process(cfg.trainer))
     last_resort = LastResort(folder)
     stop = StopRequest(first=folder.first, end_now=last_resort.interrupt)
