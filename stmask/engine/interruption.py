@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from types import FrameType
 
 import pytorch_lightning as pl
-from pytorch_lightning.trainer.connectors.signal_connector import _SignalConnector
 
 from stmask.errors import Interrupted
 
@@ -146,10 +145,3 @@ def _forget_sockets() -> None:
 
 
 os.register_at_fork(after_in_child=_forget_sockets)
-
-
-class NoSignals(_SignalConnector):
-    """In the place of Lightning's, whose handlers talk to the other processes from within a step."""
-
-    def register_signal_handlers(self) -> None:
-        """Leaves the signals to `StopRequest`."""
