@@ -12,9 +12,10 @@ from engine.own_backbone import Strided
 from engine.tiny import TINY
 
 import stmask
-from stmask.checkpoints import registry
+from stmask.checkpoints import build_model, registry
 from stmask.cli import main
 from stmask.errors import CheckpointError, ConfigError
+from stmask.models import Tracker, TrackerFactory, VideoModel
 
 NAME = "engine.own_backbone.Strided"
 OWN = [
@@ -75,6 +76,24 @@ def test_a_package_may_register_by_an_entry_point(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(registry, "entry_points", entry_points)
     assert registry.find(NAME, "model") is Strided
     assert registry.find("engine.own_backbone.nn", "model") is None
+
+
+class Followed(VideoModel):
+    """Hands on the tracker that it is given."""
+
+    def __init__(self, *, num_classes: int, tracker: TrackerFactory) -> None:
+        super().__init__()
+        self.num_classes, self.make_tracker = num_classes, tracker
+
+    def tracker(self) -> Tracker:
+        return self.make_tracker()
+
+
+def test_a_tracker_is_tried_when_its_model_is_built() -> None:
+    stmask.register(Followed, name="mine.Followed")
+    tracker = {"_target_": "stmask.tracking.PlainTracker", "_partial_": True, "occlusion_iou": 7.0}
+    with pytest.raises(ConfigError, match="model.tracker: occlusion_iou must be"):
+        build_model({"_target_": "mine.Followed", "tracker": tracker}, num_classes=1)
 
 
 @pytest.mark.parametrize(
