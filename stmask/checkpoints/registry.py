@@ -94,6 +94,6 @@ def _homes(kind: Kind | None) -> tuple[str, ...]:
 
 
 HOW_TO_ALLOW = (  # in words
-    "a class of your own is allowed by trust=[NAME] of evaluate, predict and load, by stmask.register(CLASS), or by an "
-    f"entry point {ENTRY_POINTS} of its package (docs/extending.md)"
+    "a class of your own is allowed by trust=[NAME], by stmask.register(CLASS), or by an entry point of its package in "
+    f"the group {ENTRY_POINTS} (docs/extending.md)"
 )
