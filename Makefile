@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stmask-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo notebooks test lint sampler clean
+.PHONY: help env demo notebooks test lint docs sampler clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,7 +25,7 @@ $(STAMP): pyproject.toml setup.py constraints.txt
 	  echo "Name another interpreter: PYTHON=/path/to/python3.12 make env" >&2; exit 1; }
 	@test -x $(BIN)/python || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV); }
 	@echo "installing stmask and what it needs (PyTorch is large, the first time takes minutes)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,notebooks]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,docs,notebooks]'
 	@touch $@
 
 demo: $(STAMP) ## data, training, evaluation and pictures, from nothing (about 15 minutes on two cores)
@@ -43,9 +43,12 @@ lint: $(STAMP) ## ruff and mypy
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
+docs: $(STAMP) ## the site, in site/; a broken link, an unknown reference or a missing docstring fails
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --clean --strict
+
 sampler: $(STAMP) ## spatial-correlation-sampler, which our correlation is compared with (needs nvcc and a C++ compiler)
 	@tools/build_sampler.sh $(BIN)/python
 
 clean: ## remove caches and build leftovers, keep the environment, runs/ and demo/
-	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -193,6 +193,7 @@ class VISDataModule(pl.LightningDataModule):
         return MixedPairs([main, *others], [1.0, *(source.weight for source in self.mix)], seed=self.seed)
 
     def train_dataloader(self) -> PairLoader:
+        """Batches of pairs for this process; it goes on within an epoch after a resume."""
         samples = self.train_samples()
         return PairLoader(
             samples,
@@ -207,6 +208,7 @@ class VISDataModule(pl.LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader[VideoClip | None] | list[Any]:
+        """The validation videos of this process, one at a time; an empty list without a validation split."""
         if self.valid_split is None:
             return []
         clips = VideoClips(self.valid_dataset, prefetch=self.prefetch)

@@ -21,6 +21,7 @@ from stmask.ops.matching import AnchorMatcher, Matches
 from stmask.structures import DensePredictions, FrameTargets
 
 BOX_LOSSES = ("diou", "smooth_l1")
+"""The values of `Criterion.box_loss`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ class LossReport:
 
     @property
     def total(self) -> Tensor:
+        """The scalar to minimise."""
         return torch.stack(list(self.terms.values())).sum() + self.idle
 
 

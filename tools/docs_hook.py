@@ -1,0 +1,102 @@
+"""What mkdocs is told besides mkdocs.yml: the pages that lie outside docs/, and the API reference.
+
+The site has the paths of the repository, so that a relative link is the same in a checkout and on the site, and mkdocs
+checks it. The reference has a page for each package that lists its public names in `__all__`; a package that is added or
+moved needs nothing here. Modules are read by griffe, not imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import griffe
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.plugins import get_plugin_logger
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).resolve().parents[1]
+OUTSIDE_DOCS = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "CITATION.cff",
+    "LICENSE",
+    "experiments/README.md",
+    "experiments/*/README.md",
+    "experiments/*/table.md",
+    "experiments/*/results.csv",
+    "notebooks/README.md",
+    "stmask/official/*.md",
+)
+
+log = get_plugin_logger("reference")
+
+
+def packages(module: griffe.Module) -> Iterator[griffe.Module]:
+    """The module and what is below it, as far as it has an `__all__`; parents come first."""
+    if module.exports is not None:
+        yield module
+    for _, member in sorted(module.members.items()):
+        if isinstance(member, griffe.Module):
+            yield from packages(member)
+
+
+def exported(package: griffe.Module) -> dict[str, griffe.Object]:
+    """The objects that the `__all__` of a package names, under the paths at which they are defined."""
+    found = {}
+    for name in sorted(map(str, package.exports or ())):
+        member = package.members.get(name)
+        if member is None:
+            log.warning("%s: __all__ names %s, which the package does not have", package.path, name)
+            continue
+        target = member.final_target if isinstance(member, griffe.Alias) else member
+        found[target.path] = target
+    return found
+
+
+def undocumented(item: griffe.Object) -> Iterator[str]:
+    """Paths of what lacks a docstring: the object itself, and of a class the public methods and properties it defines."""
+    if not item.has_docstring:
+        yield item.path
+    if isinstance(item, griffe.Class):
+        for name, member in item.members.items():
+            method = isinstance(member, griffe.Function) or "property" in member.labels
+            if method and not name.startswith("_") and not member.has_docstring:
+                yield member.path
+
+
+def reference(root: Path) -> dict[str, str]:
+    """Name of each documented package -> its page. An object is shown once, where it first comes up; then linked."""
+    pages, shown = {}, set()
+    for package in packages(griffe.load("stmask", search_paths=[root], allow_inspection=False)):
+        if not package.has_docstring:
+            log.warning("%s has no docstring", package.path)
+        lines = [f"# {package.path}", "", package.docstring.value if package.docstring else "", ""]
+        for path, item in exported(package).items():
+            if path in shown:
+                lines += [f"- [`{item.name}`][{path}]"]
+                continue
+            shown.add(path)
+            for missing in undocumented(item):
+                log.warning("%s has no docstring (%s, line %s)", missing, item.relative_filepath, item.lineno)
+            lines += ["", f"::: {path}", ""]
+        pages[package.path] = "\n".join(lines)
+    return pages
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Gives the pages of docs/ their path in the repository, and adds those from elsewhere and the reference."""
+    site, pretty = config.site_dir, config.use_directory_urls
+    taken = [file for file in files if file.src_dir != config.docs_dir]
+    inside = [f"docs/{file.src_uri}" for file in files if file.src_dir == config.docs_dir]
+    outside = [path.relative_to(ROOT).as_posix() for pattern in OUTSIDE_DOCS for path in sorted(ROOT.glob(pattern))]
+    taken += [File(path, str(ROOT), site, pretty) for path in inside + outside]
+    chapter = []
+    for name, text in reference(ROOT).items():
+        page = f"reference/{name}.md"
+        taken.append(File.generated(config, page, content=text))
+        chapter.append({name: page})
+    assert config.nav is not None
+    config.nav.append({"API reference": chapter})
+    return Files(taken)
