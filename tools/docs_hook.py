@@ -1,4 +1,4 @@
-"""What mkdocs is told besides mkdocs.yml: the pages that lie outside docs/, and the API reference.
+"""What the site is made of besides docs/ and mkdocs.yml: pages from elsewhere in the repository, and the API reference.
 
 The site has the paths of the repository, so that a relative link is the same in a checkout and on the site, and mkdocs
 checks it. The reference has a page for each package that lists its public names in `__all__`; a package that is added or
@@ -7,8 +7,10 @@ moved needs nothing here. Modules are read by griffe, not imported.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import griffe
 from mkdocs.config.defaults import MkDocsConfig
@@ -30,7 +32,22 @@ OUTSIDE_DOCS = (
     "stmask/official/*.md",
 )
 
+# Docstrings describe several parameters or fields at once: "    height, width: of the frame in pixels." and what follows.
+SHARED_ENTRY = re.compile(r"^( +)(\w+(?:, \w+)+): (.*(?:\n\1 +.*)*)", re.MULTILINE)
+
 log = get_plugin_logger("reference")
+
+
+class OneEntryEach(griffe.Extension):
+    """Gives each name of a shared entry a row of its own, with its own type."""
+
+    def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
+        """Rewrites the docstring before it is parsed."""
+        if obj.docstring:
+            obj.docstring.value = SHARED_ENTRY.sub(
+                lambda entry: "\n".join(f"{entry[1]}{name}: {entry[3]}" for name in entry[2].split(", ")),
+                obj.docstring.value,
+            )
 
 
 def packages(module: griffe.Module) -> Iterator[griffe.Module]:
