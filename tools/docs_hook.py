@@ -63,11 +63,12 @@ def exported(package: griffe.Module) -> dict[str, griffe.Object]:
     """The objects that the `__all__` of a package names, under the paths at which they are defined."""
     found = {}
     for name in sorted(map(str, package.exports or ())):
-        member = package.members.get(name)
-        if member is None:
-            log.warning("%s: __all__ names %s, which the package does not have", package.path, name)
+        try:
+            member = package.members[name]
+            target = member.final_target if isinstance(member, griffe.Alias) else member
+        except (KeyError, griffe.AliasResolutionError):
+            log.warning("%s: __all__ names %s, which is defined nowhere", package.path, name)
             continue
-        target = member.final_target if isinstance(member, griffe.Alias) else member
         found[target.path] = target
     return found
 
