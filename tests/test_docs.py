@@ -1,7 +1,10 @@
-"""The documentation site: each kind of mistake ends `mkdocs build --strict`, which is `make docs`."""
+"""README and docs: their commands compose, their table of groups is complete, mistakes end `make docs`."""
 
 from __future__ import annotations
 
+import importlib.util
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -9,7 +12,65 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("mkdocstrings", reason="needs the extra `docs`")
+import stmask
+from stmask.cli import COMMANDS
+from stmask.config import compose, conf_dir
+
+ROOT = Path(stmask.__file__).parents[1]
+PAGES = [
+    path
+    for pattern in ("*.md", "docs/*.md", "experiments/**/*.md", "notebooks/*.md", "stmask/official/*.md")
+    for path in sorted(ROOT.glob(pattern))
+    if path.name != "extending.md"  # its blocks are run by tests/plugin
+]
+ELSEWHERE = ("glob(", "experiment=mine", "parts.MyBackbone")  # what an override names that is not in this checkout
+
+pytestmark = pytest.mark.skipif(not (ROOT / "mkdocs.yml").is_file(), reason="needs a checkout")
+needs_mkdocs = pytest.mark.skipif(
+    importlib.util.find_spec("mkdocstrings") is None, reason="needs the extra `docs` (pip install -e '.[docs]')"
+)
+
+
+def shown_commands() -> list[str]:
+    """The lines `stmask ...` in the pages' blocks of code, without comments; each once."""
+    blocks = (block for page in PAGES for block in re.findall(r"^```\w*\n(.*?)^```", page.read_text(), re.S | re.M))
+    lines = (re.split(r"\s+#|\s+\[", line)[0] for block in blocks for line in block.splitlines())
+    return sorted({line for line in lines if line.startswith("stmask ")})
+
+
+@pytest.mark.parametrize("line", shown_commands())
+def test_a_command_of_the_pages_composes(line: str) -> None:
+    """Groups, options, keys and types; of a sweep's values the first."""
+    _, command, *arguments = shlex.split(line)
+    assert command in COMMANDS
+    if command not in ("train", "evaluate", "predict", "sweep"):
+        return
+    overrides = [argument for argument in arguments if re.match(r"[+\w./@]+=", argument)]
+    if "-m" in arguments or command == "sweep":
+        overrides = [override.split(",")[0] for override in overrides if not override.startswith("seeds=")]
+    overrides = [override for override in overrides if not any(word in override for word in ELSEWHERE)]
+    if command in ("train", "sweep"):
+        compose("train", overrides)
+        return
+    trained_with = [override for override in overrides if re.match(r"(model|data)\b", override)]
+    compose("train", trained_with)  # what evaluation lays over a checkpoint's tree are keys of that tree
+    output = [] if command == "evaluate" or any(one.startswith("output=") for one in overrides) else ["output=o.mp4"]
+    compose(command, [*(one for one in overrides if one not in trained_with), *output])
+
+
+def test_the_table_of_groups_is_complete() -> None:
+    rows = re.findall(r"^\| (`[^|]*) \| ([^|]*) \|", (ROOT / "docs/configuration.md").read_text(), re.M)
+    stated = {
+        (group, option)
+        for groups, options in rows
+        for group, names in zip(groups.split(", "), options.split("; "), strict=False)
+        for option in re.findall(r"`([\w/]+)`", names)
+        for group in [group.strip("`")]
+    }
+    files = {path.relative_to(conf_dir()).with_suffix("") for path in conf_dir().glob("*/**/*.yaml")}
+    there = {(path.parent.as_posix(), path.name) for path in files if path.parts[0] not in ("hydra", "experiment")}
+    assert {pair for pair in stated if "/" not in pair[1] and pair[0] != "experiment"} == there
+
 
 PACKAGE = '''"""A package with one public function."""
 
@@ -31,15 +92,14 @@ def load(path: str) -> str:
 
 
 @pytest.fixture
-def site(tmp_path: Path, pytestconfig: pytest.Config) -> Path:
+def site(tmp_path: Path) -> Path:
     """The pages of this checkout and a package of two small modules."""
-    root = pytestconfig.rootpath
     for name in ("mkdocs.yml", "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "CITATION.cff", "LICENSE"):
-        shutil.copy(root / name, tmp_path)
+        shutil.copy(ROOT / name, tmp_path)
     for name in ("docs", "experiments", "notebooks", "stmask/official"):
-        shutil.copytree(root / name, tmp_path / name, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
     (tmp_path / "tools").mkdir()
-    shutil.copy(root / "tools/docs_hook.py", tmp_path / "tools")
+    shutil.copy(ROOT / "tools/docs_hook.py", tmp_path / "tools")
     (tmp_path / "stmask/__init__.py").write_text(PACKAGE)
     (tmp_path / "stmask/loading.py").write_text(MODULE)
     return tmp_path
@@ -51,6 +111,7 @@ def build(site: Path) -> tuple[int, str]:
     return ran.returncode, ran.stdout + ran.stderr
 
 
+@needs_mkdocs
 @pytest.mark.slow
 def test_the_pages_of_this_checkout(site: Path) -> None:
     code, log = build(site)
@@ -63,6 +124,7 @@ def test_the_pages_of_this_checkout(site: Path) -> None:
         assert 'rel="stylesheet" href="http' not in path.read_text()
 
 
+@needs_mkdocs
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "old", "new", "complaint"),

@@ -1,8 +1,8 @@
 """What the site is made of besides docs/ and mkdocs.yml: pages from elsewhere in the repository, and the API reference.
 
 The site has the paths of the repository, so that a relative link is the same in a checkout and on the site, and mkdocs
-checks it. The reference has a page for each package that lists its public names in `__all__`; a package that is added or
-moved needs nothing here. Modules are read by griffe, not imported.
+checks it. The reference has a page for each package that lists its public names in `__all__`; a package that is added
+or moved needs nothing here. Modules are read by griffe, not imported.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ OUTSIDE_DOCS = (
     "stmask/official/*.md",
 )
 
-# Docstrings describe several parameters or fields at once: "    height, width: of the frame in pixels." and what follows.
+# Docstrings describe several parameters or fields at once: "    height, width: of the frame in pixels."
 SHARED_ENTRY = re.compile(r"^( +)(\w+(?:, \w+)+): (.*(?:\n\1 +.*)*)", re.MULTILINE)
 
 log = get_plugin_logger("reference")
@@ -74,7 +74,7 @@ def exported(package: griffe.Module) -> dict[str, griffe.Object]:
 
 
 def undocumented(item: griffe.Object) -> Iterator[str]:
-    """Paths of what lacks a docstring: the object itself, and of a class the public methods and properties it defines."""
+    """Paths of what lacks a docstring: the object itself, or a public method or property that the class defines."""
     if not item.has_docstring:
         yield item.path
     if isinstance(item, griffe.Class):
@@ -110,8 +110,12 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     inside = [f"docs/{file.src_uri}" for file in files if file.src_dir == config.docs_dir]
     outside = [path.relative_to(ROOT).as_posix() for pattern in OUTSIDE_DOCS for path in sorted(ROOT.glob(pattern))]
     taken += [File(path, str(ROOT), site, pretty) for path in inside + outside]
-    chapter = []
-    for name, text in reference(ROOT).items():
+    pages = reference(ROOT)
+    summaries = [f"| [{name}]({name}.md) | {text.splitlines()[2]} |" for name, text in pages.items()]
+    index = "\n".join(["# API reference", "", "| package | |", "|---|---|", *summaries])
+    taken.append(File.generated(config, "reference/index.md", content=index))
+    chapter: list[Any] = ["reference/index.md"]
+    for name, text in pages.items():
         page = f"reference/{name}.md"
         taken.append(File.generated(config, page, content=text))
         chapter.append({name: page})
