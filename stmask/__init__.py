@@ -1,6 +1,6 @@
 """STMask: video instance segmentation with spatial feature calibration and temporal fusion (CVPR 2021).
 
-`stmask.load("best.ckpt")` gives a trained network and `stmask.VideoSegmenter` runs it over the frames of a video.
+`stmask.load("best.ckpt")` gives a trained model and `stmask.VideoSegmenter` runs it over the frames of a video.
 Names are imported when they are first used, so that `import stmask` costs nothing.
 """
 
@@ -8,24 +8,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from stmask.checkpoints import register
     from stmask.config import compose
     from stmask.errors import StmaskError
     from stmask.inference import VideoSegmenter
     from stmask.loading import load, load_segmenter
-    from stmask.models import STMask
-    from stmask.registry import register
+    from stmask.models import VideoModel
+    from stmask.models.stmask import STMask
 
 _HOMES = {
-    "STMask": "stmask.models",
+    "STMask": "stmask.models.stmask",
     "StmaskError": "stmask.errors",
+    "VideoModel": "stmask.models",
     "VideoSegmenter": "stmask.inference",
     "compose": "stmask.config",
     "load": "stmask.loading",
     "load_segmenter": "stmask.loading",
-    "register": "stmask.registry",
+    "register": "stmask.checkpoints",
 }
 
-__all__ = ["STMask", "StmaskError", "VideoSegmenter", "compose", "load", "load_segmenter", "register"]
+__all__ = ["STMask", "StmaskError", "VideoModel", "VideoSegmenter", "compose", "load", "load_segmenter", "register"]
 
 
 def __getattr__(name: str) -> Any:

@@ -10,7 +10,7 @@ import io
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,13 @@ from omegaconf.errors import (
     OmegaConfBaseException,
 )
 
-from stmask.config_check import AS_TRAINED, arguments_at, check_fields, check_targets
+from stmask.config_check import arguments_at, check_fields, check_targets
 from stmask.config_folders import discard_empty_folder, discarding_empty_folders
 from stmask.config_globs import expand_globs
 from stmask.config_overrides import argument, as_hydra_reads
 from stmask.config_paths import at_home, expand_home
 from stmask.config_ranges import check_ranges
-from stmask.config_schemas import SCHEMAS, text_keys
+from stmask.config_schemas import OVERLAYS, SCHEMAS, text_keys
 from stmask.errors import ConfigError, StmaskError
 from stmask.signatures import nearest
 
@@ -125,11 +125,11 @@ def check_config(cfg: DictConfig, config_name: str) -> DictConfig:
     return cfg
 
 
-def changes_of(cfg: Any) -> dict[str, Any]:
-    """What a group says that is "as_trained" for a start, as plain dicts: the keys that were set, to null as well."""
-    plain: Any = OmegaConf.to_container(cfg, resolve=True) if OmegaConf.is_config(cfg) else cfg or {}
-    nested = {str(key): changes_of(value) if isinstance(value, Mapping) else value for key, value in plain.items()}
-    return {key: value for key, value in nested.items() if value not in (AS_TRAINED, {})}
+def plain(cfg: Any) -> dict[str, Any]:
+    """A part of a configuration as plain dicts, lists and values."""
+    container = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
 
 
 def run_hydra_app(config_name: str, task: Callable[[DictConfig], Any] | None, argv: Sequence[str]) -> int:
@@ -219,8 +219,14 @@ def _overrides_first(argv: Sequence[str], config_name: str) -> list[str]:
 
 
 def _prepared(overrides: Sequence[str], config_name: str, *, sweep: bool = False) -> list[str]:
-    """Overrides for Hydra. What it has no words for is refused: a key that is empty, a group without an option."""
+    """Overrides for Hydra. What it has no words for is refused: a key that is empty, a group without an option.
+
+    Keys of a part that is empty here, to be laid over a checkpoint's, are added.
+    """
     readable = as_hydra_reads(overrides, texts=text_keys(config_name), sweep=sweep)
+    overlay = re.compile(rf"(?:{'|'.join(OVERLAYS.get(config_name, ())) or '$.'})([./=])")
+    added = {".": "++", "/": "+", "=": "+"}  # a key, or an option of a group
+    readable = [added[found[1]] + text if (found := overlay.match(text)) else text for text in readable]
     for override in readable:
         key, equals, value = override.partition("=")
         folder = conf_dir() / key.lstrip("+").partition("@")[0]

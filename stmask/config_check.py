@@ -13,7 +13,6 @@ from stmask.errors import ConfigError
 from stmask.signatures import arguments_of, check_arguments, fits, join, locate, wrong_type
 
 _HYDRA_KEYS = frozenset({"_target_", "_partial_", "_recursive_", "_convert_", "_args_"})
-AS_TRAINED = "as_trained"  # in place of a value: that of the checkpoint
 
 
 def check_targets(cfg: DictConfig | ListConfig, *, key: str = "") -> None:
@@ -23,7 +22,7 @@ def check_targets(cfg: DictConfig | ListConfig, *, key: str = "") -> None:
         ConfigError: a target that can't be imported, an argument that it does not have (with the nearest that it
             has), or a plain value of a type that its annotation excludes; the full key is named.
     """
-    if isinstance(cfg, DictConfig) and cfg.get("_target_") not in (None, AS_TRAINED):
+    if isinstance(cfg, DictConfig) and cfg.get("_target_") is not None:
         target = locate(str(cfg._target_), key=join(key, "_target_"))
         check_arguments(target, {str(name): _plain(cfg[name]) for name in cfg if name not in _HYDRA_KEYS}, key=key)
     names = range(len(cfg)) if isinstance(cfg, ListConfig) else list(cfg)
@@ -51,7 +50,7 @@ def check_fields(values: Mapping[str, Any], schema: type, *, key: str = "") -> N
 
 def arguments_at(node: Any) -> frozenset[str]:
     """The names that the `_target_` of a node takes; none where it has no such key, or none that can be imported."""
-    if not isinstance(node, DictConfig) or node.get("_target_") in (None, AS_TRAINED):
+    if not isinstance(node, DictConfig) or node.get("_target_") is None:
         return frozenset()
     try:
         return arguments_of(locate(str(node._target_), key="_target_"))

@@ -87,18 +87,6 @@ _RANGES = {
     "data.preprocessor.std.*": Range(0, 255, above=True),
     "records.clips": Range(0),
     "records.min_score": _SHARE,
-    "inference.score_threshold": _SHARE,
-    "inference.nms_iou": _SHARE,
-    "inference.nms_top_k": _COUNT,
-    "inference.max_detections": _COUNT,
-    "inference.match_weights.*": Range(0),
-    "inference.new_object.cosine": Range(-1, 1),
-    "inference.new_object.*": _SHARE,
-    "inference.score_decay": _SHARE,
-    "inference.max_age": Range(0),
-    "inference.min_mask_pixels": Range(0),
-    "inference.occlusion_iou": _SHARE,
-    "inference.forget_after": Range(0),
 }
 
 

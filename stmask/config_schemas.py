@@ -28,10 +28,8 @@ class TrainSchema:
     trust: list[str] = field(default_factory=list)
     model: Any = None
     data: Any = None
-    loss: Any = None
     optimizer: Any = None
     scheduler: Any = None
-    inference: Any = None
     trainer: Any = None
     logger: Any = None
     records: Any = None
@@ -48,8 +46,8 @@ class EvaluateSchema:
     output_root: str = ""
     output: str = ""
     trust: list[str] = field(default_factory=list)
+    model: Any = None
     data: Any = None
-    inference: Any = None
 
 
 @dataclass
@@ -75,10 +73,12 @@ class PredictSchema:
     fps: float | None = None
     trust: list[str] = field(default_factory=list)
     draw: DrawSchema = field(default_factory=DrawSchema)
-    inference: Any = None
+    model: Any = None
 
 
 SCHEMAS: dict[str, type] = {"train": TrainSchema, "evaluate": EvaluateSchema, "predict": PredictSchema}
+# parts of a configuration that are empty there: what they are given is laid over the checkpoint's own
+OVERLAYS: dict[str, tuple[str, ...]] = {"evaluate": ("model", "data"), "predict": ("model",)}
 # what `stmask train` can do without: the others of its groups are choices that have to be made
 OPTIONAL_GROUPS = frozenset({"logger", "records"})
 _TEXTS_OF_GROUPS = ("data.train", "data.valid", "logger.name", "logger.project", "logger.entity", "logger.group")

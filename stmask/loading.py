@@ -1,4 +1,4 @@
-"""From a file of weights to a network that is ready to use."""
+"""From a file of weights to a model that is ready to use."""
 
 from __future__ import annotations
 
@@ -9,42 +9,49 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from stmask import registry
-from stmask.engine.checkpoint import is_ours, load_model
+from stmask.checkpoints import registry
+from stmask.checkpoints.format import is_ours, load_model
 from stmask.errors import ConfigError
-from stmask.inference.builder import build_segmenter
 from stmask.inference.segmenter import VideoSegmenter
-from stmask.models import STMask
+from stmask.models import VideoModel
 from stmask.weights import read_file
 
 if TYPE_CHECKING:
     from stmask.official import InitReport
 
 
-def load(path: str | os.PathLike[str], *, trust: Iterable[str | Callable[..., Any]] = ()) -> STMask:
-    """The network in a checkpoint, in evaluation mode; `model.card` says how it was trained.
+def load(
+    path: str | os.PathLike[str],
+    *,
+    model: Mapping[str, Any] | None = None,
+    trust: Iterable[str | Callable[..., Any]] = (),
+) -> VideoModel:
+    """The model in a checkpoint, in evaluation mode; `model.card` says how it was trained.
 
     Args:
-        path: a checkpoint of a training, what `stmask import` or `save_model` wrote, or a file of the authors' weights.
+        path: a checkpoint of a run, what `stmask import` or `save_model` wrote, or a file of the authors' weights.
+        model: changes of its configuration, laid over what the checkpoint says: {"tracker": {"max_age": 5}}. A part
+            with a `_target_` takes the place of the checkpoint's.
         trust: classes of one's own, or their names, that the checkpoint may name; see `stmask.register`.
 
     Raises:
         CheckpointError: missing, broken, of another project, or naming a class that is not registered.
+        ConfigError: a change that does not exist or cannot work.
     """
     registry.trust(trust)
     content = read_file(path)
     if is_ours(content):
-        return load_model(content, source=str(path))
+        return load_model(content, source=str(path), changes=model)
     from stmask import official  # other people's files are the exception
 
-    return official.load(path)
+    return official.load(path, changes=model)
 
 
-def initialise(model: STMask, path: str | os.PathLike[str], *, class_names: Sequence[str] = ()) -> InitReport:
-    """Takes into a freshly built network every tensor of a file that fits: of ours, the authors' files, or YOLACT's.
+def initialise(model: VideoModel, path: str | os.PathLike[str], *, class_names: Sequence[str] = ()) -> InitReport:
+    """Takes into a freshly built model every tensor of a file that fits: of ours, the authors' files, or YOLACT's.
 
     Args:
-        class_names: of the network's labels; see `official.initialise`.
+        class_names: of the model's labels; see `official.initialise`.
 
     Raises:
         CheckpointError: no such file, or too little in it fits.
@@ -57,33 +64,22 @@ def initialise(model: STMask, path: str | os.PathLike[str], *, class_names: Sequ
 def load_segmenter(
     path: str | os.PathLike[str],
     *,
-    inference: Mapping[str, Any] | None = None,
+    model: Mapping[str, Any] | None = None,
     device: torch.device | str | None = None,
     autocast: torch.dtype | None = None,
     trust: Iterable[str | Callable[..., Any]] = (),
 ) -> VideoSegmenter:
-    """A segmenter for the network in a checkpoint, with the settings it was trained with.
+    """A segmenter for the model in a checkpoint.
 
     Args:
-        path: the checkpoint.
-        inference: plain settings that win over the checkpoint's, keys as in conf/inference/default.yaml.
+        path, model, trust: as `load`.
         device: default the CPU.
         autocast: half precision type for the network.
-        trust: as `load`.
 
     Raises:
-        CheckpointError: as `load`.
-        ConfigError: a setting that does not exist or cannot work.
+        CheckpointError, ConfigError: as `load`.
     """
-    model = load(path, trust=trust)
-    return build_segmenter(
-        model,
-        _merged(model.card.inference, inference or {}),
-        preprocessor=model.card.preprocessor,
-        class_names=model.card.class_names,
-        device=device,
-        autocast=autocast,
-    )
+    return VideoSegmenter(load(path, model=model, trust=trust), device=device, autocast=autocast)
 
 
 def pick_device(name: Any) -> torch.device:
@@ -102,11 +98,3 @@ def pick_device(name: Any) -> torch.device:
     if match[1] != "cpu" and int(match[2] or 0) >= gpus:
         raise ConfigError(f"device={name}: this machine has {gpus} GPUs that PyTorch can use")
     return torch.device(name)
-
-
-def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in changes.items():
-        nested = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = _merged(merged[key], value) if nested else value
-    return merged

@@ -143,7 +143,10 @@ def _row(segmenter: VideoSegmenter, source: Path, style: DrawStyle) -> Iterator[
     from stmask.inference.video import VideoReader
 
     segmenter.reset()
-    drawn = [draw_tracked(segmenter, frame, segmenter.step(frame), style=style) for frame in VideoReader(source)]
+    drawn = [
+        draw_tracked(frame, segmenter.step(frame), class_names=segmenter.class_names, style=style)
+        for frame in VideoReader(source)
+    ]
     for column in range(_SHEET_COLUMNS):
         index = column * (len(drawn) - 1) // (_SHEET_COLUMNS - 1)
         yield drawn[index], f"held-out {source.name}, frame {index}"

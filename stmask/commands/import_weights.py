@@ -30,7 +30,7 @@ def main(argv: Sequence[str]) -> int:
     )
     options = parser.parse_args(argv)
 
-    from stmask.engine.checkpoint import save_model
+    from stmask.checkpoints import save_model
     from stmask.official import read
 
     names = None if options.classes is None else _class_names(options.classes)

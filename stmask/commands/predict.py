@@ -26,7 +26,7 @@ _ANSWERS = {
     "-i",
     "--info",
 }  # options that Hydra answers without a run
-_KEY = re.compile(r"[~+]{0,2}(((inference|hydra)/[\w/@.]*)|[A-Za-z_][\w.@]*)")
+_KEY = re.compile(r"[~+]{0,2}(((model|hydra)/[\w/@.]*)|[A-Za-z_][\w.@]*)")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -111,7 +111,6 @@ def _predict(cfg: PredictSchema) -> None:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from stmask.class_names import listed
-    from stmask.config import changes_of
     from stmask.errors import ConfigError
     from stmask.inference.film import FPS_RANGE
     from stmask.inference.predict import DrawStyle, check_places, predict_video
@@ -128,7 +127,7 @@ def _predict(cfg: PredictSchema) -> None:
     assert cfg.source is not None
     check_places(cfg.source, cfg.output, cfg.results)
     source = VideoReader(cfg.source)
-    segmenter = load_segmenter(cfg.checkpoint, inference=changes_of(cfg.inference), device=device, trust=cfg.trust)
+    segmenter = load_segmenter(cfg.checkpoint, model=cfg.model, device=device, trust=cfg.trust)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("frames"))
     console = Console(stderr=True)
     with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as progress:

@@ -1,4 +1,4 @@
-"""Datasets: files, frame-pair sampling, augmentation, batches. See README, "Data"."""
+"""Datasets: files, frame-pair sampling, augmentation, batches. See docs/data.md."""
 
 from stmask.data.augment import NO_AUGMENTATION, Augmentation, ClipAugmenter, Motion
 from stmask.data.classes import CLASS_NAMES
@@ -32,3 +32,4 @@ __all__ = [
     "collate_pairs",
     "read_image",
 ]
+PARTS = ("ImageDataModule", "VISDataModule")  # what a checkpoint's card may name

@@ -10,16 +10,18 @@ from typing import Any
 
 import pytorch_lightning as pl
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Callback, LearningRateMonitor
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 from pytorch_lightning.utilities import rank_zero_only
 
+from stmask.checkpoints import ModelCard, build_model, skeleton
+from stmask.checkpoints.format import check_card
+from stmask.config import plain
 from stmask.data import VISDataModule
 from stmask.engine.callbacks import LoggedStep, ProgressBar
-from stmask.engine.checkpoint import AtomicCheckpointIO, build_model, check_card
-from stmask.engine.checkpoint_callbacks import TimeLimit
+from stmask.engine.checkpoint_callbacks import AtomicCheckpointIO, TimeLimit
 from stmask.engine.interruption import NoSignals
 from stmask.engine.metrics_log import MetricsLog
 from stmask.engine.module import VISModule
@@ -31,8 +33,6 @@ from stmask.engine.run_folder import RunFolder
 from stmask.engine.validation import Validator
 from stmask.errors import ConfigError
 from stmask.files import atomic_open
-from stmask.inference.card import ModelCard
-from stmask.inference.settings import InferenceSettings
 from stmask.loading import initialise
 
 _log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ def build_trainer(
     if cfg.trainer.enable_progress_bar:
         callbacks.append(ProgressBar())
     if cfg.trainer.get("max_time") is not None:
-        callbacks.append(TimeLimit(_plain(cfg.trainer)["max_time"], verbose=False))
+        callbacks.append(TimeLimit(plain(cfg.trainer)["max_time"], verbose=False))
     trainer: pl.Trainer = instantiate(
         cfg.trainer,
         callbacks=callbacks,
@@ -78,20 +78,19 @@ def build_trainer(
 
 
 def build_module(cfg: DictConfig, data: VISDataModule, validator: Validator | None, *, batch: int) -> VISModule:
-    """The network with its losses, and what optimises it.
+    """The model and what optimises it.
 
     Args:
         data: set up.
         batch: samples of an optimiser step, all processes together.
     """
     num_classes = len(data.class_names)
-    model_config = _plain(cfg.model)
+    model_config = plain(cfg.model)
     card = ModelCard(
         model={**model_config, "num_classes": num_classes},
         class_names=data.class_names,
         preprocessor=data.preprocessor,
-        inference=InferenceSettings.from_dict(_plain(cfg.inference)).to_dict(),
-        data=_plain(cfg.data),
+        data=plain(cfg.data),
         origin=f"run {cfg.name}",
     )
     check_card(card)
@@ -100,7 +99,6 @@ def build_module(cfg: DictConfig, data: VISDataModule, validator: Validator | No
     )
     return VISModule(
         build_model(model_config, num_classes=num_classes),
-        instantiate(cfg.loss, _convert_="all"),
         optimizer=partial(instantiate(cfg.optimizer, _convert_="all"), lr=lr),
         scheduler=instantiate(cfg.scheduler, _convert_="all"),
         card=card,
@@ -157,16 +155,17 @@ def refuse_frozen_random_norms(model: Mapping[str, Any], *, found: str = "none")
         )
 
 
-def check_clips(model: Mapping[str, Any], data: VISDataModule) -> None:
-    """Refused before files are opened: temporal fusion learns from two frames, a training on images has one.
+def check_model(config: DictConfig, data: VISDataModule) -> None:
+    """Refused before files are opened: what can't be built, and clips that are too short for its losses.
 
     Raises:
-        ConfigError: the network has it, and clips are of one frame.
+        ConfigError: as `build_model`; or a model that learns from frames in a row, and single images.
     """
-    if data.clip_length < 2 and model.get("temporal") is not None:
+    wanted = skeleton(plain(config), num_classes=1).clip_length
+    if data.clip_length < wanted:
         raise ConfigError(
-            "model/temporal learns how objects move from frame to frame, and this data is of single images: give "
-            "model/temporal=none (experiment=coco/... has the rest that image networks need)"
+            f"this model learns from {wanted} frames in a row, and this data is of single images: choose other data, "
+            "or for STMask model/temporal=none (experiment=coco/... has the rest that image networks need)"
         )
 
 
@@ -175,9 +174,3 @@ def check_monitor(monitor: str, validator: Validator) -> None:
     choices = [f"valid/{name}" for name in validator.figures]
     if monitor not in choices:
         raise ConfigError(f"monitor must be one of {', '.join(choices)}, got {monitor!r}")
-
-
-def _plain(cfg: DictConfig) -> dict[str, Any]:
-    plain = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}

@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint, Timer
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 
+from stmask.checkpoints.format import write_file
 from stmask.engine.interruption import StopRequest
 from stmask.engine.metrics_log import MetricsLog
 from stmask.engine.run_folder import RunFolder
 from stmask.errors import ConfigError
+from stmask.weights import read_file
 
 _log = logging.getLogger(__name__)
 _PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the target, syncs and renames: a kill at any moment leaves the last good file."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        write_file(os.fspath(path), checkpoint)
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        return read_file(path)  # on the CPU, and nothing but tensors and plain values, whatever the caller says
 
 
 class BestCheckpoint(ModelCheckpoint):

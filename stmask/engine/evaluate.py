@@ -12,8 +12,9 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from stmask.checkpoints import ModelCard
 from stmask.class_names import ids_by_name, listed
-from stmask.config import changes_of
+from stmask.config import plain
 from stmask.data import ImageDataModule, VideoClips, VISDataModule
 from stmask.engine.evaluation_data import evaluation_data
 from stmask.engine.videos import segment_image, segment_video
@@ -23,7 +24,6 @@ from stmask.evaluation.image_ap import evaluate_images, to_detections
 from stmask.evaluation.image_truth import ImageGroundTruth
 from stmask.evaluation.report import class_table, figures_table, image_figures_table
 from stmask.files import write_json
-from stmask.inference.card import ModelCard
 from stmask.loading import load_segmenter, pick_device
 
 
@@ -38,11 +38,9 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         StmaskError: whatever the user can mend.
     """
     output = Path(cfg.output)
-    segmenter = load_segmenter(
-        cfg.checkpoint, inference=changes_of(cfg.inference), device=pick_device(cfg.device), trust=cfg.trust
-    )
+    segmenter = load_segmenter(cfg.checkpoint, model=plain(cfg.model), device=pick_device(cfg.device), trust=cfg.trust)
     card = cast(ModelCard, segmenter.model.card)
-    changes = changes_of(cfg.data) | ({} if cfg.split is None else {"valid": cfg.split})
+    changes = plain(cfg.data) | ({} if cfg.split is None else {"valid": cfg.split})
     data = evaluation_data(card, cfg.checkpoint, changes)
     data.setup("validate")
     dataset = data.valid_dataset

@@ -10,11 +10,10 @@ from typing import Any
 
 from hydra.utils import instantiate
 
-from stmask import registry
+from stmask.checkpoints import ModelCard, registry
 from stmask.data import VISDataModule
 from stmask.engine.run_config import config_beside
 from stmask.errors import ConfigError, DataError
-from stmask.inference.card import ModelCard
 from stmask.signatures import TARGET, check_arguments, shown
 
 _PLACES = ("root", "valid_annotations", "valid_frames")

@@ -1,4 +1,4 @@
-"""The LightningModule: a thin layer between the network, its losses and the trainer."""
+"""The LightningModule: a thin layer between a model and the trainer."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from stmask.engine.checkpoint import ENTRY, entry_of
+from stmask.checkpoints import ModelCard
+from stmask.checkpoints.format import ENTRY, entry_of
 from stmask.engine.validation import Validator
 from stmask.errors import ConfigError, StmaskError
-from stmask.inference.card import ModelCard
-from stmask.losses import Criterion
-from stmask.models import STMask
+from stmask.models import VideoModel
 from stmask.structures import Clip
 
 OptimizerFactory = Callable[[Iterable[Tensor]], Optimizer]
@@ -27,20 +26,18 @@ class VISModule(pl.LightningModule):
     """Trains on clips, validates by what it is given.
 
     Args:
-        model: the network.
-        criterion: its losses.
+        model: with its losses.
         optimizer: makes the optimiser from parameters.
         scheduler: makes the learning-rate schedule, stepped after every optimiser step.
         card: written into every checkpoint.
         validator: runs and scores the items of the validation loader; None where there is none.
         max_skipped_in_a_row: so many steps with a gradient that is not finite are skipped before training stops.
-        seed: of what the losses draw at random.
+        seed: of what a step draws at random.
     """
 
     def __init__(
         self,
-        model: STMask,
-        criterion: Criterion,
+        model: VideoModel,
         *,
         optimizer: OptimizerFactory,
         scheduler: SchedulerFactory,
@@ -51,7 +48,6 @@ class VISModule(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.model = model
-        self.criterion = criterion
         self.card = card
         self.validator = validator
         self._make_optimizer, self._make_scheduler = optimizer, scheduler
@@ -64,16 +60,13 @@ class VISModule(pl.LightningModule):
 
     def training_step(self, clip: Clip, batch_index: int) -> Tensor:
         # what a step draws depends on its number alone, so that a resumed run draws what an unbroken one would
-        torch.manual_seed(hash((self._seed, self.current_epoch, batch_index, self.global_rank)) & 0x7FFFFFFF)
-        frames = clip.frames.flatten(0, 1)  # (B * T, 3, H, W)
-        predictions = self.model(frames.contiguous(memory_format=torch.channels_last))
-        report = self.criterion(
-            predictions, clip.flat_targets, clip_length=clip.frames.shape[1], temporal=self.model.temporal
-        )
+        seed = hash((self._seed, self.current_epoch, batch_index, self.global_rank)) & 0x7FFFFFFF
+        torch.manual_seed(seed)  # of layers such as dropout
+        report = self.model.losses(clip, generator=torch.Generator().manual_seed(seed))
         total = report.total
         scalars = {f"train/{name}": value.detach() for name, value in report.terms.items()}
+        scalars |= {f"train/{name}": torch.tensor(float(count)) for name, count in report.counts.items()}
         self.log_dict({**scalars, "train/loss": total.detach()}, batch_size=len(clip))
-        self.log("train/positives", float(report.num_positives), batch_size=len(clip))
         self.log("loss", total.detach(), prog_bar=True, logger=False, batch_size=len(clip))
         return total
 

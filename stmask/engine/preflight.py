@@ -15,7 +15,6 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from pytorch_lightning.utilities import rank_zero_only
 
-from stmask.config_check import AS_TRAINED
 from stmask.config_schemas import OPTIONAL_GROUPS, groups
 from stmask.engine.processes import STARTERS
 from stmask.errors import ConfigError
@@ -27,7 +26,6 @@ _PROCESSES_PER_CORE = 4
 _SOME_PROCESSES = 8  # that any machine is trusted with
 _DURATION = re.compile(r"\d+(:\d\d?){3}", re.ASCII)
 _PROCESSES_WITHIN = ("spawn", "fork", "notebook")  # whose results and checkpoints never reach the one that asked
-_NO_TARGET = "inference"
 _log = logging.getLogger(__name__)
 
 
@@ -39,7 +37,7 @@ def check_groups(cfg: DictConfig) -> None:
     """
     for name in groups("train"):
         option = cfg.get(name)
-        if name not in OPTIONAL_GROUPS and (not option or (name != _NO_TARGET and not _is_chosen(option))):
+        if name not in OPTIONAL_GROUPS and (not option or option.get("_target_") is None):
             instead = "; scheduler=constant leaves the learning rate as it is" if name == "scheduler" else ""
             raise ConfigError(f"a training needs an option of the group {name}: give {name}=OPTION{instead}")
 
@@ -185,7 +183,3 @@ def check_intervals(cfg: DictConfig, trainer: pl.Trainer, *, batches: int, valid
 @rank_zero_only
 def _say(warning: str) -> None:
     _log.warning(warning)
-
-
-def _is_chosen(option: DictConfig) -> bool:
-    return option.get("_target_") not in (None, AS_TRAINED)

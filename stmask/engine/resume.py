@@ -9,12 +9,12 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from stmask.engine.checkpoint import card_of, check_weights, network_weights
+from stmask.checkpoints.format import card_of, check_weights, network_weights
 from stmask.engine.identity import config_changes
 from stmask.engine.run_config import config_beside
 from stmask.engine.run_folder import RunFolder
 from stmask.errors import CheckpointError, ConfigError, StmaskError
-from stmask.models import STMask
+from stmask.models import VideoModel
 from stmask.signatures import shown
 from stmask.weights import read_file
 
@@ -47,7 +47,7 @@ def checkpoint_to_resume(cfg: DictConfig, folder: RunFolder) -> Path | None:
     return checkpoint
 
 
-def check_content(checkpoint: Path, model: STMask) -> None:
+def check_content(checkpoint: Path, model: VideoModel) -> None:
     """Refuses a checkpoint that no training of this network can go on from.
 
     Raises:

@@ -10,6 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Callback
 
+from stmask.checkpoints import trust
 from stmask.data import VISDataModule
 from stmask.data.loading import PairLoader
 from stmask.engine import loops
@@ -17,12 +18,11 @@ from stmask.engine.batch import batch_of
 from stmask.engine.build import (
     build_module,
     build_trainer,
-    check_clips,
+    check_model,
     check_monitor,
     refuse_frozen_random_norms,
     start_from,
 )
-from stmask.engine.checkpoint import check_model
 from stmask.engine.checkpoint_callbacks import BestCheckpoint, LastCheckpoint, validation_figures
 from stmask.engine.interruption import StopRequest
 from stmask.engine.metrics_log import MetricsLog
@@ -34,7 +34,6 @@ from stmask.engine.resume import check_content, checkpoint_to_resume, taking_up
 from stmask.engine.run_folder import Origin, RunFolder
 from stmask.engine.validation import validator_for
 from stmask.engine.wandb_logging import wandb_runs
-from stmask.registry import trust
 
 _log = logging.getLogger(__name__)
 
@@ -56,7 +55,6 @@ def train(cfg: DictConfig, *, origin: Origin = Origin()) -> dict[str, float]:
     """
     trust(cfg.get("trust") or ())
     check_groups(cfg)
-    check_model(cfg.model)
     check_optimisation(cfg)
     folder = RunFolder(cfg.output_dir, first=is_first_process(cfg.trainer))
     last_resort = LastResort(folder)
@@ -82,7 +80,7 @@ def _train(
 ) -> dict[str, float]:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     data: VISDataModule = instantiate(cfg.data, _convert_="all")
-    check_clips(cfg.model, data)
+    check_model(cfg.model, data)
     log = MetricsLog(folder.metrics)
     last = LastCheckpoint(folder, every=cfg.checkpoint_every, stop=stop, log=log)
     best = BestCheckpoint(folder, monitor=cfg.monitor) if data.valid_split is not None else None

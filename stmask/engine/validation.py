@@ -11,6 +11,7 @@ import torch
 from pytorch_lightning.utilities import rank_zero_only
 from torch import nn
 
+from stmask.checkpoints import ModelCard
 from stmask.class_names import listed
 from stmask.data import ImageDataModule, VISDataModule
 from stmask.engine.videos import Video, segment_image, segment_video
@@ -20,9 +21,8 @@ from stmask.evaluation.gathering import CollectedResults
 from stmask.evaluation.image_ap import IMAGE_FIGURES, ImageAPReport
 from stmask.evaluation.image_metric import ImageMeanAveragePrecision
 from stmask.evaluation.image_truth import ImageGroundTruth
-from stmask.inference.builder import build_segmenter
-from stmask.inference.card import ModelCard
-from stmask.models import STMask
+from stmask.inference.segmenter import VideoSegmenter
+from stmask.models import VideoModel
 from stmask.structures import ImageResult, VideoResult
 
 _log = logging.getLogger(__name__)
@@ -46,11 +46,11 @@ class Validator(nn.Module):
         super().__init__()
         self.metric = metric
 
-    def start(self, model: STMask, card: ModelCard, *, device: torch.device) -> None:
+    def start(self, model: VideoModel, card: ModelCard, *, device: torch.device) -> None:
         """Forgets what was before and makes ready to run `model` as its card says."""
         self.metric.reset()
-        self._segmenter = build_segmenter(
-            model, card.inference, preprocessor=card.preprocessor, class_names=card.class_names, device=device
+        self._segmenter = VideoSegmenter(
+            model, preprocessor=card.preprocessor, class_names=card.class_names, device=device
         )
 
     def step(self, item: Any) -> Any:

@@ -43,7 +43,7 @@ def segment_video(
     builder = VideoResultBuilder(video.video_id)
     for frame in video:
         tracked = segmenter.step(frame)
-        builder.add(tracked, segmenter.frame_masks(tracked, video.size))
+        builder.add(tracked, tracked.masks_at(video.size))
         if on_frame is not None:
             on_frame()
     return builder.build(len(video))
@@ -58,10 +58,9 @@ def segment_image(
         on_frame: as in `segment_video`.
     """
     (pixels,) = image
-    detections = segmenter.detect(pixels)
-    best = detections.scores.topk(min(len(detections), _INSTANCES_PER_IMAGE)).indices
-    detections = detections[best]
-    boxes_px, masks = segmenter.boxes_at(detections, image.size), segmenter.masks_at(detections, image.size)
+    found = segmenter.detect(pixels)
+    best = found.instances.scores.topk(min(len(found), _INSTANCES_PER_IMAGE)).indices
+    result = image_result(image.video_id, found[best], image.size)
     if on_frame is not None:
         on_frame()
-    return image_result(image.video_id, detections, boxes_px=boxes_px, masks=masks)
+    return result

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 
+from stmask.checkpoints import ModelCard
 from stmask.data import VideoClips
 from stmask.engine.evaluation_data import evaluation_data, same_videos
 from stmask.errors import ConfigError, DataError, StmaskError
@@ -17,7 +18,6 @@ from stmask.experiments.collect import SPEED, checkpoint_of
 from stmask.experiments.speed import FRAMES, PRECISIONS, Speed
 from stmask.experiments.timing import Clip, Image, measure, take_clips
 from stmask.files import write_json
-from stmask.inference.card import ModelCard
 from stmask.inference.segmenter import VideoSegmenter
 from stmask.inference.video import VideoReader
 from stmask.loading import load_segmenter, pick_device

@@ -1,9 +1,6 @@
-"""From predictions to results: detector, video segmenter, result builder."""
+"""From a model to results: video segmenter, sources and sinks of video, result builder."""
 
-from stmask.inference.builder import build_segmenter
-from stmask.inference.detector import Detector
 from stmask.inference.results import VideoResultBuilder
 from stmask.inference.segmenter import VideoSegmenter
-from stmask.inference.settings import InferenceSettings
 
-__all__ = ["Detector", "InferenceSettings", "VideoResultBuilder", "VideoSegmenter", "build_segmenter"]
+__all__ = ["VideoResultBuilder", "VideoSegmenter"]

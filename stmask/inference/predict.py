@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from stmask import viz
@@ -124,12 +125,12 @@ def predict_video(
                 writer = files.enter_context(new)
             tracked = segmenter.step(frame)
             with watch("masks"):
-                masks = segmenter.frame_masks(tracked, size).cpu()
+                masks = tracked.masks_at(size).cpu()
                 if results_file is not None:
                     builder.add(tracked, masks)
             if writer is not None:
                 with watch("drawing"):
-                    drawn = draw_tracked(segmenter, frame, tracked, masks=masks, style=style)
+                    drawn = draw_tracked(frame, tracked, class_names=names, masks=masks, style=style)
                 with watch("encoding"):
                     writer.write(drawn)
             frames += 1
@@ -144,10 +145,10 @@ def predict_video(
 
 
 def draw_tracked(
-    segmenter: VideoSegmenter,
     frame: Image,
     tracked: TrackedFrame,
     *,
+    class_names: Sequence[str] = (),
     masks: Tensor | None = None,
     style: DrawStyle | None = None,
 ) -> Image:
@@ -157,14 +158,12 @@ def draw_tracked(
     """
     style = style or DrawStyle()
     height, width = frame.shape[0] * style.zoom, frame.shape[1] * style.zoom
-    scores = tracked.detections.scores
+    scores = tracked.instances.scores
     order = scores.argsort(descending=True)
     shown = order[scores[order] >= style.min_score]
-    part = TrackedFrame(
-        tracked.frame_index, tracked.detections[shown], tracked.track_ids[shown], tracked.supplemented[shown]
-    )
+    part = tracked[shown]
     if masks is None or style.zoom > 1:
-        shapes = list(segmenter.frame_masks(part, (height, width)).cpu().numpy())
+        shapes = list(part.masks_at((height, width)).cpu().numpy())
     else:
         every = masks.numpy()
         shapes = [every[i] for i in shown.tolist()]  # without copies of them
@@ -174,14 +173,19 @@ def draw_tracked(
         frame,
         shapes,
         track_ids=part.track_ids.tolist(),
-        boxes=segmenter.frame_boxes(part, (height, width)).tolist() if style.boxes else None,
-        labels=part.detections.labels.tolist(),
-        scores=part.detections.scores.tolist(),
-        class_names=segmenter.class_names,
+        boxes=_whole_pixels(part.boxes_at((height, width))).tolist() if style.boxes else None,
+        labels=part.instances.labels.tolist(),
+        scores=part.instances.scores.tolist(),
+        class_names=class_names,
         supplemented=part.supplemented.tolist(),
         captions=style.labels,
         opacity=style.opacity,
     )
+
+
+def _whole_pixels(boxes: Tensor) -> Tensor:
+    """The smallest boxes (N, 4) of whole pixels around others: row y1 is the first, y2 - 1 the last that they touch."""
+    return torch.cat([boxes[:, :2].floor(), boxes[:, 2:].ceil()], dim=1).long()
 
 
 def check_places(

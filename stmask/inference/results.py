@@ -10,7 +10,7 @@ import numpy.typing as npt
 from pycocotools import mask as coco_mask
 from torch import Tensor
 
-from stmask.structures import RLE, Detections, ImageInstance, ImageResult, TrackedFrame, TrackResult, VideoResult
+from stmask.structures import RLE, ImageInstance, ImageResult, TrackedFrame, TrackResult, VideoResult
 
 
 def encode_masks(masks: Tensor) -> list[RLE]:
@@ -49,8 +49,8 @@ class VideoResultBuilder:
             return
         rows = zip(
             tracked.track_ids.tolist(),
-            tracked.detections.scores.tolist(),
-            tracked.detections.labels.tolist(),
+            tracked.instances.scores.tolist(),
+            tracked.instances.labels.tolist(),
             encode_masks(masks),
             strict=True,
         )
@@ -73,14 +73,14 @@ class VideoResultBuilder:
         return VideoResult(self._video_id, length, tracks)
 
 
-def image_result(image_id: int, detections: Detections, *, boxes_px: Tensor, masks: Tensor) -> ImageResult:
-    """The result of one image from its N instances, with their boxes (N, 4) and masks (N, h, w) at the image's size."""
+def image_result(image_id: int, found: TrackedFrame, size: tuple[int, int]) -> ImageResult:
+    """The result of one image of `size` (height, width) from its N instances."""
+    instances = found.instances
     rows = zip(
-        detections.labels.tolist(),
-        detections.scores.tolist(),
-        boxes_px.tolist(),
-        encode_masks(masks) if len(detections) else (),
+        instances.labels.tolist(),
+        instances.scores.tolist(),
+        found.boxes_at(size).tolist(),
+        encode_masks(found.masks_at(size)) if len(found) else (),
         strict=True,
     )
-    instances = (ImageInstance(label, score, tuple(box), rle) for label, score, box, rle in rows)
-    return ImageResult(image_id, tuple(instances))
+    return ImageResult(image_id, tuple(ImageInstance(label, score, tuple(box), rle) for label, score, box, rle in rows))

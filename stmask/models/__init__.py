@@ -1,27 +1,5 @@
-"""The network. Importing this package needs neither Lightning nor Hydra."""
+"""Networks, each a folder of its own behind the one contract `VideoModel`. Nothing here needs Lightning or Hydra."""
 
-from stmask.models.backbones import ResNet
-from stmask.models.fpn import FPN
-from stmask.models.heads import (
-    AdaptiveCalibration,
-    AlignedCalibration,
-    Calibration,
-    NoCalibration,
-    PredictionHead,
-)
-from stmask.models.protonet import ProtoNet
-from stmask.models.stmask import STMask
-from stmask.models.temporal import TemporalFusion
+from stmask.models.base import Tracker, TrackerFactory, VideoModel
 
-__all__ = [
-    "FPN",
-    "AdaptiveCalibration",
-    "AlignedCalibration",
-    "Calibration",
-    "NoCalibration",
-    "PredictionHead",
-    "ProtoNet",
-    "ResNet",
-    "STMask",
-    "TemporalFusion",
-]
+__all__ = ["Tracker", "TrackerFactory", "VideoModel"]

@@ -21,9 +21,9 @@ _DEPTHS: dict[tuple[bool, tuple[int, ...]], int] = {
 }
 _LAYERS = {"conf_layer": "class", "mask_layer": "mask", "track_layer": "track"}
 _ALIGN_CLASSES = {
-    "none": "stmask.models.NoCalibration",
-    "ada": "stmask.models.AdaptiveCalibration",
-    "ali": "stmask.models.AlignedCalibration",
+    "none": "stmask.models.stmask.NoCalibration",
+    "ada": "stmask.models.stmask.AdaptiveCalibration",
+    "ali": "stmask.models.stmask.AlignedCalibration",
 }
 # The level is not in the file: the authors use d = 11 on P4, and d = 13 on P3 (Table 3).
 _LEVELS = {11: "P4", 13: "P3"}
@@ -67,7 +67,7 @@ class Architecture:
         if self.align != "none":
             align["branches"] = list(self.branches)
         head: dict[str, Any] = {
-            "_target_": "stmask.models.PredictionHead",
+            "_target_": "stmask.models.stmask.PredictionHead",
             "_partial_": True,
             "kernels": [list(kernel) for kernel in self.kernels],
             "anchor_sizes": None,
@@ -77,11 +77,11 @@ class Architecture:
             "align": align,
         }
         if quirks and self.centerness:
-            head["centerness_layout"] = {"_target_": "stmask.official.quirks.KernelsFirst"}
+            head["_target_"] = "stmask.official.quirks.KernelsFirstHead"
         temporal = None
         if self.window is not None:
             temporal = {
-                "_target_": "stmask.models.TemporalFusion",
+                "_target_": "stmask.models.stmask.TemporalFusion",
                 "_partial_": True,
                 "level": _LEVELS[self.window],
                 "size": self.window,
@@ -89,12 +89,12 @@ class Architecture:
                 "backend": "torch",
             }
         return {
-            "_target_": "stmask.models.STMask",
+            "_target_": "stmask.models.stmask.STMask",
             "num_classes": self.num_classes,
             "channels": self.channels,
             "num_prototypes": self.num_prototypes,
             "backbone": {
-                "_target_": "stmask.models.ResNet",
+                "_target_": "stmask.models.layers.ResNet",
                 "depth": self.depth,
                 "dcn_interval": self.dcn_interval,
                 "frozen_norm": True,

@@ -10,11 +10,11 @@ from typing import Any
 
 from torch import Tensor
 
+from stmask.checkpoints.format import ENTRY, card_of, is_ours, network_weights
 from stmask.class_names import matches
-from stmask.engine.checkpoint import ENTRY, card_of, is_ours, network_weights
 from stmask.errors import CheckpointError
-from stmask.models import STMask
-from stmask.models.backbones.resnet import is_deformable
+from stmask.models import VideoModel
+from stmask.models.layers.resnet import is_deformable
 from stmask.official.datasets import class_names_for
 from stmask.official.keys import to_ours
 from stmask.weights import as_in, is_counter, read_file, tensors_of
@@ -70,7 +70,7 @@ class InitReport:
         return "\n".join(lines)
 
 
-def initialise(model: STMask, path: str | os.PathLike[str], *, class_names: Sequence[str] = ()) -> InitReport:
+def initialise(model: VideoModel, path: str | os.PathLike[str], *, class_names: Sequence[str] = ()) -> InitReport:
     """Takes into a freshly built network every tensor of a file that it has a place of the same shape for.
 
     Args:

@@ -5,22 +5,23 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from stmask.engine.checkpoint import build_model, is_ours, load_weights, write_file
+from stmask.checkpoints import ModelCard, skeleton
+from stmask.checkpoints.format import filled, is_ours, write_file
 from stmask.errors import CheckpointError, ConfigError
-from stmask.inference.card import ModelCard
-from stmask.inference.settings import InferenceSettings
-from stmask.models import STMask
+from stmask.models import VideoModel
+from stmask.models.stmask import STMask
 from stmask.official.architecture import Architecture, is_yolact, recognise
 from stmask.official.datasets import class_names_for, preprocessor_for
 from stmask.official.keys import to_official, to_ours
 from stmask.official.yolact import YolactArchitecture, recognise_yolact, split_anchors
 from stmask.ops.frames import FramePreprocessor
+from stmask.signatures import PARTIAL, TARGET
 from stmask.weights import is_counter, read_file, tensors_of
 
 _SHOWN = 3
@@ -35,13 +36,7 @@ _UNUSED = {
     "backbone.layer4.": "duplicate of backbone.layers in old files",
     "backbone.fc.": "ImageNet classifier",
 }
-_DETECTOR_QUIRKS = ("stmask.official.quirks.unlimited_across_classes",)
-_DETECTOR_QUIRKS_WITHOUT_FUSION = (
-    *_DETECTOR_QUIRKS,
-    "stmask.official.quirks.class_only_per_class",
-    "stmask.official.quirks.tanh_twice",
-    "stmask.official.quirks.binary_masks",
-)
+_TOP_K = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +44,7 @@ class Imported:
     """An authors' file, translated.
 
     Attributes:
-        card: model, class names, input size and inference settings.
+        card: model, class names and input size.
         weights: by our names, every tensor of the network.
         recognised: facts, one a line.
         used: our name of each of the file's tensors that was taken.
@@ -78,27 +73,30 @@ class Imported:
                 lines += [f"{title} {len(why)} tensors", *(f"  {name}: {reason}" for name, reason in why.items())]
         return "\n".join(lines)
 
-    def model(self) -> STMask:
-        """The network with these weights and this card, in evaluation mode."""
-        config = dict(self.card.model)
-        model = build_model(config, num_classes=config.pop("num_classes"))
-        load_weights(model, self.weights, source=self.card.origin)
-        model.card = self.card
-        return model.eval()
+    def model(self, changes: Mapping[str, Any] | None = None) -> VideoModel:
+        """The model with these weights and this card, in evaluation mode; `changes` as in `stmask.load`."""
+        return filled(self.card, self.weights, source=self.card.origin, changes=changes)
 
 
-def load(path: str | os.PathLike[str], *, class_names: Sequence[str] | None = None, quirks: bool = True) -> STMask:
+def load(
+    path: str | os.PathLike[str],
+    *,
+    class_names: Sequence[str] | None = None,
+    quirks: bool = True,
+    changes: Mapping[str, Any] | None = None,
+) -> VideoModel:
     """The network of one of the authors' files, ready to use, with its card in `.card`.
 
     Args:
         path: a .pth file of the STMask authors. Nothing but tensors is unpickled.
         class_names: of labels 1..K; None takes those of the dataset with as many classes.
         quirks: behave as the authors' code does, see QUIRKS.md; False takes the weights and the clean path.
+        changes: of the model's configuration, as `model` of `stmask.load`.
 
     Raises:
         CheckpointError: the file is damaged, of another project, or does not fit; the first differences are named.
     """
-    return read(path, class_names=class_names, quirks=quirks).model()
+    return read(path, class_names=class_names, quirks=quirks).model(changes)
 
 
 def read(path: str | os.PathLike[str], *, class_names: Sequence[str] | None = None, quirks: bool = True) -> Imported:
@@ -128,7 +126,7 @@ def translate(
         architecture = recognise(shapes, source=source)
         card = _card(architecture, source=source, class_names=class_names, quirks=quirks)
         facts = architecture.describe()
-    expected = {str(to_official(name)): tuple(v.shape) for name, v in _skeleton(card.model).state_dict().items()}
+    expected = {str(to_official(name)): tuple(v.shape) for name, v in _empty(card.model).state_dict().items()}
     missing_counts = [name for name in expected if name not in shapes and is_counter(name)]
     _refuse_differences({**shapes, **dict.fromkeys(missing_counts, ())}, expected, source)
     used = {name: ours for name in kept if (ours := to_ours(name)) is not None}
@@ -143,17 +141,19 @@ def translate(
     )
 
 
-def export(model: STMask, path: str | os.PathLike[str]) -> int:
+def export(model: VideoModel, path: str | os.PathLike[str]) -> int:
     """Writes a network's tensors under the authors' names; returns how many.
 
     Raises:
-        CheckpointError: a network that their format can't tell (several anchor scales, anchors that are not the
-            kernels, temporal fusion elsewhere): read back, it would be another one.
+        CheckpointError: a network that their format can't tell (not STMask's, several anchor scales, anchors that are
+            not the kernels, temporal fusion elsewhere): read back, it would be another one.
     """
     tensors = to_official_state(model)
     shapes = {name: tuple(value.shape) for name, value in tensors.items()}
-    twin = _skeleton(recognise(shapes, source="the exported network").model_config(quirks=False))
-    if {name: v.shape for name, v in twin.state_dict().items()} != {n: v.shape for n, v in model.state_dict().items()}:
+    twin = _empty(recognise(shapes, source="the exported network").model_config(quirks=False))
+    assert isinstance(twin, STMask)
+    theirs, ours = ({name: v.shape for name, v in one.state_dict().items()} for one in (twin, model))
+    if theirs != ours or not isinstance(model, STMask):
         raise CheckpointError("the authors' format can't tell this network: read back, it would have other tensors")
     if twin.head.anchor_shapes != model.head.anchor_shapes:
         raise CheckpointError(
@@ -168,7 +168,7 @@ def export(model: STMask, path: str | os.PathLike[str]) -> int:
     return len(tensors)
 
 
-def to_official_state(model: STMask) -> dict[str, Tensor]:
+def to_official_state(model: VideoModel) -> dict[str, Tensor]:
     """The network's tensors by the authors' names, on the CPU."""
     tensors = {}
     for name, value in model.state_dict().items():
@@ -180,15 +180,22 @@ def to_official_state(model: STMask) -> dict[str, Tensor]:
 
 
 def _card(architecture: Architecture, *, source: str, class_names: Sequence[str] | None, quirks: bool) -> ModelCard:
-    settings = InferenceSettings()
+    model = architecture.model_config(quirks=quirks)
     if quirks:
-        wrappers = _DETECTOR_QUIRKS if architecture.window is not None else _DETECTOR_QUIRKS_WITHOUT_FUSION
-        settings = replace(settings, forget_after=None, detector_wrappers=wrappers)
+        fused = architecture.window is not None
+        model["detector"] = {
+            TARGET: "stmask.models.stmask.Detector" if fused else "stmask.official.quirks.UnfusedDetector",
+            "nms": {TARGET: "stmask.ops.nms.CrossClassNMS", "top_k": _TOP_K, "max_detections": _TOP_K},  # quirk 5
+        }
+        model["tracker"] = {
+            TARGET: "stmask.models.stmask.TemporalTracker" if fused else "stmask.tracking.PlainTracker",
+            PARTIAL: True,
+            "forget_after": None,  # quirk 9
+        }
     return ModelCard(
-        model=architecture.model_config(quirks=quirks),
+        model=model,
         class_names=_class_names(architecture.num_classes, source=source, given=class_names),
         preprocessor=preprocessor_for(architecture.num_classes),
-        inference=settings.to_dict(),
         origin=f"{source}, the STMask authors' weights",
     )
 
@@ -198,7 +205,6 @@ def _yolact_card(architecture: YolactArchitecture, *, source: str, class_names: 
         model=architecture.model_config(),
         class_names=_class_names(architecture.num_classes, source=source, given=class_names),
         preprocessor=FramePreprocessor(height=architecture.side, width=architecture.side, divisor=1),
-        inference=InferenceSettings(nms="per_class").to_dict(),
         origin=f"{source}, weights of YOLACT",
     )
 
@@ -210,11 +216,8 @@ def _class_names(num_classes: int, *, source: str, given: Sequence[str] | None) 
     return names
 
 
-def _skeleton(config: Mapping[str, Any]) -> STMask:
-    """A network without storage, for its names and shapes."""
-    plain = dict(config)
-    with torch.device("meta"):
-        return build_model(plain, num_classes=plain.pop("num_classes"))
+def _empty(config: Mapping[str, Any]) -> VideoModel:
+    return skeleton(config, num_classes=config["num_classes"])
 
 
 def _why_unused(name: str) -> str | None:

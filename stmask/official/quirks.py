@@ -1,94 +1,96 @@
-"""What the authors' code does that the method does not say, as objects to be injected; QUIRKS.md numbers them."""
+"""What the authors' code does that the method does not say, as parts to be injected; QUIRKS.md numbers them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stmask.errors import ConfigError
-from stmask.inference.detector import NMS, Detector, DetectorLike
-from stmask.losses.classification import hard_negatives
+from stmask.models.stmask import Criterion, DensePredictions, Detections, Detector, PredictionHead
+from stmask.models.stmask.losses.box import centerness_loss
+from stmask.models.stmask.losses.classification import hard_negatives
+from stmask.models.stmask.losses.mask import cropped_mask_bce
+from stmask.models.stmask.losses.positives import Positives
 from stmask.ops.matching import BACKGROUND
-from stmask.ops.nms import CrossClassNMS, Kept, PerClassNMS
-from stmask.structures import DensePredictions, Detections
+from stmask.ops.nms import Kept, PerClassNMS
+from stmask.structures import DenseMasks
+
+PARTS = ("KernelsFirstHead", "ReleasedCriterion", "UnfusedDetector")
 
 
-class KernelsFirst:
+class KernelsFirstHead(PredictionHead):
     """Quirk 1: centre-ness in the order kernel, row, column inside a level, yet read with the others' index."""
 
-    def __call__(self, maps: Sequence[Tensor]) -> Tensor:
-        """One level's k maps (B, C, h, w) as (B, k * h * w, C)."""
+    @staticmethod
+    def centerness_of(maps: Sequence[Tensor]) -> Tensor:
+        """One level's k maps (B, 1, h, w) as (B, k * h * w, 1)."""
         return torch.cat([one.flatten(2).transpose(1, 2) for one in maps], dim=1)
 
 
-def misaligned_cross_entropy(class_logits: Tensor, labels: Tensor, *, weights: Tensor, ratio: int = 3) -> Tensor:
-    """Quirk 2: as `hard_negative_cross_entropy`, but the positives' weights come first, then the negatives', while the
-    costs they multiply are in the order of the anchors.
-    """
-    negative = hard_negatives(class_logits, labels, ratio=ratio)
-    chosen = (labels > BACKGROUND) | negative
-    cost = F.cross_entropy(class_logits[chosen], labels[chosen], reduction="none")
-    count = int(negative.sum())
-    negative_weights = weights.new_full((count,), ratio * len(labels) / max(count, 1))
-    return (torch.cat([weights, negative_weights]) * cost).sum() / (ratio + 1)
-
-
 @dataclass(frozen=True, slots=True)
-class Around:
-    """A detector with something done to what it gets and to what it finds."""
+class ReleasedCriterion(Criterion):
+    """Quirks 2 to 4, of the losses."""
 
-    detector: DetectorLike
-    before: Callable[[DensePredictions], DensePredictions] | None = None
-    after: Callable[[Detections], Detections] | None = None
+    def class_cost(self, class_logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+        """Quirk 2: the positives' weights come first, then the negatives', while the costs they multiply are in the
+        order of the anchors.
+        """
+        negative = hard_negatives(class_logits, labels, ratio=self.negative_ratio)
+        chosen = (labels > BACKGROUND) | negative
+        cost = F.cross_entropy(class_logits[chosen], labels[chosen], reduction="none")
+        count = int(negative.sum())
+        negative_weights = weights.new_full((count,), self.negative_ratio * len(labels) / max(count, 1))
+        return (torch.cat([weights, negative_weights]) * cost).sum() / (self.negative_ratio + 1)
+
+    def centerness_cost(self, centerness: Tensor, positives: Positives) -> Tensor:
+        """Quirk 3: it moves the predicted boxes too."""
+        return centerness_loss(
+            centerness, positives.boxes, target_boxes=positives.target_boxes, weights=positives.weights
+        )
+
+    def mask_costs(
+        self, mask_coeffs: Tensor, prototypes: Tensor, *, boxes: Tensor, target_masks: Tensor, min_side: float = 1.0
+    ) -> Tensor:
+        """Quirk 4: pixels outside the crop count, where the mask is zero whatever is predicted."""
+        return cropped_mask_bce(
+            mask_coeffs,
+            prototypes,
+            boxes=boxes,
+            target_masks=target_masks,
+            min_side=min_side,
+            full_resolution=self.mask_full_resolution,
+            inside_only=False,
+        )
+
+
+class UnfusedDetector(Detector):
+    """Quirks 6 to 8, of networks without temporal fusion."""
 
     def __call__(self, predictions: DensePredictions, index: int = 0) -> Detections:
-        found = self.detector(predictions if self.before is None else self.before(predictions), index)
-        return found if self.after is None else self.after(found)
+        """The instances of frame `index` of a batch.
 
+        Quirk 6: suppression within each class leaves centre-ness out of the score. Quirk 7: coefficients pass through
+        tanh once before suppression, again in the mask. Quirk 8: masks become 0 or 1 at the prototypes' resolution,
+        before they are enlarged.
+        """
+        detector = Detector(score_threshold=self.score_threshold, nms=self.suppress)
+        found = detector(replace(predictions, mask_coeffs=self.squash(predictions.mask_coeffs)), index)
+        return replace(found, masks=self.binarise(found.masks))
 
-def unlimited_across_classes(detector: DetectorLike) -> DetectorLike:
-    """Quirk 5: suppression across classes keeps whatever of its top k is left, not the best 100."""
+    @staticmethod
+    def squash(mask_coeffs: Tensor) -> Tensor:
+        """Quirk 7."""
+        return mask_coeffs.tanh()
 
-    def change(nms: NMS) -> NMS:
-        return replace(nms, max_detections=nms.top_k) if isinstance(nms, CrossClassNMS) else nms
+    @staticmethod
+    def binarise(masks: DenseMasks) -> DenseMasks:
+        """Quirk 8."""
+        return DenseMasks(masks.binary().to(masks.probabilities.dtype))
 
-    return _with_suppression(detector, change)
-
-
-def _with_suppression(detector: DetectorLike, change: Callable[[NMS], NMS]) -> DetectorLike:
-    """The detector with another suppression, however deep it lies in wrappers of this module."""
-    if isinstance(detector, Around):
-        return replace(detector, detector=_with_suppression(detector.detector, change))
-    if not isinstance(detector, Detector):
-        raise ConfigError("inference.detector_wrappers: those that change the suppression must come first")
-    nms = change(detector.nms)
-    return detector if nms is detector.nms else Detector(score_threshold=detector.score_threshold, nms=nms)
-
-
-@dataclass(frozen=True, slots=True)
-class ClassOnly:
-    """Quirk 6: suppression that leaves centre-ness out of the score."""
-
-    nms: NMS
-
-    def __call__(self, boxes: Tensor, probabilities: Tensor, quality: Tensor) -> Kept:
-        return self.nms(boxes, probabilities, torch.ones_like(quality))
-
-
-def class_only_per_class(detector: DetectorLike) -> DetectorLike:
-    """Quirk 6: without temporal fusion, per-class suppression leaves centre-ness out of the score."""
-    return _with_suppression(detector, lambda nms: ClassOnly(nms) if isinstance(nms, PerClassNMS) else nms)
-
-
-def tanh_twice(detector: DetectorLike) -> DetectorLike:
-    """Quirk 7: without temporal fusion, coefficients pass through tanh once before suppression, again in the mask."""
-    return Around(detector, before=lambda found: replace(found, mask_coeffs=found.mask_coeffs.tanh()))
-
-
-def binary_masks(detector: DetectorLike) -> DetectorLike:
-    """Quirk 8: without temporal fusion, masks become 0 or 1 at prototype resolution, before they are enlarged."""
-    return Around(detector, after=lambda found: replace(found, masks=(found.masks > 0.5).to(found.masks.dtype)))
+    def suppress(self, boxes: Tensor, probabilities: Tensor, quality: Tensor, *, score_threshold: float) -> Kept:
+        """Quirk 6."""
+        quality = torch.ones_like(quality) if isinstance(self.nms, PerClassNMS) else quality
+        return self.nms(boxes, probabilities, quality, score_threshold=score_threshold)

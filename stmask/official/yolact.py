@@ -1,72 +1,20 @@
-"""YOLACT and YOLACT++: image networks that share all but the head's last layers and the anchors with STMask."""
+"""Files of YOLACT's and YOLACT++'s weights: which network they are of, and their tensors anchor by anchor."""
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from stmask.errors import CheckpointError
-from stmask.models import PredictionHead, STMask
-from stmask.models.stmask import Backbone
+from stmask.models.yolact import BASE_SCALES, BASE_SIDE, anchor_shapes
 from stmask.official.architecture import Shapes, dcn_interval, depth, shape_of
-from stmask.ops.anchors import level_anchors
-from stmask.structures import Pyramid
 
 _LAYERS = ("bbox_layer", "conf_layer", "mask_layer")
-_BASE_SIDE, _BASE_SCALES = 550, (24, 48, 96, 192, 384)  # pixels; of P3 .. P7
 _OTHER_SIDES = (400, 700)  # trained for another input; only the file's name ("yolact_im700_..") tells
-_RATIOS = (1.0, 0.5, 2.0)
-
-
-class Yolact(STMask):
-    """A network whose head has one 3x3 convolution for all anchors of a branch, right after the shared tower.
-
-    Args:
-        backbone: gives C3, C4, C5.
-        num_classes: K, without the background.
-        anchor_scales: side of the anchors in pixels, for each level.
-        anchor_shapes: (h, w) of each anchor of a cell, as factors of the scale.
-        input_side: side of the input that the pixels are meant for; the anchors' share of the input is fixed by it.
-        channels: channels of the pyramid, the prototypes' and the head's layers.
-        num_prototypes: D.
-    """
-
-    def __init__(
-        self,
-        *,
-        backbone: Backbone,
-        num_classes: int,
-        anchor_scales: Sequence[float] = _BASE_SCALES,
-        anchor_shapes: Sequence[Sequence[float]],
-        input_side: int = _BASE_SIDE,
-        channels: int = 256,
-        num_prototypes: int = 32,
-    ) -> None:
-        kernels = [(3, 3)] * len(anchor_shapes)
-        head = partial(PredictionHead, kernels=kernels, embedding_dim=0, centerness=False)
-        super().__init__(
-            backbone=backbone, num_classes=num_classes, head=head, channels=channels, num_prototypes=num_prototypes
-        )
-        self.head.box_tower = self.head.class_tower = self.head.mask_tower = nn.Sequential()
-        self._shares = [
-            [(scale * h / input_side, scale * w / input_side) for h, w in anchor_shapes] for scale in anchor_scales
-        ]
-
-    def anchors(self, pyramid: Pyramid) -> Tensor:
-        """(A, 4) cxcywh in [0, 1]: sizes are shares of the input, not cells of the level as in STMask."""
-        levels = []
-        for name, shares in zip(pyramid, self._shares, strict=True):
-            h, w = pyramid[name].shape[-2:]
-            cells = [(share_h * h, share_w * w) for share_h, share_w in shares]
-            levels.append(level_anchors(h, w, cells, device=pyramid[name].device))
-        return torch.cat(levels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +39,15 @@ class YolactArchitecture:
     def model_config(self) -> dict[str, Any]:
         """The plain `model` configuration that builds it."""
         return {
-            "_target_": "stmask.official.yolact.Yolact",
+            "_target_": "stmask.models.yolact.Yolact",
             "num_classes": self.num_classes,
             "channels": self.channels,
             "num_prototypes": self.num_prototypes,
-            "anchor_scales": [int(scale / _BASE_SIDE * self.side) for scale in _BASE_SCALES],
+            "anchor_scales": [int(scale / BASE_SIDE * self.side) for scale in BASE_SCALES],
             "anchor_shapes": anchor_shapes(self.num_anchors),
             "input_side": self.side,
             "backbone": {
-                "_target_": "stmask.models.ResNet",
+                "_target_": "stmask.models.layers.ResNet",
                 "depth": self.depth,
                 "dcn_interval": self.dcn_interval,
                 "frozen_norm": True,
@@ -119,14 +67,6 @@ class YolactArchitecture:
         ]
 
 
-def anchor_shapes(count: int) -> list[list[float]]:
-    """(h, w) of the anchors as factors of the scale; YOLACT's three are all squares, a mistake that it kept."""
-    if count == 3:
-        return [[math.sqrt(ratio), math.sqrt(ratio)] for ratio in _RATIOS]
-    octaves = [2 ** (j / 3) for j in range(3)]
-    return [[octave / math.sqrt(ratio), octave * math.sqrt(ratio)] for octave in octaves for ratio in _RATIOS]
-
-
 def recognise_yolact(shapes: Shapes, *, source: str) -> YolactArchitecture:
     """The architecture of a file of YOLACT's or YOLACT++'s weights.
 
@@ -137,7 +77,7 @@ def recognise_yolact(shapes: Shapes, *, source: str) -> YolactArchitecture:
     num_anchors = boxes[0] // 4
     if num_anchors not in (3, 9) or boxes[2:] != (3, 3):
         raise CheckpointError(f"{source} has {num_anchors} anchors of each cell, known are YOLACT's 3 and YOLACT++'s 9")
-    side = next((side for side in _OTHER_SIDES if re.search(rf"im{side}(?!\d)", source)), _BASE_SIDE)
+    side = next((side for side in _OTHER_SIDES if re.search(rf"im{side}(?!\d)", source)), BASE_SIDE)
     return YolactArchitecture(
         depth=depth(shapes, source),
         dcn_interval=dcn_interval(shapes, source),

@@ -11,6 +11,7 @@ from torch import Tensor
 from stmask.number_checks import require_number
 from stmask.ops.boxes import iou, share_inside, to_corners
 
+PARTS = ("AnchorMatcher",)
 NEUTRAL = -1
 BACKGROUND = 0
 _AMBIGUITY_MARGIN = 0.1

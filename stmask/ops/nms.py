@@ -11,7 +11,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from stmask.number_checks import require_integer, require_number
 from stmask.ops import boxes as box_ops
+
+PARTS = ("CrossClassNMS", "PerClassNMS")
 
 
 class Kept(NamedTuple):
@@ -51,10 +54,14 @@ class CrossClassNMS:
     top_k: int = 200
     max_detections: int = 100
 
-    def __call__(self, boxes: Tensor, probabilities: Tensor, quality: Tensor) -> Kept:
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def __call__(self, boxes: Tensor, probabilities: Tensor, quality: Tensor, *, score_threshold: float = 0.0) -> Kept:
         """Boxes (N, 4) xyxy, probabilities (N, K) of the foreground classes and a factor (N,) on each box's score.
 
-        The class is the most probable one, whatever the sign of the quality.
+        All boxes are candidates, whatever the threshold. The class is the most probable one, whatever the sign of the
+        quality.
         """
         if boxes.shape[0] == 0:
             return _nothing(probabilities)
@@ -73,26 +80,35 @@ class PerClassNMS:
         iou_threshold: boxes that overlap a better one of the class by more are dropped.
         top_k: only this many of the best of each class are compared at all.
         max_detections: at most this many are kept, over all classes.
-        min_score: what scores this or less for a class is no instance of it.
     """
 
     iou_threshold: float = 0.5
     top_k: int = 200
     max_detections: int = 100
-    min_score: float = 0.05
 
-    def __call__(self, boxes: Tensor, probabilities: Tensor, quality: Tensor) -> Kept:
-        """Boxes (N, 4) xyxy, probabilities (N, K) of the foreground classes and a factor (N,) on each box's score."""
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def __call__(self, boxes: Tensor, probabilities: Tensor, quality: Tensor, *, score_threshold: float = 0.05) -> Kept:
+        """Boxes (N, 4) xyxy, probabilities (N, K) of the foreground classes and a factor (N,) on each box's score.
+
+        What scores `score_threshold` or less for a class is not an instance of it.
+        """
         if boxes.shape[0] == 0:
             return _nothing(probabilities)
         scores = probabilities * quality[:, None]
         ranked, order = scores.t().sort(dim=1, descending=True, stable=True)  # (K, N)
         ranked, order = ranked[:, : self.top_k], order[:, : self.top_k]
-        keep = unsuppressed(boxes[order], iou_threshold=self.iou_threshold) & (ranked > self.min_score)
+        keep = unsuppressed(boxes[order], iou_threshold=self.iou_threshold) & (ranked > score_threshold)
         classes, ranks = keep.nonzero(as_tuple=True)
         kept_scores = ranked[classes, ranks]
         best = kept_scores.argsort(descending=True, stable=True)[: self.max_detections]
         return Kept(order[classes, ranks][best], classes[best] + 1, kept_scores[best])
+
+
+def _check(nms: CrossClassNMS | PerClassNMS) -> None:
+    require_number(high=1.0, iou_threshold=nms.iou_threshold)
+    require_integer(top_k=nms.top_k, max_detections=nms.max_detections)
 
 
 def _nothing(scores: Tensor) -> Kept:

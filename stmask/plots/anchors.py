@@ -8,13 +8,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from stmask.models import STMask
-from stmask.models.heads.calibration import AnchorShape, CalibratedConv
+from stmask.models.stmask import DensePredictions, STMask
+from stmask.models.stmask.calibration import AnchorShape, CalibratedConv
 from stmask.ops.anchors import level_anchors
 from stmask.ops.boxes import decode, encode, iou, to_corners
 from stmask.ops.deform import sampling_points
 from stmask.plots.frames import Frame
-from stmask.structures import DensePredictions
 
 PROBES = 4  # random inputs of `receptive_field`
 

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stmask.models import PredictionHead
-from stmask.models.heads.calibration import (
+from stmask.models.stmask import PredictionHead
+from stmask.models.stmask.calibration import (
     AlignedCalibration,
     AlignedOffsets,
     AnchorShape,

@@ -13,15 +13,17 @@ from torch import Tensor
 
 from stmask.data import VideoDataset
 from stmask.errors import ConfigError
-from stmask.models import STMask
+from stmask.models.layers import Pyramid
+from stmask.models.stmask import STMask
+from stmask.models.stmask.propagation import propagate
+from stmask.models.stmask.records import DensePredictions, Detections, FrameMemory
 from stmask.ops import boxes as box_ops
 from stmask.ops import masks as mask_ops
 from stmask.ops.correlation import correlate
 from stmask.ops.frames import FramePreprocessor
 from stmask.plots.frames import Frame, annotated_at, read_frame
 from stmask.plots.style import Floats
-from stmask.structures import DensePredictions, Detections, Pyramid
-from stmask.tracking.propagation import FrameMaps, propagate
+from stmask.structures import DenseMasks
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +146,7 @@ def instances_at(predictions: DensePredictions, frame: Frame) -> Detections:
         centerness=torch.ones(len(best)),
         mask_coeffs=coeffs,
         embeddings=predictions.embeddings[0, best],
-        masks=mask_ops.instance_masks(prototypes, coeffs, regressed[best]),
+        masks=DenseMasks(mask_ops.instance_masks(prototypes, coeffs, regressed[best])),
     )
 
 
@@ -157,9 +159,8 @@ def shifted(model: STMask, instances: Detections, reference: DensePredictions, t
     """
     if model.temporal is None:
         raise ConfigError("this network has no temporal fusion (model/temporal=none): take another run")
-    return propagate(
-        instances, model.temporal, reference=FrameMaps.of(reference), target=FrameMaps.of(target), score_decay=1.0
-    )
+    before, after = (FrameMemory.of(predictions, temporal=model.temporal) for predictions in (reference, target))
+    return propagate(instances, reference=before, target=after, score_decay=1.0)
 
 
 def carried(model: STMask, frames: Sequence[Frame]) -> list[Detections]:
@@ -187,9 +188,9 @@ def overlaps(model: STMask, stretches: Sequence[Sequence[Frame]]) -> Overlaps:
 
 def mask_overlap(instances: Detections, row: int, frame: Frame, object_: int) -> float:
     """IoU of an instance's mask with an object's, at the prototypes' resolution."""
-    size = (instances.masks.shape[1], instances.masks.shape[2])
-    truth = masks_on_map(frame, size)[object_] > 0.5
-    return float(mask_ops.iou(instances.masks[row][None] > 0.5, truth[None]))
+    mask = instances.masks.binary()[row]
+    truth = masks_on_map(frame, (mask.shape[0], mask.shape[1]))[object_] > 0.5
+    return float(mask_ops.iou(mask[None], truth[None]))
 
 
 def _fits(row: int, other: int, left: Detections, moved: Detections, frame: Frame) -> tuple[float, ...]:

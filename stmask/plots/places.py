@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
+from stmask.checkpoints import build_model
 from stmask.config import compose
 from stmask.data.synthetic import SyntheticConfig, write_dataset
-from stmask.engine.checkpoint import build_model
 from stmask.engine.run_config import read_config
 from stmask.errors import ConfigError
 from stmask.loading import load
-from stmask.models import PredictionHead, STMask
+from stmask.models.stmask import PredictionHead, STMask
 
 DATA_VARIABLE = "STMASK_DATA_ROOT"
 RUN_VARIABLE = "STMASK_RUN"
@@ -70,12 +70,17 @@ def network(run: Path | None) -> STMask:
 
     Raises:
         CheckpointError: the run has no checkpoint that can be read.
+        ConfigError: it trained another model than STMask.
     """
     if run is not None:
-        return load(run / "checkpoints" / "best.ckpt")
+        model = load(run / "checkpoints" / "best.ckpt")
+        if not isinstance(model, STMask):
+            raise ConfigError(f"{run} trained a {type(model).__name__}, these pictures are of STMask's parts")
+        return model
     torch.manual_seed(0)
     config = OmegaConf.to_container(compose("train", ["experiment=demo"]).model, resolve=True)
     model = build_model(config, num_classes=len(SyntheticConfig.preset("easy").classes))  # type: ignore[arg-type]
+    assert isinstance(model, STMask)
     return model.eval()
 
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from stmask import viz
-from stmask.models import STMask
+from stmask.models.stmask import Detections, STMask
 from stmask.ops.boxes import to_centres
 from stmask.plots import style
 from stmask.plots.frames import Frame, show_frame
@@ -26,7 +26,6 @@ from stmask.plots.motion import (
     pyramid,
     shifted,
 )
-from stmask.structures import Detections
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -130,7 +129,9 @@ def shift(model: STMask, reference: Frame, target: Frame) -> Figure:
 def show_instances(axis: Axes, frame: Frame, instances: Detections, track_ids: Sequence[int]) -> None:
     """A frame with masks and boxes of N instances of a network."""
     (height, width), (padded_h, padded_w) = frame.size, frame.input_size
-    large = F.interpolate(instances.masks[None], size=(padded_h, padded_w), mode="bilinear")[0, :, :height, :width]
+    large = F.interpolate(instances.masks.probabilities[None], size=(padded_h, padded_w), mode="bilinear")[
+        0, :, :height, :width
+    ]
     large = F.interpolate(large[None], size=frame.image.shape[:2], mode="bilinear")[0]
     drawn = viz.draw(frame.image, (large > 0.5).numpy(), track_ids=track_ids, captions=False, opacity=0.55)
     show_frame(axis, frame)

@@ -1,19 +1,25 @@
-"""Typed records that carry each stage of the flow; see README, "The flow"."""
+"""Typed records that carry each stage of the flow, and that every model shares."""
 
 from stmask.structures.clip import Clip, FrameTargets, empty_targets
-from stmask.structures.detections import Detections, TrackedFrame
-from stmask.structures.predictions import DensePredictions, Pyramid
+from stmask.structures.instances import Frame, Instances, TrackedFrame
+from stmask.structures.losses import LossReport
+from stmask.structures.masks import WHOLE, BoxedMasks, DenseMasks, Masks, Placement
 from stmask.structures.results import RLE, ImageInstance, ImageResult, TrackResult, VideoResult
 
 __all__ = [
     "RLE",
+    "WHOLE",
+    "BoxedMasks",
     "Clip",
-    "DensePredictions",
-    "Detections",
+    "DenseMasks",
+    "Frame",
     "FrameTargets",
     "ImageInstance",
     "ImageResult",
-    "Pyramid",
+    "Instances",
+    "LossReport",
+    "Masks",
+    "Placement",
     "TrackResult",
     "TrackedFrame",
     "VideoResult",

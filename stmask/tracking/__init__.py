@@ -1,7 +1,8 @@
-"""Identities over time: association (pure), propagation by temporal fusion, and the trackers that hold the state."""
+"""Identities over time: association (pure functions), the state of tracks, and a tracker for every model."""
 
 from stmask.tracking.association import MatchWeights, NewObject
-from stmask.tracking.propagation import FrameMaps
-from stmask.tracking.tracker import OnlineTracker, PlainTracker, Tracker, Tracks
+from stmask.tracking.plain import PlainTracker
+from stmask.tracking.tracks import Tracks
 
-__all__ = ["FrameMaps", "MatchWeights", "NewObject", "OnlineTracker", "PlainTracker", "Tracker", "Tracks"]
+__all__ = ["MatchWeights", "NewObject", "PlainTracker", "Tracks"]
+PARTS = ("MatchWeights", "NewObject", "PlainTracker")

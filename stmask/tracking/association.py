@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor
 
+from stmask.errors import ConfigError
+from stmask.number_checks import require_number
 from stmask.ops import boxes as box_ops
-from stmask.ops import masks as mask_ops
-from stmask.structures import Detections
+from stmask.structures import Instances
 
 NEW_TRACK = -1
 DROPPED = -2
@@ -21,8 +22,8 @@ class MatchWeights:
 
     Attributes:
         score: a_0, of the detection's own score. It speaks for joining any track rather than starting a new one.
-        embedding: a_1, of the embeddings' cosine, mapped to [0, 1].
-        mask_iou: a_2, of the IoU of the masks at prototype resolution, binarised at 0.5.
+        embedding: a_1, of the embeddings' cosine, mapped to [0, 1]; 0 for models without embeddings.
+        mask_iou: a_2, of the masks' IoU.
         box_iou: a_3.
         label: a_4, of having the same class.
     """
@@ -32,6 +33,9 @@ class MatchWeights:
     mask_iou: float = 1.0
     box_iou: float = 2.0
     label: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_number(**asdict(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,10 @@ class NewObject:
     box_iou: float = 0.3
     label: float = 1.0
 
+    def __post_init__(self) -> None:
+        require_number(low=-1.0, high=1.0, cosine=self.cosine)
+        require_number(high=1.0, mask_iou=self.mask_iou, box_iou=self.box_iou, label=self.label)
+
     def score(self, weights: MatchWeights) -> float:
         """The value s of equation 15 for the imaginary track."""
         return (
@@ -63,21 +71,33 @@ DEFAULT_WEIGHTS = MatchWeights()
 DEFAULT_NEW_OBJECT = NewObject()
 
 
-def match_scores(detections: Detections, tracks: Detections, weights: MatchWeights) -> Tensor:
-    """Equation 15: s (N, M) of each of N detections with each of M tracks."""
-    cosine = detections.embeddings @ tracks.embeddings.t()
+def match_scores(detections: Instances, tracks: Instances, weights: MatchWeights) -> Tensor:
+    """Equation 15: s (N, M) of each of N detections with each of M tracks.
+
+    Raises:
+        ConfigError: embeddings have a weight, and the model's instances have none.
+    """
+    same = detections.labels[:, None] == tracks.labels[None, :]
+    scores = weights.score * detections.scores[:, None]
+    if weights.embedding:
+        scores = scores + weights.embedding * (1 + _embeddings(detections) @ _embeddings(tracks).t()) / 2
     return (
-        weights.score * detections.scores[:, None]
-        + weights.embedding * (1 + cosine) / 2
-        + weights.mask_iou * mask_ious(detections, tracks)
+        scores
+        + weights.mask_iou * detections.masks.iou(tracks.masks)
         + weights.box_iou * box_ops.iou(detections.boxes, tracks.boxes)
-        + weights.label * (detections.labels[:, None] == tracks.labels[None, :]).to(cosine.dtype)
+        + weights.label * same.to(scores.dtype)
     )
 
 
-def mask_ious(detections: Detections, tracks: Detections) -> Tensor:
-    """IoU (N, M) of the masks, binarised at 0.5."""
-    return mask_ops.iou(detections.masks > 0.5, tracks.masks > 0.5)
+def _embeddings(instances: Instances) -> Tensor:
+    """(N, E) of unit length."""
+    embeddings = getattr(instances, "embeddings", None)
+    if not isinstance(embeddings, Tensor):
+        raise ConfigError(
+            "this tracker compares embeddings, which the model's instances do not have: give model/tracker=iou, or "
+            "model.tracker.weights.embedding=0"
+        )
+    return embeddings
 
 
 def assign(scores: Tensor, detection_scores: Tensor, *, new_object_score: float) -> Tensor:

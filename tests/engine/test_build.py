@@ -11,10 +11,10 @@ import torch
 from engine.tiny import TINY
 from omegaconf import OmegaConf
 
+from stmask.checkpoints import save_model
 from stmask.config import compose
 from stmask.data import ImageDataModule, VISDataModule
 from stmask.engine.build import build_module, check_clips, refuse_frozen_random_norms, start_from
-from stmask.engine.checkpoint import save_model
 from stmask.engine.module import VISModule
 from stmask.engine.train import train
 from stmask.errors import ConfigError

@@ -11,17 +11,18 @@ import pytest
 import torch
 
 import stmask
-from stmask.engine import checkpoint as checkpoint_module
-from stmask.engine.checkpoint import AtomicCheckpointIO, save_model
+from stmask.checkpoints import ModelCard, save_model
+from stmask.checkpoints import format as checkpoint_module
+from stmask.engine.checkpoint_callbacks import AtomicCheckpointIO
 from stmask.errors import CheckpointError, OutputError
-from stmask.inference.card import ModelCard
-from stmask.models import PredictionHead, ResNet, STMask
+from stmask.models.layers import ResNet
+from stmask.models.stmask import PredictionHead, STMask
 from stmask.weights import read_file
 
 CONFIG = {
-    "_target_": "stmask.models.STMask",
-    "backbone": {"_target_": "stmask.models.ResNet", "depth": 18},
-    "head": {"_target_": "stmask.models.PredictionHead", "_partial_": True, "embedding_dim": 8},
+    "_target_": "stmask.models.stmask.STMask",
+    "backbone": {"_target_": "stmask.models.layers.ResNet", "depth": 18},
+    "head": {"_target_": "stmask.models.stmask.PredictionHead", "_partial_": True, "embedding_dim": 8},
     "channels": 16,
     "num_prototypes": 4,
     "num_classes": 2,

@@ -44,7 +44,7 @@ def test_a_profile_is_written(dataset: Path, tmp_path: Path) -> None:
 
 
 def test_anomalies_are_looked_for(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from stmask.losses import criterion
+    from stmask.models.stmask.losses import criterion
 
     real = criterion.smooth_l1_box_loss
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from stmask.checkpoints import ModelCard
 from stmask.data import ImageDataModule, VISDataModule
 from stmask.engine.evaluation_data import evaluation_data, evaluation_settings
 from stmask.engine.run_config import read_config
 from stmask.errors import ConfigError, DataError
-from stmask.inference.card import ModelCard
 from stmask.ops.frames import FramePreprocessor
 
 FRAMES = FramePreprocessor(height=64, width=96)
@@ -112,7 +112,7 @@ def test_interpolations_of_a_configuration_are_text(tmp_path: Path) -> None:
     [
         ({"_target_": "os.system"}, "trained on data of 'os.system', which is not a registered class"),
         ({"_target_": "stmask.data.Source"}, "not a registered class"),
-        ({"_target_": "stmask.models.STMask"}, "not a registered class"),
+        ({"_target_": "stmask.models.stmask.STMask"}, "not a registered class"),
         ({"_target_": ["os.system"]}, "not a registered class"),
         ({"_target_": None}, "trained on data of None"),
         ({"valid": "../../other/train"}, "its split to evaluate with is '../../other/train', not a name"),

@@ -20,35 +20,48 @@ import pytest
 import torch
 
 import stmask
+from stmask.checkpoints import ModelCard, build_model
+from stmask.checkpoints.format import ENTRY
 from stmask.cli import main
 from stmask.commands.predict import _predict
 from stmask.config import compose
 from stmask.config_schemas import PredictSchema
-from stmask.engine.checkpoint import ENTRY, build_model
 from stmask.engine.evaluate import evaluate
 from stmask.engine.resume import check_content
 from stmask.errors import CheckpointError, ConfigError, DataError
 from stmask.experiments.benchmark import load_networks, measure_runs
-from stmask.inference.card import ModelCard
 from stmask.loading import initialise
-from stmask.models import STMask
+from stmask.models.stmask import STMask
 from stmask.plots import places
 
 SECRET = "the value of a variable"
 MODEL: dict[str, Any] = {
-    "_target_": "stmask.models.STMask",
+    "_target_": "stmask.models.stmask.STMask",
     "num_classes": 2,
     "channels": 8,
     "num_prototypes": 4,
-    "backbone": {"_target_": "stmask.models.ResNet", "depth": 18, "width": 8, "norm": "group", "weights": "/gone.pth"},
+    "backbone": {
+        "_target_": "stmask.models.layers.ResNet",
+        "depth": 18,
+        "width": 8,
+        "norm": "group",
+        "weights": "/gone.pth",
+    },
     "head": {
-        "_target_": "stmask.models.PredictionHead",
+        "_target_": "stmask.models.stmask.PredictionHead",
         "_partial_": True,
         "embedding_dim": 4,
         "kernels": [[3, 3], [3, 5]],
-        "align": {"_target_": "stmask.models.AdaptiveCalibration", "branches": ["class"]},
+        "align": {"_target_": "stmask.models.stmask.AdaptiveCalibration", "branches": ["class"]},
     },
-    "temporal": {"_target_": "stmask.models.TemporalFusion", "_partial_": True, "size": 3, "hidden": [4, 4, 4]},
+    "temporal": {"_target_": "stmask.models.stmask.TemporalFusion", "_partial_": True, "size": 3, "hidden": [4, 4, 4]},
+    "detector": {
+        "_target_": "stmask.models.stmask.Detector",
+        "score_threshold": 0.05,
+        "nms": {"_target_": "stmask.ops.nms.CrossClassNMS", "top_k": 200},
+    },
+    "tracker": {"_target_": "stmask.models.stmask.TemporalTracker", "_partial_": True, "max_age": 10},
+    "loss": {"_target_": "stmask.models.stmask.Criterion", "weights": {"_target_": "stmask.models.stmask.LossWeights"}},
 }
 DATA: dict[str, Any] = {
     "_target_": "stmask.data.VISDataModule",
@@ -74,7 +87,7 @@ def base(network: STMask) -> dict[str, Any]:
     state = {f"model.{name}": value for name, value in network.state_dict().items()}
     return {
         "state_dict": state,
-        ENTRY: {"format": 1, "card": card},
+        ENTRY: {"format": 2, "card": card},
         "optimizer_states": [],
         "epoch": 0,
         "global_step": 1,
@@ -86,11 +99,15 @@ Road = Callable[[Path, STMask, Any], Any]
 
 def _segment(path: Path, network: STMask, cfg: Any) -> None:
     frames, results = str(cfg.output_root), str(path.parent / "results.json")
-    _predict(PredictSchema(source=frames, checkpoint=str(path), results=results, device="cpu", inference={}))
+    _predict(PredictSchema(source=frames, checkpoint=str(path), results=results, device="cpu", model={}))
 
 
 def _evaluate(path: Path, network: STMask, cfg: Any) -> None:
-    cfg.checkpoint, cfg.output, cfg.data.root = str(path), str(path.parent / "evaluation"), str(path.parent / "none")
+    cfg.checkpoint, cfg.output, cfg.data = (
+        str(path),
+        str(path.parent / "evaluation"),
+        {"root": str(path.parent / "none")},
+    )
     evaluate(cfg)
 
 
@@ -154,6 +171,20 @@ def _entry(**values: Any) -> Change:
     return lambda content: content[ENTRY].update(values)
 
 
+def _format_1(settings: Any) -> Change:
+    """A card as the first format had it, with its inference settings."""
+
+    def change(content: dict[str, Any]) -> None:
+        card = content[ENTRY]["card"]
+        content[ENTRY]["format"] = 1
+        card["model"] = {
+            name: part for name, part in card["model"].items() if name not in ("detector", "tracker", "loss")
+        }
+        card["inference"] = settings
+
+    return change
+
+
 def _part(target: Any, **arguments: Any) -> dict[str, Any]:
     return {"_target_": target, **arguments}
 
@@ -193,12 +224,12 @@ CARDS: dict[str, Change] = {
     "a module": _set("model.backbone._target_", "stmask.models"),
     "another function of stmask": _set("model.backbone", _part("stmask.files.write_json", path="appeared", value=1)),
     "a part for something else": _set("model.backbone", _part("stmask.data.VISDataModule", cache="appeared")),
-    "a wrapper as a part": _set("model.head.align", _part("stmask.official.quirks.tanh_twice", detector=None)),
+    "a function as a part": _set("model.detector", _part("stmask.official.quirks.cropped_mask_bce")),
     # foreign names
     "the shell": _set("model.backbone", _part("os.system", command="touch appeared")),
     "torch's runner": _set("model.backbone", _part("torch.utils.collect_env.run", command="touch appeared")),
     "a builtin": _set("model.backbone", _part("builtins.eval", source="open('appeared', 'w')")),
-    "open": _set("model.head.centerness_layout", _part("builtins.open", file="appeared", mode="w")),
+    "open": _set("model.detector.nms", _part("builtins.open", file="appeared", mode="w")),
     "a folder": _set("model.temporal", _part("os.makedirs", name="appeared", _partial_=True)),
     "a module nobody imported": _set("model.backbone", _part("this.s")),
     "hydra itself": _set("model.backbone", _part("hydra.utils.get_method", path="os.system")),
@@ -221,18 +252,22 @@ CARDS: dict[str, Change] = {
         for place in (
             "model.num_classes", "model.channels", "model.backbone.norm", "model.backbone.weights",
             "model.head.align.branches", "model.temporal.level", "preprocessor.height", "class_names", "origin",
-            "inference.nms", "inference.score_threshold", "inference.detector_wrappers", "data.root", "data.valid",
+            "model.detector.nms", "model.detector.score_threshold", "model.tracker.forget_after",
+            "data.root", "data.valid",
             "data._target_", "data.augmentation",
         )
     },
     "an interpolation as a key": _set("model.backbone", {**MODEL["backbone"], "${oc.env:STMASK_SECRET}": 1}),
-    # wrappers
-    "a foreign wrapper": _set("inference.detector_wrappers", ["os.system"]),
-    "another function as a wrapper": _set("inference.detector_wrappers", ["stmask.loading.load"]),
-    "a walk as a wrapper": _set("inference.detector_wrappers", ["stmask.official.quirks.torch.load"]),
-    "a network as a wrapper": _set("inference.detector_wrappers", ["stmask.models.STMask"]),
-    "a wrapper twice": _set("inference.detector_wrappers", ["stmask.official.quirks.tanh_twice"] * 2),
-    "a wrapper that is a number": _set("inference.detector_wrappers", [1]),
+    # detector, tracker, losses
+    "a foreign detector": _set("model.detector", _part("os.system", command="touch appeared")),
+    "a network for a tracker": _set("model.tracker._target_", "stmask.models.stmask.STMask"),
+    "a tracker that is called": _set("model.tracker._partial_", False),
+    "a shell for a tracker": _set("model.tracker._target_", "os.system"),
+    "a walk for suppression": _set("model.detector.nms._target_", "stmask.ops.nms.torch.load"),
+    "a shell for the losses": _set("model.loss._target_", "os.system"),
+    "a number for the losses": _set("model.loss", 1),
+    "forgotten before it is dropped": _set("model.tracker.forget_after", 5),
+    "a decay of two": _set("model.tracker.score_decay", 2.0),
     # values
     "channels of 8.5": _set("model.channels", 8.5),
     "channels of true": _set("model.channels", True),
@@ -241,7 +276,7 @@ CARDS: dict[str, Change] = {
     "an unknown argument": _set("model.backbone.command", "touch appeared"),
     "a list for a backbone": _set("model.backbone", []),
     "a text for an object": _set("model.head.align", "os.system"),
-    "a text for a function": _set("model.head.centerness_layout", "os.system"),
+    "a text for a function": _set("model.tracker", "os.system"),
     "no number of classes": _without("model.num_classes"),
     "no classes": _set("model.num_classes", 0),
     "fewer than no classes": _set("model.num_classes", -1),
@@ -258,9 +293,10 @@ CARDS: dict[str, Change] = {
     "a mean that is not a number": _set("preprocessor.mean", [float("nan")] * 3),
     "two means": _set("preprocessor.mean", [1.0, 2.0]),
     "a preprocessor with more": _set("preprocessor.resize", "os.system"),
-    "inference with more": _set("inference.command", "touch appeared"),
-    "a threshold that is not a number": _set("inference.score_threshold", float("nan")),
-    "keys that are numbers": _set("inference", {1: 2}),
+    "a tracker with more": _set("model.tracker.command", "touch appeared"),
+    "a threshold that is not a number": _set("model.detector.score_threshold", float("nan")),
+    "keys that are numbers": _set("model.detector", {1: 2}),
+    "settings of an older format": _set("inference", {}),
     "keys that are numbers in data": _set("data.augmentation", {1: 2}),
     "data that are a list": _set("data", []),
     "an unknown part of the card": _set("command", "touch appeared"),
@@ -271,9 +307,29 @@ CARDS: dict[str, Change] = {
     "no format": lambda content: content[ENTRY].pop("format"),
     "a format that is true": _entry(format=True),
     "a format of 1.0": _entry(format=1.0),
-    "a format to come": _entry(format=2),
+    "a format to come": _entry(format=3),
+    "a format of none": _entry(format=0),
     "a format that is a text": _entry(format="1"),
     "a format that is a list": _entry(format=[1] * 1000),
+    # format 1
+    **{
+        f"format 1: {name}": _format_1(settings)
+        for name, settings in {
+            "settings that are a list": [],
+            "a key that never was": {"command": "touch appeared"},
+            "another suppression": {"nms": "os.system"},
+            "suppression that is a list": {"nms": ["cross_class"]},
+            "a foreign wrapper": {"detector_wrappers": ["os.system"]},
+            "a walk as a wrapper": {"detector_wrappers": ["stmask.official.quirks.torch.load"]},
+            "wrappers that are a text": {"detector_wrappers": "stmask.official.quirks.tanh_twice"},
+            "a wrapper that is a number": {"detector_wrappers": [1]},
+            "weights that are a text": {"match_weights": "os.system"},
+            "weights with a target": {"match_weights": {"_target_": "os.system", "command": "touch appeared"}},
+            "a threshold that is an interpolation": {"score_threshold": "${oc.env:STMASK_SECRET}"},
+            "a threshold that is a text": {"score_threshold": "0.5"},
+            "an age of a half": {"max_age": 2.5},
+        }.items()
+    },
 }  # fmt: skip
 # what only shows beside the file's own tensors
 NETWORKS: dict[str, Change] = {

@@ -11,14 +11,13 @@ import torch
 from engine.tiny import TINY
 from omegaconf import OmegaConf
 
+from stmask.checkpoints import ModelCard, build_model
 from stmask.cli import main
 from stmask.config import compose
 from stmask.data.convert import to_images
 from stmask.data.synthetic import SyntheticConfig, write_dataset
-from stmask.engine.checkpoint import build_model
 from stmask.engine.train import train
 from stmask.evaluation.image_ap import IMAGE_FIGURES
-from stmask.inference.card import ModelCard
 
 # the image experiments' network, as small as TINY's
 TINY_IMAGES = [

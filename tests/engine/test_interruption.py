@@ -19,10 +19,9 @@ import pytest
 import torch
 from engine.runs import assert_same_run, content, fit
 
-from stmask.engine import checkpoint as checkpoint_module
+from stmask.checkpoints import format as checkpoint_module
 from stmask.engine import interruption
-from stmask.engine.checkpoint import AtomicCheckpointIO
-from stmask.engine.checkpoint_callbacks import TimeLimit
+from stmask.engine.checkpoint_callbacks import AtomicCheckpointIO, TimeLimit
 from stmask.engine.interruption import StopRequest
 from stmask.engine.module import VISModule
 from stmask.engine.run_folder import state_of, status_of

@@ -12,7 +12,7 @@ from stmask.config import compose
 from stmask.engine import build
 from stmask.engine.train import train
 from stmask.errors import StmaskError
-from stmask.losses import Criterion, LossReport
+from stmask.models.stmask.losses import Criterion, LossReport
 
 
 class Poisoned(Criterion):

@@ -12,7 +12,7 @@ from engine.own_backbone import Strided
 from engine.tiny import TINY
 
 import stmask
-from stmask import registry
+from stmask.checkpoints import registry
 from stmask.cli import main
 from stmask.errors import CheckpointError, ConfigError
 
@@ -74,8 +74,8 @@ def test_a_package_may_register_by_an_entry_point(monkeypatch: pytest.MonkeyPatc
         return iter([point] if (group, name) == (registry.ENTRY_POINTS, NAME) else [])
 
     monkeypatch.setattr(registry, "entry_points", entry_points)
-    assert registry.find(NAME, "network") is Strided
-    assert registry.find("engine.own_backbone.nn", "network") is None
+    assert registry.find(NAME, "model") is Strided
+    assert registry.find("engine.own_backbone.nn", "model") is None
 
 
 @pytest.mark.parametrize(
@@ -94,9 +94,9 @@ def test_what_cannot_be_trusted_is_named(name: str, message: str) -> None:
 
 
 def test_names_are_exact_and_ours_stay_ours() -> None:
-    assert registry.find("stmask.models.STMask", "network") is stmask.STMask
-    for name in ("stmask.models", "stmask.models.stmask.STMask", "stmask.models.STMask.forward", "STMask", ""):
+    assert registry.find("stmask.models.stmask.STMask", "network") is stmask.STMask
+    for name in ("stmask.models", "stmask.models.stmask.STMask", "stmask.models.stmask.STMask.forward", "STMask", ""):
         assert registry.find(name) is None
-    assert registry.find("stmask.models.STMask", "wrapper") is None
+    assert registry.find("stmask.models.stmask.STMask", "wrapper") is None
     with pytest.raises(ConfigError, match="is a class of stmask"):
-        stmask.register(Strided, name="stmask.models.ResNet")
+        stmask.register(Strided, name="stmask.models.layers.ResNet")

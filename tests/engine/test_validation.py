@@ -11,14 +11,13 @@ from engine.tiny import TINY
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from stmask.checkpoints import ModelCard, build_model
 from stmask.config import compose
 from stmask.data import ImageDataModule, VISDataModule
 from stmask.data.convert import to_images
-from stmask.engine.checkpoint import build_model
 from stmask.engine.validation import ImageValidator, Validator, VideoValidator, validator_for
 from stmask.errors import DataError
-from stmask.inference.card import ModelCard
-from stmask.models import STMask
+from stmask.models.stmask import STMask
 from stmask.ops.frames import FramePreprocessor
 from stmask.structures import ImageResult, VideoResult
 

@@ -8,8 +8,8 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from stmask.checkpoints import build_model
 from stmask.config import compose
-from stmask.engine.checkpoint import build_model
 from stmask.engine.identity import config_hash
 from stmask.errors import ConfigError
 from stmask.experiments.rows import TITLES, Row, rows, tables

@@ -13,16 +13,15 @@ from engine.tiny import TINY
 from experiments.made_runs import made_speed, write_run
 from omegaconf import DictConfig, OmegaConf
 
+from stmask.checkpoints import ModelCard, build_model, save_model
 from stmask.cli import main
 from stmask.config import compose
 from stmask.data.synthetic import SyntheticConfig, write_dataset
-from stmask.engine.checkpoint import build_model, save_model
 from stmask.errors import ConfigError
 from stmask.experiments import benchmark
 from stmask.experiments.collect import read_speed
 from stmask.experiments.speed import PROCEDURE, Speed
 from stmask.experiments.timing import Image, Yardstick, measure, take_clips
-from stmask.inference.card import ModelCard
 from stmask.inference.segmenter import VideoSegmenter
 from stmask.ops.frames import FramePreprocessor
 

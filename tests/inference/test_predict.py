@@ -17,14 +17,13 @@ import numpy as np
 import pytest
 import torch
 from pycocotools import mask as coco_mask
-from torch import Tensor
 
 from stmask import cli, viz
 from stmask.commands import predict as command
 from stmask.errors import CheckpointError, ConfigError, DataError, OutputError
 from stmask.inference.predict import DrawStyle, check_places, draw_tracked, predict_video
 from stmask.inference.video import VideoReader, VideoWriter
-from stmask.structures import Detections, TrackedFrame
+from stmask.structures import DenseMasks, Instances, TrackedFrame
 
 HEIGHT, WIDTH = 48, 64
 
@@ -54,25 +53,15 @@ class WhiteThings:
         self._frames += 1
         return TrackedFrame(
             frame_index=self._frames - 1,
-            detections=Detections(
+            instances=Instances(
                 boxes=torch.tensor([[0.0, 0.0, 0.5, 1.0], [0.5, 0.0, 1.0, 1.0]])[present],
                 scores=self.scores[present],
                 labels=torch.tensor([1, 2])[present],
-                centerness=torch.ones(n),
-                mask_coeffs=torch.zeros(n, 1),
-                embeddings=torch.zeros(n, 1),
-                masks=masks[present].float(),
+                masks=DenseMasks(masks[present].float()),
             ),
             track_ids=torch.arange(2)[present],
             supplemented=torch.zeros(n, dtype=torch.bool),
         )
-
-    def frame_masks(self, tracked: TrackedFrame, size: tuple[int, int]) -> Tensor:
-        zoom = size[0] // HEIGHT
-        return (tracked.detections.masks > 0.5).repeat_interleave(zoom, 1).repeat_interleave(zoom, 2)
-
-    def frame_boxes(self, tracked: TrackedFrame, size: tuple[int, int]) -> Tensor:
-        return (tracked.detections.boxes * torch.tensor([size[1], size[0], size[1], size[0]])).long()
 
 
 def scene(*, left: bool = False, right: bool = False) -> np.ndarray:
@@ -145,7 +134,7 @@ def test_the_best_score_is_drawn_on_top() -> None:
     tracked = segmenter.step(SCENES[1])
     everywhere = torch.ones(2, HEIGHT, WIDTH, dtype=torch.bool)
     style = DrawStyle(opacity=1.0, boxes=False, labels=False)
-    drawn = draw_tracked(segmenter, SCENES[1], tracked, masks=everywhere, style=style)
+    drawn = draw_tracked(SCENES[1], tracked, masks=everywhere, style=style)
     assert tuple(drawn[24, 10]) == viz.track_colour(1)
 
 
@@ -353,9 +342,9 @@ def test_command_draws_writes_results_and_reports(
     folder: Path, checkpoint: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = folder.parent / "sub" / "out.mp4"
-    overrides = ["checkpoint=best.ckpt", f"output={out}", "device=cpu", "inference.max_age=3", "draw.zoom=2", "fps=4"]
+    overrides = ["checkpoint=best.ckpt", f"output={out}", "device=cpu", "model.tracker.max_age=3", "draw.zoom=2", "fps=4"]
     assert command.main([str(folder), *overrides]) == 0
-    assert checkpoint["inference"] == {"max_age": 3}
+    assert checkpoint["model"] == {"tracker": {"max_age": 3}}
     assert VideoReader(out).fps == 4
     assert len(json.loads(out.with_suffix(".json").read_text())) == 2
     printed = capsys.readouterr().out
@@ -402,7 +391,7 @@ def test_sigterm_ends_it_as_ctrl_c_does(
     folder: Path, checkpoint: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(WhiteThings, "frame_boxes", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(TrackedFrame, "boxes_at", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     out = folder.parent / "new" / "folder" / "out.mp4"
     assert cli.main(["predict", str(folder), "checkpoint=a.ckpt", f"output={out}"]) == 143
     assert capsys.readouterr().err == "stmask: interrupted\n"

@@ -6,24 +6,34 @@ import torch
 from pycocotools import mask as coco_mask
 from torch import Tensor, nn
 
-from stmask.errors import ConfigError
-from stmask.inference import InferenceSettings, VideoResultBuilder, VideoSegmenter, build_segmenter
+from stmask.inference import VideoResultBuilder, VideoSegmenter
 from stmask.inference.results import encode_masks
+from stmask.models import Tracker, VideoModel
+from stmask.models.stmask import DensePredictions, Detections, Detector, FrameMemory, TemporalTracker
 from stmask.ops.frames import FramePreprocessor
-from stmask.ops.nms import PerClassNMS
-from stmask.structures import DensePredictions, Detections, TrackedFrame
-from stmask.tracking import OnlineTracker, PlainTracker
+from stmask.structures import DenseMasks, Frame, Placement, TrackedFrame
+from stmask.tracking import PlainTracker
 
 SMALL = FramePreprocessor(height=90, width=160)  # padded to 96 x 160
+PADDED = Placement(image_size=(90, 160), padded_size=(96, 160))
 
 
-class BrightSide(nn.Module):
+class BrightSide(VideoModel):
     """Sees one object of class 2 in the brighter half of the frame (left or right), nothing in an even one."""
+
+    num_classes = 2
 
     def __init__(self, temporal: nn.Module | None = None) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.ones(()))
         self.temporal = temporal
+
+    def detect(self, frames: Tensor) -> list[Frame]:
+        predictions = self(frames)
+        return [Frame(Detector()(predictions), FrameMemory.of(predictions, temporal=self.temporal))]
+
+    def tracker(self) -> Tracker:
+        return PlainTracker() if self.temporal is None else TemporalTracker()
 
     def forward(self, frames: Tensor) -> DensePredictions:
         batch, _, height, width = frames.shape
@@ -67,22 +77,23 @@ def tracked(n: int, masks: Tensor | None = None, boxes: Tensor | None = None, **
         centerness=torch.ones(n),
         mask_coeffs=torch.zeros(n, 4),
         embeddings=torch.zeros(n, 4),
-        masks=torch.zeros(n, 24, 40) if masks is None else masks,
+        masks=DenseMasks(torch.zeros(n, 24, 40) if masks is None else masks),
     )
     ids = torch.as_tensor(changes.get("track_ids", torch.arange(n)))
-    return TrackedFrame(int(changes.get("frame_index", 0)), detections, ids, torch.zeros(n, dtype=torch.bool))
+    unseen = torch.zeros(n, dtype=torch.bool)
+    return TrackedFrame(int(changes.get("frame_index", 0)), detections, ids, unseen, PADDED)
 
 
 class TestSegmenter:
     def test_the_tracker_follows_from_the_model(self) -> None:
         assert isinstance(VideoSegmenter(BrightSide()).tracker, PlainTracker)
-        assert isinstance(VideoSegmenter(BrightSide(StandStill())).tracker, OnlineTracker)
+        assert isinstance(VideoSegmenter(BrightSide(StandStill())).tracker, TemporalTracker)
 
     def test_frames_in_tracks_out(self) -> None:
         segmenter = VideoSegmenter(BrightSide(), preprocessor=SMALL, class_names=("cat", "dog"))
         frames = [segmenter.step(frame(side)) for side in ("left", "left", None, "right")]
         assert [f.track_ids.tolist() for f in frames] == [[0], [0], [], [1]]
-        assert frames[0].detections.labels.tolist() == [2]
+        assert frames[0].instances.labels.tolist() == [2]
         assert segmenter.class_names == ("cat", "dog")
         segmenter.reset()
         assert segmenter.step(frame("right")).track_ids.tolist() == [0]
@@ -108,35 +119,49 @@ class TestSegmenter:
         segmenter = VideoSegmenter(model, preprocessor=SMALL)
         found = segmenter.step(frame("left"))
         assert not model.training
-        assert not found.detections.scores.requires_grad
+        assert not found.instances.scores.requires_grad
         assert set(segmenter.timings) == {"preprocessing", "network", "detection", "tracking"}
         assert all(seconds > 0 for seconds in segmenter.timings.values())
 
     def test_half_precision_gives_float32_results(self) -> None:
         found = VideoSegmenter(BrightSide(), preprocessor=SMALL, autocast=torch.bfloat16).step(frame("left"))
-        assert found.detections.scores.dtype == torch.float32
+        assert found.instances.scores.dtype == torch.float32
 
     def test_masks_lose_the_padding_and_grow(self) -> None:
-        segmenter = VideoSegmenter(BrightSide(), preprocessor=SMALL)
         masks = torch.zeros(2, 24, 40)
         masks[0, 22:] = 1.0  # of 24 rows 22.5 are the image: rows 22 and 23 are padding
         masks[1, :, :20] = 1.0
-        got = segmenter.frame_masks(tracked(2, masks), (44, 80))
+        got = tracked(2, masks).masks_at((44, 80))
         assert got.dtype == torch.bool
         assert got[0].sum() == 0
         assert got[1, :, :40].all()
         assert not got[1, :, 40:].any()
 
-    def test_boxes_in_whole_pixels_enclose_and_are_cut_to_the_image(self) -> None:
-        segmenter = VideoSegmenter(BrightSide(), preprocessor=SMALL)
+    def test_boxes_are_of_the_image_and_cut_to_it(self) -> None:
         boxes = torch.tensor([[-0.1, 0.0, 0.5, 0.46875], [0.25, 0.5, 1.2, 1.0], [1.1, 0.1, 1.3, 0.2]])
-        got = segmenter.frame_boxes(tracked(3, boxes=boxes), (180, 320))
-        assert got.tolist() == [[0, 0, 160, 90], [80, 96, 320, 180], [320, 19, 320, 39]]
+        got = tracked(3, boxes=boxes).boxes_at((180, 320))
+        wanted = [[0, 0, 160, 90], [80, 96, 320, 180], [320, 19.2, 320, 38.4]]
+        torch.testing.assert_close(got, torch.tensor(wanted))
+
+    def test_the_frames_say_where_the_image_lies(self) -> None:
+        assert VideoSegmenter(BrightSide(), preprocessor=SMALL).step(frame("left")).placement == PADDED
+
+    def test_an_image_is_a_frame_whose_instances_are_tracks_of_their_own(self) -> None:
+        segmenter = VideoSegmenter(BrightSide(), preprocessor=SMALL)
+        segmenter.step(frame("left"))
+        found = segmenter.detect(frame("right"))
+        assert (found.track_ids.tolist(), found.placement) == ([0], PADDED)
+        assert segmenter.step(frame("left")).track_ids.tolist() == [0]  # the video has not gone on
+        assert segmenter.step(frame("left")).frame_index == 2
 
     def test_no_instances(self) -> None:
-        segmenter = VideoSegmenter(BrightSide(), preprocessor=SMALL)
-        assert segmenter.frame_masks(tracked(0), (44, 80)).shape == (0, 44, 80)
-        assert segmenter.frame_boxes(tracked(0), (44, 80)).shape == (0, 4)
+        assert tracked(0).masks_at((44, 80)).shape == (0, 44, 80)
+        assert tracked(0).boxes_at((44, 80)).shape == (0, 4)
+
+    def test_some_instances_of_a_frame(self) -> None:
+        some = tracked(3)[torch.tensor([2, 0])]
+        assert some.track_ids.tolist() == [2, 0]
+        assert some.placement == PADDED
 
 
 class TestResults:
@@ -191,45 +216,3 @@ class TestResults:
     def test_masks_must_be_as_many_as_instances(self) -> None:
         with pytest.raises(ValueError, match="2 instances"):
             VideoResultBuilder(1).add(tracked(2), torch.ones(1, 2, 2, dtype=torch.bool))
-
-
-class TestSettings:
-    def test_the_shipped_file_holds_the_defaults(self) -> None:
-        from pathlib import Path
-
-        from omegaconf import OmegaConf
-
-        path = Path(__file__).parents[2] / "conf" / "inference" / "default.yaml"
-        assert OmegaConf.to_container(OmegaConf.load(path)) == InferenceSettings().to_dict()
-
-    def test_there_and_back(self) -> None:
-        settings = InferenceSettings.from_dict(
-            {"nms": "per_class", "match_weights": {"label": 2}, "forget_after": None}
-        )
-        assert InferenceSettings.from_dict(settings.to_dict()) == settings
-
-    def test_a_segmenter_from_a_dict(self) -> None:
-        segmenter = build_segmenter(
-            BrightSide(), {"nms": "per_class", "score_threshold": 0.2}, preprocessor=SMALL, class_names=["a", "b"]
-        )
-        assert segmenter.detector.nms == PerClassNMS(min_score=0.2)
-        assert len(segmenter.step(frame("left"))) == 1
-
-    @pytest.mark.parametrize(
-        ("values", "message"),
-        [
-            ({"max_agee": 3}, "unknown key inference.max_agee"),
-            ({"match_weights": {"iou": 1.0}}, "unknown key inference.match_weights.iou"),
-            ({"match_weights": 3}, "inference.match_weights must be a mapping"),
-            ({"max_age": 2.5}, "inference.max_age must be int, got 2.5"),
-            ({"score_threshold": "high"}, "inference.score_threshold must be float, got 'high'"),
-            ({"nms": "soft"}, "inference.nms must be one of cross_class, per_class, got 'soft'"),
-            ({"forget_after": 5}, "inference.forget_after must be null or at least inference.max_age = 10"),
-            ({"detector_wrappers": ["os.system"]}, "inference.detector_wrappers has no 'os.system'; there are stmask."),
-            ({"detector_wrappers": "x"}, "inference.detector_wrappers must be a list of names, got 'x'"),
-            ({"forget_after": True}, "inference.forget_after must be int or null, got True"),
-        ],
-    )
-    def test_what_cannot_work_is_refused_by_name(self, values: dict[str, object], message: str) -> None:
-        with pytest.raises(ConfigError, match=message.replace(".", r"\.")):
-            InferenceSettings.from_dict(values)

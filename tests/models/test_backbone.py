@@ -10,8 +10,8 @@ import torchvision
 from torch import Tensor
 
 from stmask.errors import CheckpointError
-from stmask.models import ResNet
-from stmask.models.deform import ModulatedDeformConv
+from stmask.models.layers import ResNet
+from stmask.models.layers.deform import ModulatedDeformConv
 
 
 @pytest.mark.parametrize(

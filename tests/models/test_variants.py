@@ -12,10 +12,11 @@ import torch
 from hydra.utils import instantiate
 from torch import Tensor, nn
 
+from stmask.checkpoints import build_model
 from stmask.config import compose, conf_dir
-from stmask.engine.checkpoint import build_model
-from stmask.losses import Criterion
-from stmask.models import FPN, PredictionHead, ProtoNet, ResNet, STMask, TemporalFusion
+from stmask.models.layers import FPN, ProtoNet, ResNet
+from stmask.models.stmask import PredictionHead, STMask, TemporalFusion
+from stmask.models.stmask.losses import Criterion
 from stmask.structures import FrameTargets
 
 NUM_CLASSES = 3

@@ -11,13 +11,12 @@ from official.reference import DATA
 from official.test_loading import published_shapes, small_network
 from omegaconf import OmegaConf
 
+from stmask.checkpoints import build_model
 from stmask.config import compose
-from stmask.engine.checkpoint import build_model
-from stmask.inference import InferenceSettings
 from stmask.official.architecture import recognise
 from stmask.official.keys import to_official
 from stmask.official.loading import to_official_state, translate
-from stmask.official.quirks import KernelsFirst, misaligned_cross_entropy
+from stmask.official.quirks import KernelsFirstHead, ReleasedCriterion
 
 FOLDER = Path(__file__).parents[2] / "conf" / "experiment" / "official"
 MODELS = sorted(path.stem for path in FOLDER.glob("*_*.yaml"))
@@ -32,10 +31,16 @@ def network(name: str) -> tuple[Any, Any]:
         return cfg, build_model(OmegaConf.to_container(cfg.model, resolve=True), num_classes=classes)
 
 
-def load_settings(*, window: bool) -> InferenceSettings:
-    """What comes with the authors' files."""
-    model = small_network(window=11 if window else None)
-    return InferenceSettings.from_dict(translate(to_official_state(model), source="w.pth").card.inference)
+def loaded(*, window: bool) -> Any:
+    """The parts that come with the authors' files."""
+    return translate(to_official_state(small_network(window=11 if window else None)), source="w.pth").model()
+
+
+def assert_same_parts(model: Any, other: Any) -> None:
+    assert type(model.detector) is type(other.detector)
+    assert vars(model.detector) == vars(other.detector)
+    assert type(model.tracker()) is type(other.tracker())
+    assert vars(model.tracker()) == vars(other.tracker())
 
 
 def test_there_are_twenty() -> None:
@@ -44,7 +49,7 @@ def test_there_are_twenty() -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_network_is_the_one_of_the_file(name: str) -> None:
-    cfg, model = network(name)
+    _, model = network(name)
     shapes = {str(to_official(key)): tuple(value.shape) for key, value in model.state_dict().items()}
     if (DATA / f"{name}.keys.json").is_file():
         assert shapes == published_shapes(name)
@@ -54,22 +59,16 @@ def test_the_network_is_the_one_of_the_file(name: str) -> None:
     assert found.align == next((kind for kind in ("ada", "ali") if f"_{kind}" in name), "none")
     assert found.branches == (() if found.align == "none" else ("class",))
     assert (found.window is None) == (found.embedding_dim == 0) == name.startswith("yolact")
-    assert isinstance(model.head.centerness_layout, KernelsFirst)
-    assert cfg.loss.mask_inside_only is False
+    assert type(model.head) is KernelsFirstHead
+    assert type(model.loss) is ReleasedCriterion
 
 
 def test_the_quirks_of_the_release_are_chosen() -> None:
-    from hydra.utils import instantiate
-
-    cfg, _ = network("STMask_plus_resnet50_ada")
-    criterion = instantiate(cfg.loss, _convert_="all")
-    assert getattr(criterion.classification, "func", criterion.classification) is misaligned_cross_entropy
-    assert not criterion.centerness_detached
-    settings = InferenceSettings.from_dict(OmegaConf.to_container(cfg.inference, resolve=True))  # type: ignore[arg-type]
-    assert settings == load_settings(window=True)
-    images, _ = network("yolact_plus_base_54")
-    settings = InferenceSettings.from_dict(OmegaConf.to_container(images.inference, resolve=True))  # type: ignore[arg-type]
-    assert settings == load_settings(window=False)
+    _, model = network("STMask_plus_resnet50_ada")
+    assert type(model.loss) is ReleasedCriterion
+    assert_same_parts(model, loaded(window=True))
+    _, images = network("yolact_plus_base_54")
+    assert_same_parts(images, loaded(window=False))
 
 
 def test_the_clean_path_has_none() -> None:

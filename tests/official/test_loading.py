@@ -11,20 +11,13 @@ import torch
 from official.reference import DATA, R50, R50_ADA
 from torch import Tensor, nn
 
+from stmask.checkpoints import ModelCard, build_model, save_model
 from stmask.commands import export as export_command
 from stmask.commands import import_weights as import_command
 from stmask.data.classes import YOUTUBE_VIS_2019, YOUTUBE_VIS_2021
-from stmask.engine.checkpoint import build_model, save_model
 from stmask.errors import CheckpointError, ConfigError, DataError
-from stmask.inference.card import ModelCard
-from stmask.models import (
-    AdaptiveCalibration,
-    AlignedCalibration,
-    PredictionHead,
-    ResNet,
-    STMask,
-    TemporalFusion,
-)
+from stmask.models.layers import ResNet
+from stmask.models.stmask import AdaptiveCalibration, AlignedCalibration, PredictionHead, STMask, TemporalFusion
 from stmask.official import export, initialise, load, read
 from stmask.official.architecture import recognise
 from stmask.official.keys import to_official, to_ours
@@ -54,14 +47,14 @@ def small_network(*, num_classes: int = 40, embedding_dim: int = 6, window: int 
 def small_config(num_classes: int) -> dict[str, Any]:
     """What the card of such a network says of it."""
     return {
-        "_target_": "stmask.models.STMask",
+        "_target_": "stmask.models.stmask.STMask",
         "num_classes": num_classes,
         "channels": 4,
         "num_prototypes": 5,
-        "backbone": {"_target_": "stmask.models.ResNet", "depth": 18, "dcn_interval": 2, "frozen_norm": True},
-        "head": {"_target_": "stmask.models.PredictionHead", "_partial_": True, "embedding_dim": 6},
+        "backbone": {"_target_": "stmask.models.layers.ResNet", "depth": 18, "dcn_interval": 2, "frozen_norm": True},
+        "head": {"_target_": "stmask.models.stmask.PredictionHead", "_partial_": True, "embedding_dim": 6},
         "temporal": {
-            "_target_": "stmask.models.TemporalFusion",
+            "_target_": "stmask.models.stmask.TemporalFusion",
             "_partial_": True,
             "size": 11,
             "hidden": list(HIDDEN),

@@ -9,11 +9,12 @@ import pytest
 import torch
 from official.reference import DATA, R50, R50_ADA, R50_PLAIN, build, stored
 
-from stmask.losses import Criterion, LossWeights
+from stmask.models.stmask import DensePredictions
+from stmask.models.stmask.losses import Criterion, LossWeights
 from stmask.official.keys import to_official
-from stmask.official.quirks import misaligned_cross_entropy
+from stmask.official.quirks import ReleasedCriterion
 from stmask.ops.frames import FramePreprocessor
-from stmask.structures import DensePredictions, FrameTargets
+from stmask.structures import FrameTargets
 
 SMOOTH_L1 = "STMask_plus_resnet50_use_boxiou_loss"  # the option that they set to False there
 NAMES = {
@@ -29,8 +30,7 @@ NAMES = {
 
 def release_criterion(**changes: Any) -> Criterion:
     """The criterion with the quirks of the release."""
-    quirks = {"classification": misaligned_cross_entropy, "centerness_detached": False, "mask_inside_only": False}
-    return Criterion(**{**quirks, **changes})
+    return ReleasedCriterion(**changes)
 
 
 def batch() -> tuple[torch.Tensor, tuple[FrameTargets, ...]]:
@@ -115,11 +115,10 @@ def test_the_clean_class_loss_is_another() -> None:
     labels = torch.tensor([[1, 0, 2, 0, 0, 0, 0, 0]])
     logits = torch.randn(1, 8, 3, generator=torch.Generator().manual_seed(0))
     weights = torch.tensor([0.9, 0.1])
-    arguments = {"weights": weights, "ratio": 3}
-    clean, released = Criterion().classification, misaligned_cross_entropy
-    assert not torch.isclose(clean(logits, labels, **arguments), released(logits, labels, **arguments))
+    clean, released = Criterion().class_cost, ReleasedCriterion().class_cost
+    assert not torch.isclose(clean(logits, labels, weights), released(logits, labels, weights))
     order = torch.tensor([0, 2, 1, 3, 4, 5, 6, 7])
     sorted_logits, sorted_labels = logits[:, order], labels[:, order]
     torch.testing.assert_close(
-        clean(sorted_logits, sorted_labels, **arguments), released(sorted_logits, sorted_labels, **arguments)
+        clean(sorted_logits, sorted_labels, weights), released(sorted_logits, sorted_labels, weights)
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,14 @@ import torch
 from official.reference import DATA, R50, R50_ADA, R50_PLAIN, build, deviation, stored
 from torch import Tensor
 
-from stmask.inference import InferenceSettings, VideoResultBuilder, build_segmenter
+from stmask.checkpoints import construct, overlaid
+from stmask.inference import VideoResultBuilder, VideoSegmenter
+from stmask.models import Tracker
+from stmask.models.stmask import DensePredictions, Detector, FrameMemory
+from stmask.official.quirks import UnfusedDetector
 from stmask.ops.frames import FramePreprocessor
 from stmask.ops.rois import crop_regions
-from stmask.structures import DensePredictions, TrackResult
-from stmask.tracking import FrameMaps
+from stmask.structures import Frame, TrackResult
 
 TOLERANCE = 1e-4
 SIZE = FramePreprocessor(height=180, width=320)
@@ -34,9 +37,22 @@ class Run:
     frames: np.ndarray
     predictions: list[DensePredictions]
 
-    def settings(self, nms: str) -> InferenceSettings:
-        released = InferenceSettings.from_dict(self.model.card.inference)
-        return replace(released, nms=nms, score_threshold=THRESHOLDS[self.variant])
+    @property
+    def score_threshold(self) -> float:
+        return THRESHOLDS[self.variant]
+
+    def detector(self, nms: str) -> Detector:
+        described = overlaid(self.model.card.model["detector"], {"score_threshold": self.score_threshold})
+        if nms == "per_class":
+            described["nms"] = {"_target_": "stmask.ops.nms.PerClassNMS"}
+        return construct.build(described, key="model.detector")
+
+    def tracker(self) -> Tracker:
+        own = {} if self.model.temporal is None else {"score_threshold": self.score_threshold}
+        return construct.build(overlaid(self.model.card.model["tracker"], own), key="model.tracker")()
+
+    def memory(self, predictions: DensePredictions) -> FrameMemory:
+        return FrameMemory.of(predictions, temporal=self.model.temporal)
 
 
 @pytest.fixture(scope="module", params=[R50_ADA, R50, R50_PLAIN])
@@ -109,30 +125,29 @@ def test_temporal_fusion(run: Run) -> None:
 @pytest.mark.parametrize("nms", ["cross_class", "per_class"])
 def test_detections_and_tracks(run: Run, nms: str) -> None:
     reference = stored(f"detect_{run.variant}_{nms.replace('_class', '').replace('per', 'perclass')}")
-    settings = run.settings(nms)
-    detect, tracker = settings.detector(), settings.tracker(run.model)
+    detect, tracker = run.detector(nms), run.tracker()
     for t, predictions in enumerate(run.predictions):
-        candidates = predictions.class_logits[0].softmax(dim=-1)[:, 1:].amax(dim=1) > settings.score_threshold
+        candidates = predictions.class_logits[0].softmax(dim=-1)[:, 1:].amax(dim=1) > run.score_threshold
         assert int(candidates.sum()) == reference[f"f{t}_n_candidates"]
         found = detect(predictions)
         assert found.labels.tolist() == reference[f"f{t}_det_class"].tolist()
-        tracked = tracker.step(found, FrameMaps.of(predictions))
+        tracked = tracker.step(Frame(found, run.memory(predictions)))
         assert tracked.track_ids.tolist() == reference[f"f{t}_trk_box_ids"].tolist()
-        assert tracked.detections.labels.tolist() == reference[f"f{t}_trk_class"].tolist()
-        bits = np.packbits((tracked.detections.masks > 0.5).flatten(1).numpy(), axis=1)
+        assert tracked.instances.labels.tolist() == reference[f"f{t}_trk_class"].tolist()
+        bits = np.packbits(tracked.instances.masks.binary().flatten(1).numpy(), axis=1)
         np.testing.assert_array_equal(bits, reference[f"f{t}_trk_mask_bits"])
         values = {
             "det_box": found.boxes,
             "det_score": found.scores,
             "det_mask_coeff": found.mask_coeffs,
-            "trk_box": tracked.detections.boxes,
-            "trk_score": tracked.detections.scores,
-            "trk_mask_coeff": tracked.detections.mask_coeffs,
-            "trk_mask_sum": tracked.detections.masks.sum(dim=(1, 2)),
+            "trk_box": tracked.instances.boxes,
+            "trk_score": tracked.instances.scores,
+            "trk_mask_coeff": tracked.instances.mask_coeffs,
+            "trk_mask_sum": tracked.instances.masks.probabilities.sum(dim=(1, 2)),
         }
         if run.model.temporal is not None:
             values["det_centerness"] = found.centerness
-            values["trk_centerness"] = tracked.detections.centerness
+            values["trk_centerness"] = tracked.instances.centerness
             values["state_score"] = tracker.tracks.instances.scores
             assert tracker.tracks.ages.tolist() == reference[f"f{t}_state_tracked_mask"].tolist()
         for name, got in values.items():
@@ -146,15 +161,16 @@ def first_frame(track: TrackResult) -> int:
 
 @pytest.mark.parametrize("run", [R50], indirect=True)
 def test_results_at_the_size_of_the_video(run: Run) -> None:
-    segmenter = build_segmenter(run.model, run.settings("cross_class"), preprocessor=SIZE)
+    run.model.detector = run.detector("cross_class")
+    segmenter = VideoSegmenter(run.model, tracker=run.tracker(), preprocessor=SIZE)
     builder = VideoResultBuilder(1)
     frames = json.loads((DATA / "post_frames.json").read_text())
     for t, frame in enumerate(run.frames):
         tracked = segmenter.step(frame)
         assert tracked.track_ids.tolist() == frames[str(t)]["box_ids"]
-        boxes = segmenter.boxes_at(tracked.detections, (360, 640)).long()  # theirs are cut off, not rounded outwards
+        boxes = tracked.boxes_at((360, 640)).long()  # theirs are cut off, not rounded outwards
         np.testing.assert_array_equal(boxes, frames[str(t)]["box"])
-        builder.add(tracked, segmenter.frame_masks(tracked, (360, 640)))
+        builder.add(tracked, tracked.masks_at((360, 640)))
     tracks = sorted(builder.build(len(run.frames)).tracks, key=first_frame)  # the order of the authors' file
     wanted = json.loads((DATA / "post_results.json").read_text())
     assert [track.label for track in tracks] == [entry["category_id"] for entry in wanted]
@@ -171,14 +187,19 @@ def test_each_quirk_is_needed(run: Run) -> None:
     step = int(reference["centerness__step"])
     assert deviation(clean.centerness.numpy().ravel()[::step], reference["centerness"].ravel()) > 0.1
     detections = stored(f"detect_{run.variant}_perclass")
-    wrappers = run.model.card.inference["detector_wrappers"]
-    for wrapper in wrappers[1:]:  # the first one is about more than 100 detections, which these frames do not have
-        others = [w for w in wrappers if w != wrapper]
-        found = replace(run.settings("per_class"), detector_wrappers=tuple(others)).detector()(run.predictions[0])
+    undone = {
+        "suppress": lambda self, *arguments, **more: self.nms(*arguments, **more),
+        "squash": staticmethod(lambda mask_coeffs: mask_coeffs),
+        "binarise": staticmethod(lambda masks: masks),
+    }
+    released = run.detector("per_class")
+    for quirk, instead in undone.items() if isinstance(released, UnfusedDetector) else ():
+        lacking = type("Lacking", (UnfusedDetector,), {quirk: instead})
+        found = lacking(score_threshold=released.score_threshold, nms=released.nms)(run.predictions[0])
         same = (
             len(found) == len(detections["f0_det_score"])
             and deviation(found.scores, detections["f0_det_score"]) < TOLERANCE
             and deviation(found.mask_coeffs, detections["f0_det_mask_coeff"]) < TOLERANCE
-            and deviation(found.masks.sum(dim=(1, 2)), detections["f0_trk_mask_sum"]) < TOLERANCE
+            and deviation(found.masks.probabilities.sum(dim=(1, 2)), detections["f0_trk_mask_sum"]) < TOLERANCE
         )
-        assert not same, wrapper
+        assert not same, quirk

@@ -12,11 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stmask.errors import CheckpointError
-from stmask.inference import build_segmenter
-from stmask.models import PredictionHead, ResNet, STMask
+from stmask.inference import VideoSegmenter
+from stmask.models.layers import ResNet
+from stmask.models.stmask import PredictionHead, STMask
+from stmask.models.yolact import Yolact, anchor_shapes
 from stmask.official import load, read
 from stmask.official.loading import export, to_official_state
-from stmask.official.yolact import anchor_shapes
+from stmask.ops.nms import PerClassNMS
 
 CLASSES, PROTOTYPES, CHANNELS = 80, 5, 4
 
@@ -106,12 +108,14 @@ def test_what_is_recognised_and_dropped(tmp_path: Path) -> None:
     assert "backbone: ResNet-18, deformable at interval 1" in imported.report()
     assert set(imported.dropped) == {"semantic_seg_conv.weight", "maskiou_net.0.weight"}
     assert imported.card.class_names[-1] == "toothbrush"
-    assert imported.card.inference["nms"] == "per_class"
+    model = imported.model()
+    assert isinstance(model, Yolact)
+    assert model.detector.nms == PerClassNMS()
 
 
 def test_it_segments_a_video(tmp_path: Path) -> None:
     model = load(saved(tmp_path, yolact_tensors(3)))
-    segmenter = build_segmenter(model, model.card.inference, class_names=model.card.class_names)
+    segmenter = VideoSegmenter(model)
     frame = torch.randint(0, 255, (60, 80, 3), dtype=torch.uint8)
     first, second = segmenter.step(frame), segmenter.step(frame)
     assert len(first) > 0

@@ -6,7 +6,7 @@ import pytest
 
 from stmask.data import VideoDataset
 from stmask.data.synthetic import SyntheticConfig, write_dataset
-from stmask.models import STMask
+from stmask.models.stmask import STMask
 from stmask.ops.frames import FramePreprocessor
 from stmask.plots import places
 

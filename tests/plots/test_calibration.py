@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from stmask.data import VideoDataset
-from stmask.models import STMask
-from stmask.models.deform import SameConv2d
-from stmask.models.heads.calibration import AlignedOffsets
+from stmask.models.layers.deform import SameConv2d
+from stmask.models.stmask import STMask
+from stmask.models.stmask.calibration import AlignedOffsets
 from stmask.ops.boxes import iou, to_corners
 from stmask.ops.frames import FramePreprocessor
 from stmask.plots import anchors, calibration, places

@@ -13,12 +13,12 @@ import torch.nn.functional as F
 
 from stmask.data import VideoDataset
 from stmask.errors import ConfigError
-from stmask.models import STMask
+from stmask.models.layers import Pyramid
+from stmask.models.stmask import STMask
 from stmask.ops.boxes import from_masks, paired_iou
 from stmask.ops.frames import FramePreprocessor
 from stmask.plots import motion, temporal
 from stmask.plots.frames import Frame
-from stmask.structures import Pyramid
 
 POOLING: Any = SimpleNamespace(backbone=lambda x: x, fpn=lambda x: Pyramid({"P3": F.avg_pool2d(x, 8)}))
 

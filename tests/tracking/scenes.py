@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from stmask.structures import Detections
-from stmask.tracking import FrameMaps
+from stmask.models.stmask import Detections, FrameMemory
+from stmask.structures import DenseMasks, Frame
 
 GRID = 20
 DIM = 4  # embedding and prototype dimensions
@@ -29,13 +29,8 @@ def detections(*objects: tuple[int, float, float], size: float = 0.3, label: int
         centerness=torch.ones(n),
         mask_coeffs=torch.full((n, DIM), 3.0),
         embeddings=embeddings,
-        masks=(rows[:, :, None] & columns[:, None, :]).float(),
+        masks=DenseMasks((rows[:, :, None] & columns[:, None, :]).float()),
     )
-
-
-def maps() -> FrameMaps:
-    """Prototypes that are positive everywhere, so that a shifted mask fills its box."""
-    return FrameMaps(prototypes=torch.ones(GRID, GRID, DIM), temporal_features=torch.zeros(1, 2, 4, 4))
 
 
 class Shift:
@@ -54,5 +49,11 @@ class Shift:
         return torch.tensor([self.dx / 0.1, 0.0, 0.0, 0.0]).repeat(n, 1), torch.zeros(n, DIM)
 
 
-Scene = Sequence[Detections]
-Step = Callable[[Detections, FrameMaps], object]
+def memory(temporal: Shift | None = None) -> FrameMemory:
+    """Prototypes that are positive everywhere, so that a shifted mask fills its box."""
+    return FrameMemory(torch.ones(GRID, GRID, DIM), torch.zeros(1, 2, 4, 4), temporal or Shift())
+
+
+def shown(found: Detections, temporal: Shift | None = None) -> Frame:
+    """A frame in which these were detected."""
+    return Frame(found, memory(temporal))

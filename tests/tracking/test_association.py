@@ -65,7 +65,7 @@ def test_each_term_of_equation_15(name: str, expected: list[list[float]]) -> Non
     found = detections((0, 0.0, 0.9), (1, 0.2, 0.5))
     same = detections((0, 0.0, 0.3))
     other = detections((2, 0.3, 0.3), label=2)
-    tracks = type(same).cat(same, other)
+    tracks = same.followed_by(other)
     weights = MatchWeights(**{**dict.fromkeys(("embedding", "mask_iou", "box_iou"), 0.0), name: 1.0})
     torch.testing.assert_close(match_scores(found, tracks, weights), torch.tensor(expected), atol=1e-5, rtol=0)
     assert (match_scores(found, tracks, ONLY_NOTHING) == 0).all()

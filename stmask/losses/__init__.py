@@ -1,5 +1,0 @@
-"""Training losses: one pure function per term, and the criterion that joins them."""
-
-from stmask.losses.criterion import BOX_LOSSES, Criterion, LossReport, LossWeights
-
-__all__ = ["BOX_LOSSES", "Criterion", "LossReport", "LossWeights"]

@@ -1,0 +1,176 @@
+"""ResNet with modulated deformable convolutions (DCNv2) at an interval, from torchvision's blocks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, Bottleneck
+from torchvision.models.resnet import ResNet as TorchvisionResNet
+
+from stmask.errors import CheckpointError
+from stmask.models.layers.deform import ModulatedDeformConv
+from stmask.number_checks import require_integer
+from stmask.weights import as_in, is_counter, read_file, tensors_of
+
+_LAYOUTS: dict[int, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
+    18: (BasicBlock, [2, 2, 2, 2]),
+    34: (BasicBlock, [3, 4, 6, 3]),
+    50: (Bottleneck, [3, 4, 6, 3]),
+    101: (Bottleneck, [3, 4, 23, 3]),
+}
+_FULL_WIDTH = 64
+_GROUPS, _GROUP_CHANNELS = 16, 4  # at most so many groups, of at least so many channels
+
+
+def _group_norm(channels: int) -> nn.GroupNorm:
+    most = min(_GROUPS, channels // _GROUP_CHANNELS)
+    return nn.GroupNorm(next((n for n in range(most, 0, -1) if channels % n == 0), 1), channels)
+
+
+_NORMS: dict[str, Callable[[int], nn.Module]] = {"batch": nn.BatchNorm2d, "group": _group_norm}
+_STAGES = {"C2": "layer1", "C3": "layer2", "C4": "layer3", "C5": "layer4"}
+_DEFORMABLE_STAGES = ("C3", "C4", "C5")
+_INSIDE = "backbone."
+_YOLACT_STAGE = re.compile(r"layers\.(\d+)\.")
+
+
+class Backbone(Protocol):
+    """A module from frames (B, 3, H, W) to {"C3": .., "C4": .., "C5": ..} at strides 8, 16, 32."""
+
+    out_channels: dict[str, int]
+
+    def __call__(self, frames: Tensor) -> dict[str, Tensor]: ...
+
+
+class ResNet(nn.Module):
+    """ResNet-18, -34, -50 or -101 that gives the maps C3, C4, C5 (strides 8, 16, 32).
+
+    Args:
+        depth: 18, 34, 50 or 101.
+        dcn_interval: the 3x3 convolution of every n-th block of stages C3 to C5 becomes deformable (blocks 0, n, 2n ..
+            of each stage; the second 3x3 of a basic block). 0 for none. The paper's R101 has 3, the released R50 has 2.
+        width: channels of the first stage (later ones in proportion); ImageNet weights are for 64.
+        norm: "batch", or "group", which learns faster from random weights when batches are small.
+        frozen_norm: batch norms keep their statistics and are not trained.
+        weights: a local file with torchvision's ImageNet state dict, or YOLACT's, in any wrapper; or None to start from
+            random weights.
+
+    Parameter names are torchvision's, so that its files load as they are.
+
+    Raises:
+        ValueError: a number out of its range.
+        CheckpointError: the file of weights is no such file, or another network's; the first differences are named.
+    """
+
+    def __init__(
+        self,
+        *,
+        depth: int = 50,
+        dcn_interval: int = 0,
+        width: int = 64,
+        norm: str = "batch",
+        frozen_norm: bool = False,
+        weights: str | None = None,
+    ) -> None:
+        super().__init__()
+        if depth not in _LAYOUTS:
+            raise ValueError(f"ResNet depth must be one of {', '.join(map(str, _LAYOUTS))}, got {depth}")
+        require_integer(0, dcn_interval=dcn_interval)
+        require_integer(width=width)
+        if norm not in _NORMS:
+            raise ValueError(f"norm must be one of {', '.join(_NORMS)}, got {norm!r}")
+        if frozen_norm and norm != "batch":
+            raise ValueError("frozen_norm keeps statistics, which only batch norms have")
+        base = _Scaled(depth, width=width, norm=_NORMS[norm])
+        self.conv1, self.bn1, self.relu, self.maxpool = base.conv1, base.bn1, base.relu, base.maxpool
+        self.layer1, self.layer2, self.layer3, self.layer4 = base.layer1, base.layer2, base.layer3, base.layer4
+        self.out_channels = {name: _stage_channels(getattr(self, _STAGES[name])) for name in _DEFORMABLE_STAGES}
+        if dcn_interval:
+            for name in _DEFORMABLE_STAGES:
+                _make_deformable(getattr(self, _STAGES[name]), dcn_interval)
+        self.frozen_norm = frozen_norm
+        if frozen_norm:
+            for layer in self._norms():
+                layer.requires_grad_(False)
+        if weights is not None:
+            self._load_imagenet(Path(weights))
+
+    def forward(self, frames: Tensor) -> dict[str, Tensor]:
+        """Frames (B, 3, H, W) give {"C3": (B, C, H/8, W/8), "C4": .., "C5": ..}."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(frames))))
+        x = self.layer1(x)
+        maps = {}
+        for name in _DEFORMABLE_STAGES:
+            x = getattr(self, _STAGES[name])(x)
+            maps[name] = x
+        return maps
+
+    def train(self, mode: bool = True) -> ResNet:
+        """Sets training or evaluation mode; frozen batch norms stay in evaluation mode."""
+        super().train(mode)
+        if self.frozen_norm:
+            for norm in self._norms():
+                norm.eval()
+        return self
+
+    def _norms(self) -> list[nn.BatchNorm2d]:
+        return [module for module in self.modules() if isinstance(module, nn.BatchNorm2d)]
+
+    def _load_imagenet(self, path: Path) -> None:
+        source = str(path)
+        tensors = tensors_of(read_file(path), source=source)
+        if inner := {name: value for name, value in tensors.items() if name.startswith(_INSIDE)}:  # a whole network's
+            tensors = {name.removeprefix(_INSIDE): value for name, value in inner.items()}
+        state = {}
+        for name, value in tensors.items():
+            match = _YOLACT_STAGE.match(name)  # "layers.0." is layer1
+            plain = name if match is None else f"layer{int(match[1]) + 1}.{name[match.end() :]}"
+            if not plain.startswith("fc."):
+                state[plain] = value
+        own = self.state_dict()
+        new = {name for name in own if is_deformable(name)}
+        differing = sorted(name for name in (own.keys() - new) ^ state.keys() if not is_counter(name)) + sorted(
+            f"{name} is {tuple(state[name].shape)}, here {tuple(own[name].shape)}"
+            for name in own.keys() & state.keys()
+            if own[name].shape != state[name].shape
+        )
+        if differing:
+            raise CheckpointError(f"{path} does not fit this ResNet; first differences: {', '.join(differing[:3])}")
+        taken = {name: value for name, value in state.items() if name in own}
+        self.load_state_dict({**own, **as_in(own, taken, source=source)})
+
+
+def is_deformable(name: str) -> bool:
+    """Whether a tensor belongs to what a deformable convolution has besides a plain one, and plain weights lack."""
+    return ".conv2.offset_mask." in name or name.endswith(".conv2.bias")
+
+
+class _Scaled(TorchvisionResNet):  # type: ignore[misc]  # torchvision has no types
+    """torchvision's ResNet with stages of another width; the stem stays as it is."""
+
+    def __init__(self, depth: int, *, width: int, norm: Callable[[int], nn.Module]) -> None:
+        self._stage_width = width
+        super().__init__(*_LAYOUTS[depth], norm_layer=norm)
+
+    def _make_layer(self, block: Any, planes: int, *args: Any, **kwargs: Any) -> nn.Sequential:
+        stage: nn.Sequential = super()._make_layer(block, planes * self._stage_width // _FULL_WIDTH, *args, **kwargs)
+        return stage
+
+
+def _stage_channels(stage: nn.Sequential) -> int:
+    last = stage[-1]
+    conv = last.conv3 if hasattr(last, "conv3") else last.conv2
+    assert isinstance(conv, nn.Conv2d)
+    return conv.out_channels
+
+
+def _make_deformable(stage: nn.Sequential, interval: int) -> None:
+    for index in range(0, len(stage), interval):
+        block = stage[index]
+        plain = block.conv2
+        assert isinstance(plain, nn.Conv2d)
+        block.conv2 = ModulatedDeformConv(plain.in_channels, plain.out_channels, stride=plain.stride[0])

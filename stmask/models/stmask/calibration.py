@@ -1,0 +1,105 @@
+"""Feature calibration for boxes (FCB): where a branch samples, given the regressed boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stmask.models.layers.deform import SameConv2d
+from stmask.ops.alignment import aligned_offsets
+from stmask.ops.deform import deform_conv
+
+BRANCHES = ("class", "mask", "track")
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorShape:
+    """An anchor of every cell: the kernel (kh, kw) that reads its features, and its size (h, w) in cells."""
+
+    kernel: tuple[int, int]
+    size: tuple[float, float]
+
+
+class AdaptiveOffsets(nn.Module):
+    """Equation 5: offsets as a learned linear function of the box regression, one 1x1 convolution without bias."""
+
+    def __init__(self, anchor: AnchorShape) -> None:
+        super().__init__()
+        kh, kw = anchor.kernel
+        self.conv = nn.Conv2d(4, 2 * kh * kw, 1, bias=False)
+
+    def forward(self, box_deltas: Tensor) -> Tensor:
+        offsets: Tensor = self.conv(box_deltas)
+        return offsets
+
+
+class AlignedOffsets(nn.Module):
+    """Equations 6 to 8: offsets that spread the taps over the regressed box; nothing is learned."""
+
+    def __init__(self, anchor: AnchorShape) -> None:
+        super().__init__()
+        self.anchor = anchor
+
+    def forward(self, box_deltas: Tensor) -> Tensor:
+        return aligned_offsets(box_deltas, self.anchor.kernel, anchor_shape=self.anchor.size)
+
+
+class Calibration:
+    """Which branches are calibrated, and by which offsets. Subclasses give the offsets.
+
+    Args:
+        branches: any subset of "class", "mask", "track".
+    """
+
+    offsets: type[AdaptiveOffsets] | type[AlignedOffsets]
+
+    def __init__(self, *, branches: Sequence[str]) -> None:
+        unknown = [name for name in branches if name not in BRANCHES]
+        if unknown:
+            raise ValueError(f"FCB branches are {', '.join(BRANCHES)}; got {unknown[0]!r}")
+        self.branches = frozenset(branches)
+
+
+class NoCalibration(Calibration):
+    """Every branch reads the features under the anchor."""
+
+    def __init__(self) -> None:
+        super().__init__(branches=())
+
+
+class AdaptiveCalibration(Calibration):
+    """FCB(ada). The paper's default is all three branches, the released models' is "class" only."""
+
+    offsets = AdaptiveOffsets
+
+    def __init__(self, *, branches: Sequence[str] = BRANCHES) -> None:
+        super().__init__(branches=branches)
+
+
+class AlignedCalibration(Calibration):
+    """FCB(ali). The paper's default is "mask" and "track", the released models' is "class" only."""
+
+    offsets = AlignedOffsets
+
+    def __init__(self, *, branches: Sequence[str] = ("mask", "track")) -> None:
+        super().__init__(branches=branches)
+
+
+class CalibratedConv(nn.Module):
+    """The output of one branch for one anchor shape with FCB: deformable convolution, ReLU, output convolution."""
+
+    def __init__(self, channels: int, out_channels: int, *, anchor: AnchorShape, offsets: nn.Module) -> None:
+        super().__init__()
+        self.offsets = offsets
+        self.adapt = nn.Parameter(torch.empty(channels, channels, *anchor.kernel))
+        self.output = SameConv2d(channels, out_channels, anchor.kernel)
+
+    def forward(self, x: Tensor, box_deltas: Tensor) -> Tensor:
+        """x (B, C, h, w) and the box regression (B, 4, h, w) of the same anchor shape, which gets no gradient here."""
+        calibrated = F.relu(deform_conv(x, self.offsets(box_deltas.detach()), self.adapt))
+        out: Tensor = self.output(calibrated)
+        return out

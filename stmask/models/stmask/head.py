@@ -1,0 +1,167 @@
+"""The prediction head, shared by all levels: tower, four branches, one output convolution per anchor shape (FCA)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stmask.models.layers.deform import SameConv2d
+from stmask.models.layers.fpn import Pyramid
+from stmask.models.stmask.calibration import AnchorShape, CalibratedConv, Calibration, NoCalibration
+from stmask.number_checks import require_integer, require_number
+from stmask.ops.layout import anchors_last
+
+
+@dataclass(frozen=True, slots=True)
+class HeadOutputs:
+    """As in `DensePredictions`, levels joined; `towers` holds the tower's output of each level (B, C, h, w)."""
+
+    box_deltas: Tensor
+    class_logits: Tensor
+    mask_coeffs: Tensor
+    embeddings: Tensor
+    centerness: Tensor | None
+    towers: Pyramid
+
+
+def make_anchor_shapes(
+    kernels: Sequence[Sequence[int]],
+    *,
+    anchor_sizes: Sequence[Sequence[float]] | None = None,
+    scales: Sequence[float] = (1.0,),
+) -> tuple[AnchorShape, ...]:
+    """Anchor shapes, kernel by kernel, and the scales within each.
+
+    Args:
+        kernels: (h, w) of each kernel.
+        anchor_sizes: (h, w) of each kernel's anchor in cells; None is FCA: the anchor is the kernel's receptive field.
+        scales: factors of the anchor sizes; three of them give nine anchors.
+    """
+    sizes = kernels if anchor_sizes is None else anchor_sizes
+    if len(sizes) != len(kernels):
+        raise ValueError(f"{len(kernels)} kernels need as many anchor_sizes, got {len(sizes)}")
+    if not kernels or not scales:
+        raise ValueError("a head needs at least one kernel and one scale")
+    for kernel in kernels:
+        if len(kernel) != 2 or not all(type(side) is int and side >= 1 for side in kernel):
+            raise ValueError(f"a kernel is two positive integers (height, width), got {list(kernel)}")
+    for size in sizes:
+        if len(size) != 2:
+            raise ValueError(f"an anchor size is two numbers (height, width), got {list(size)}")
+        require_number(open_low=True, anchor_height=size[0], anchor_width=size[1])
+    for scale in scales:
+        require_number(open_low=True, scale=scale)
+    return tuple(
+        AnchorShape(kernel=(int(kernel[0]), int(kernel[1])), size=(float(size[0]) * scale, float(size[1]) * scale))
+        for kernel, size in zip(kernels, sizes)
+        for scale in scales
+    )
+
+
+class PredictionHead(nn.Module):
+    """Boxes, classes, mask coefficients, embeddings and centre-ness of every anchor of every level.
+
+    Args:
+        num_classes: K, without the background.
+        channels: channels of the levels, the tower and the branches.
+        num_prototypes: D.
+        embedding_dim: E; 0 for a head without the tracking branch, where the mask coefficients stand in for embeddings.
+        kernels: output kernels (h, w), FCA: one for each aspect ratio.
+        anchor_sizes: anchors (h, w) in cells where they are not the kernels' receptive fields (no FCA).
+        scales: factors of the anchors' sizes.
+        align: feature calibration for boxes (FCB).
+        centerness: whether the head has the centre-ness branch.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        channels: int = 256,
+        num_prototypes: int = 32,
+        embedding_dim: int = 128,
+        kernels: Sequence[Sequence[int]] = ((3, 3), (3, 5), (5, 3)),
+        anchor_sizes: Sequence[Sequence[float]] | None = None,
+        scales: Sequence[float] = (1.0,),
+        align: Calibration | None = None,
+        centerness: bool = True,
+    ) -> None:
+        super().__init__()
+        require_integer(num_classes=num_classes, channels=channels, num_prototypes=num_prototypes)
+        require_integer(0, embedding_dim=embedding_dim)
+        self.num_classes = num_classes
+        self.anchor_shapes = make_anchor_shapes(kernels, anchor_sizes=anchor_sizes, scales=scales)
+        self.tower = _convs(channels, 1)
+        self.box_tower = _convs(channels, 2)
+        self.class_tower = _convs(channels, 2)
+        self.mask_tower = _convs(channels, 2)
+        self.track_tower = _convs(channels, 2) if embedding_dim else None
+        align = align or NoCalibration()
+        self.box_outputs = _outputs(channels, 4, self.anchor_shapes)
+        self.class_outputs = _outputs(channels, num_classes + 1, self.anchor_shapes, align=align, branch="class")
+        self.mask_outputs = _outputs(channels, num_prototypes, self.anchor_shapes, align=align, branch="mask")
+        track_shapes = self.anchor_shapes if embedding_dim else ()
+        self.track_outputs = _outputs(channels, embedding_dim, track_shapes, align=align, branch="track")
+        self.centerness_outputs = _outputs(channels, 1, self.anchor_shapes) if centerness else None
+
+    def forward(self, pyramid: Pyramid) -> HeadOutputs:
+        """Predicts for every anchor of every level."""
+        boxes, classes, coeffs, embeddings, centres, towers = [], [], [], [], [], {}
+        for name in pyramid:
+            shared = self.tower(pyramid[name])
+            towers[name] = shared
+            box_features = self.box_tower(shared)
+            deltas = [conv(box_features) for conv in self.box_outputs]  # k maps (B, 4, h, w)
+            boxes.append(anchors_last(deltas))
+            classes.append(anchors_last(_apply(self.class_outputs, self.class_tower(shared), deltas)))
+            coeffs.append(anchors_last(_apply(self.mask_outputs, self.mask_tower(shared), deltas)))
+            if self.track_tower is not None:
+                embeddings.append(anchors_last(_apply(self.track_outputs, self.track_tower(shared), deltas)))
+            if self.centerness_outputs is not None:
+                centres.append(self.centerness_of([conv(box_features) for conv in self.centerness_outputs]))
+        return HeadOutputs(
+            box_deltas=torch.cat(boxes, dim=1),
+            class_logits=torch.cat(classes, dim=1),
+            mask_coeffs=torch.cat(coeffs, dim=1),
+            embeddings=F.normalize(torch.cat(embeddings or coeffs, dim=1), dim=-1),
+            centerness=torch.cat(centres, dim=1).squeeze(-1).tanh() if centres else None,
+            towers=Pyramid(towers),
+        )
+
+    @staticmethod
+    def centerness_of(maps: Sequence[Tensor]) -> Tensor:
+        """One level's k maps (B, 1, h, w), one for each anchor shape, as (B, h * w * k, 1) in the anchors' order."""
+        return anchors_last(maps)
+
+
+def _convs(channels: int, count: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for _ in range(count):
+        layers += [nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers)
+
+
+def _outputs(
+    channels: int,
+    out_channels: int,
+    shapes: Sequence[AnchorShape],
+    *,
+    align: Calibration | None = None,
+    branch: str = "",
+) -> nn.ModuleList:
+    if align is None or branch not in align.branches:
+        return nn.ModuleList(SameConv2d(channels, out_channels, shape.kernel) for shape in shapes)
+    return nn.ModuleList(
+        CalibratedConv(channels, out_channels, anchor=shape, offsets=align.offsets(shape)) for shape in shapes
+    )
+
+
+def _apply(outputs: nn.ModuleList, features: Tensor, box_deltas: Sequence[Tensor]) -> list[Tensor]:
+    return [
+        conv(features, deltas) if isinstance(conv, CalibratedConv) else conv(features)
+        for conv, deltas in zip(outputs, box_deltas)
+    ]

@@ -1,0 +1,99 @@
+"""Losses of the temporal fusion: the shift of the instances of frame t to frame t + 1."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stmask.models.stmask.losses.positives import Positives
+from stmask.models.stmask.records import DensePredictions
+from stmask.ops.boxes import encode, to_centres
+from stmask.structures import FrameTargets
+
+
+class TemporalModule(Protocol):
+    """As `stmask.models.TemporalFusion`."""
+
+    def fuse(self, reference: Tensor, target: Tensor) -> Tensor: ...
+
+    def __call__(self, fused: Tensor, boxes: Sequence[Tensor]) -> tuple[Tensor, Tensor]: ...
+
+    def parameters(self) -> Iterator[Tensor]: ...
+
+
+class MaskCosts(Protocol):
+    """As `Criterion.mask_costs`."""
+
+    def __call__(
+        self, mask_coeffs: Tensor, prototypes: Tensor, *, boxes: Tensor, target_masks: Tensor, min_side: float
+    ) -> Tensor: ...
+
+
+def shift_losses(
+    temporal: TemporalModule,
+    predictions: DensePredictions,
+    positives: Positives,
+    targets: Sequence[FrameTargets],
+    *,
+    clip_length: int,
+    mask_costs: MaskCosts,
+) -> tuple[Tensor, Tensor]:
+    """Box and mask loss of the shifted instances, each the mean over a pair's instances, then over the pairs.
+
+    An instance is a positive of frame t whose object is also in frame t + 1. The box target is the movement from the
+    object's true box to its next one; the mask is compared to the object's in frame t + 1, cropped by its true box.
+    What is learned here are the temporal network and the features below it, not prototypes and coefficients.
+
+    Args:
+        temporal: the temporal fusion.
+        predictions: of all frames, clip by clip.
+        positives: of the same frames.
+        targets: of the same frames.
+        clip_length: frames of a clip.
+        mask_costs: of the masks in their boxes, as `Criterion.mask_costs`.
+    """
+    features = predictions.temporal_features
+    assert features is not None
+    references = [frame for frame in range(len(targets)) if frame % clip_length < clip_length - 1]
+    links = [_links(positives, targets, frame) for frame in references]
+    rows = [row for row, _ in links]
+    boxes = positives.boxes.detach()
+    fused = temporal.fuse(features[references], features[[frame + 1 for frame in references]])
+    deltas, coeff_deltas = temporal(fused, [boxes[row] for row in rows])
+    with torch.autocast(features.device.type, enabled=False):
+        deltas, coeff_deltas = deltas.float(), coeff_deltas.float()
+        box_total, mask_total = deltas.sum() * 0, coeff_deltas.sum() * 0  # in the graph even without any instance
+        start = 0
+        for frame, (row, nexts) in zip(references, links):
+            stop = start + len(row)
+            if stop > start:
+                following = targets[frame + 1]
+                goal = following.boxes[nexts].float()
+                movement = encode(goal, to_centres(positives.target_boxes[row]))
+                box_total = box_total + F.smooth_l1_loss(deltas[start:stop], movement, reduction="sum") / len(row)
+                coeffs = positives.of(predictions.mask_coeffs)[row].detach() + coeff_deltas[start:stop]
+                costs = mask_costs(
+                    coeffs,
+                    predictions.prototypes[frame + 1].detach(),
+                    boxes=goal,
+                    target_masks=following.masks[nexts],
+                    min_side=0.0,
+                )
+                mask_total = mask_total + costs.mean()
+            start = stop
+    return box_total / len(references), mask_total / len(references)
+
+
+def _links(positives: Positives, targets: Sequence[FrameTargets], frame: int) -> tuple[Tensor, Tensor]:
+    """Rows of the positives of `frame` whose object is in the next frame too, and its index there."""
+    rows = (positives.frames == frame).nonzero().squeeze(1)
+    current, following = targets[frame], targets[frame + 1]
+    if len(current) == 0 or len(following) == 0:
+        return rows[:0], rows[:0]
+    same = current.track_ids[positives.objects[rows]][:, None] == following.track_ids[None]
+    present = same.any(dim=1)
+    return rows[present], same[present].to(torch.uint8).argmax(dim=1)

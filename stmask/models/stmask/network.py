@@ -1,0 +1,142 @@
+"""STMask: the parts wired together, nothing else."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from stmask.models.base import Tracker, TrackerFactory, VideoModel
+from stmask.models.layers.fpn import FPN, Pyramid
+from stmask.models.layers.protonet import ProtoNet
+from stmask.models.layers.resnet import Backbone
+from stmask.models.stmask.detector import Detector
+from stmask.models.stmask.head import HeadOutputs, PredictionHead
+from stmask.models.stmask.losses import Criterion
+from stmask.models.stmask.records import DensePredictions, FrameMemory
+from stmask.models.stmask.temporal import TemporalFusion
+from stmask.models.stmask.tracker import TemporalTracker
+from stmask.number_checks import require_integer
+from stmask.ops.anchors import level_anchors
+from stmask.structures import Clip, Frame, LossReport
+from stmask.tracking import PlainTracker
+
+
+class HeadFactory(Protocol):
+    """Makes the prediction head; a partial of `PredictionHead`."""
+
+    def __call__(self, *, num_classes: int, channels: int, num_prototypes: int) -> PredictionHead: ...
+
+
+class TemporalFactory(Protocol):
+    """Makes the temporal fusion; a partial of `TemporalFusion`."""
+
+    def __call__(self, *, channels: int, num_prototypes: int) -> TemporalFusion: ...
+
+
+class STMask(VideoModel):
+    """One-stage video instance segmentation with feature calibration and temporal fusion.
+
+    Args:
+        backbone: gives C3, C4, C5.
+        num_classes: K, without the background.
+        channels: channels of the pyramid, the prototypes' and the head's layers.
+        num_prototypes: D.
+        head: a factory called with num_classes, channels and num_prototypes.
+        temporal: a factory called with channels and num_prototypes, or None for a network without temporal fusion.
+        detector: from dense predictions to instances.
+        tracker: a factory; None is `TemporalTracker`, or `PlainTracker` for a network without temporal fusion.
+        loss: what it learns from.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        num_classes: int,
+        head: HeadFactory,
+        temporal: TemporalFactory | None = None,
+        detector: Detector | None = None,
+        tracker: TrackerFactory | None = None,
+        loss: Criterion | None = None,
+        channels: int = 256,
+        num_prototypes: int = 32,
+    ) -> None:
+        super().__init__()
+        require_integer(num_classes=num_classes, channels=channels, num_prototypes=num_prototypes)
+        shared = {"channels": channels, "num_prototypes": num_prototypes}
+        self.backbone = backbone
+        self.fpn = FPN(in_channels=backbone.out_channels, channels=channels)
+        self.protonet = ProtoNet(**shared)
+        self.head = head(num_classes=num_classes, **shared)
+        self.temporal = None if temporal is None else temporal(**shared)
+        self.num_classes = num_classes
+        self.clip_length = 1 if self.temporal is None else 2
+        self.detector = detector or Detector()
+        self.loss = loss or Criterion()
+        self._tracker = tracker or (PlainTracker if self.temporal is None else TemporalTracker)
+        if isinstance(self.tracker(), TemporalTracker) and self.temporal is None:
+            raise ValueError("TemporalTracker needs temporal fusion, this network has none: give model/tracker=plain")
+        self._initialise()
+
+    def forward(self, frames: Tensor) -> DensePredictions:
+        """Normalised frames (B, 3, H, W), H and W multiples of 32."""
+        pyramid: Pyramid = self.fpn(self.backbone(frames))
+        outputs: HeadOutputs = self.head(pyramid)
+        return DensePredictions(
+            box_deltas=outputs.box_deltas,
+            class_logits=outputs.class_logits,
+            mask_coeffs=outputs.mask_coeffs,
+            embeddings=outputs.embeddings,
+            centerness=outputs.centerness,
+            anchors=self.anchors(pyramid),
+            prototypes=self.protonet(pyramid["P3"]),
+            temporal_features=self._temporal_features(pyramid, outputs.towers),
+        )
+
+    def losses(self, clip: Clip, *, generator: torch.Generator) -> LossReport:
+        """Those of every frame, and of the shift between the frames of a clip where there is temporal fusion."""
+        frames = clip.frames.flatten(0, 1).contiguous(memory_format=torch.channels_last)  # (B * T, 3, H, W)
+        return self.loss(
+            self(frames),
+            clip.flat_targets,
+            clip_length=clip.frames.shape[1],
+            temporal=self.temporal,
+            generator=generator,
+        )
+
+    def detect(self, frames: Tensor) -> list[Frame]:
+        """Frames of `Detections` and `FrameMemory`."""
+        predictions: DensePredictions = self(frames)
+        with torch.autocast(frames.device.type, enabled=False):
+            predictions = predictions.float()
+            return [
+                Frame(self.detector(predictions, index), FrameMemory.of(predictions, index, temporal=self.temporal))
+                for index in range(predictions.batch_size)
+            ]
+
+    def tracker(self) -> Tracker:
+        """A fresh one."""
+        return self._tracker()
+
+    def anchors(self, pyramid: Pyramid) -> Tensor:
+        """(A, 4) cxcywh in [0, 1] for the sizes of this pyramid."""
+        shapes = [shape.size for shape in self.head.anchor_shapes]
+        maps = (pyramid[name] for name in pyramid)
+        return torch.cat([level_anchors(m.shape[-2], m.shape[-1], shapes, device=m.device) for m in maps])
+
+    def _temporal_features(self, pyramid: Pyramid, towers: Pyramid) -> Tensor | None:
+        if self.temporal is None:
+            return None
+        return self.temporal.features(pyramid[self.temporal.level], towers[self.temporal.level])
+
+    def _initialise(self) -> None:
+        """Xavier weights and zero biases everywhere but in the backbone, as YOLACT does."""
+        for name, parameter in self.named_parameters():
+            if name.startswith("backbone."):
+                continue
+            if parameter.ndim > 1:
+                nn.init.xavier_uniform_(parameter)
+            else:
+                nn.init.zeros_(parameter)

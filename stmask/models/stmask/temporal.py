@@ -1,0 +1,93 @@
+"""Temporal fusion (TF): how the instances of one frame move to the next (equation 10)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stmask.models.layers.fpn import LEVELS
+from stmask.number_checks import require_integer
+from stmask.ops.correlation import BACKENDS, correlate
+from stmask.ops.rois import crop_regions
+
+_REGION_SIZE = 7
+_LEAK = 0.1
+
+
+class TemporalFusion(nn.Module):
+    """Correlates two frames' features and regresses, for each instance of the first, its shift to the second.
+
+    Args:
+        channels: C, channels of the features.
+        num_prototypes: D.
+        level: the pyramid level whose features are correlated.
+        size: d, side of the correlation window: 11 on P4, 13 on P3 in the paper.
+        hidden: channels of the convolutions over each region; None: 2C, 2C and 4C.
+        backend: of `ops.correlation`.
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: int = 256,
+        num_prototypes: int = 32,
+        level: str = "P4",
+        size: int = 11,
+        hidden: Sequence[int] | None = None,
+        backend: str = "torch",
+    ) -> None:
+        super().__init__()
+        require_integer(channels=channels, num_prototypes=num_prototypes, size=size)
+        for width in hidden or ():
+            require_integer(hidden=width)
+        if size % 2 == 0:
+            raise ValueError(f"the side of the correlation window must be odd, got {size}")
+        if level not in LEVELS:
+            raise ValueError(f"the level of the temporal fusion must be one of {', '.join(LEVELS)}, got {level!r}")
+        if backend not in BACKENDS:
+            raise ValueError(f"correlation backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
+        self.level, self.size, self.backend = level, size, backend
+        widths = [size * size + 2 * channels, *(hidden or (2 * channels, 2 * channels, 4 * channels))]
+        self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in pairwise(widths))
+        self.box = nn.Linear(widths[-1], 4)
+        self.coeff = nn.Linear(widths[-1], num_prototypes)
+
+    def correlate(self, reference: Tensor, target: Tensor) -> Tensor:
+        """Correlation maps (B, d * d, h, w) of features (B, C, h, w), after a leaky ReLU."""
+        maps = correlate(reference, target, size=self.size, backend=self.backend)
+        return F.leaky_relu(maps, _LEAK)
+
+    @staticmethod
+    def features(pyramid_map: Tensor, tower_map: Tensor) -> Tensor:
+        """What a frame keeps for its neighbours: pyramid level and head tower, (B, C, h, w) each: (B, 2C, h, w)."""
+        return torch.cat([pyramid_map, tower_map], dim=1)
+
+    def fuse(self, reference: Tensor, target: Tensor) -> Tensor:
+        """`features` (B, 2C, h, w) of frames t and t + 1 give (B, d * d + 2C, h, w).
+
+        The pyramid's maps are correlated; the tower's maps of both frames go along.
+        """
+        (reference_map, reference_tower), (target_map, target_tower) = reference.chunk(2, dim=1), target.chunk(2, dim=1)
+        maps = self.correlate(reference_map, target_map)
+        return F.relu(torch.cat([maps, reference_tower, target_tower], dim=1))
+
+    def forward(self, fused: Tensor, boxes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Shifts of instances.
+
+        Args:
+            fused: (B, d * d + 2C, h, w) from `fuse`.
+            boxes: for each of the B pairs (N_b, 4) xyxy in [0, 1], the instances of frame t.
+
+        Returns:
+            Box deltas (sum N, 4) relative to the given boxes (decode with `ops.boxes.decode`), and coefficient deltas
+            (sum N, D), to be added before tanh.
+        """
+        x = crop_regions(fused, boxes, size=_REGION_SIZE)
+        for conv in self.convs:
+            x = F.relu(conv(x))
+        pooled = x.mean(dim=(2, 3))
+        return self.box(pooled), self.coeff(pooled)

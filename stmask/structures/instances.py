@@ -1,0 +1,109 @@
+"""Instances of single frames: as a model finds them (Frame), and as a tracker reports them (TrackedFrame)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from stmask.structures._checks import require_shape
+from stmask.structures.masks import WHOLE, Masks, Placement
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+@dataclass(frozen=True, slots=True)
+class Instances:
+    """N instances of one frame (N = 0 is normal). Models add fields of their own by a subclass.
+
+    Attributes:
+        boxes: (N, 4) xyxy relative to the padded input; not clipped to [0, 1].
+        scores: (N,).
+        labels: (N,) int64 in 1..K.
+        masks: N of them.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+    masks: Masks
+
+    def __post_init__(self) -> None:
+        n = self.scores.shape[0]
+        require_shape("boxes", self.boxes, (n, 4))
+        require_shape("scores", self.scores, (n,))
+        require_shape("labels", self.labels, (n,))
+        if len(self.masks) != n:
+            raise ValueError(f"{n} instances need as many masks, got {len(self.masks)}")
+
+    def __len__(self) -> int:
+        return self.scores.shape[0]
+
+    def __getitem__(self, index: Tensor) -> Self:
+        """Selects instances by an index or a boolean mask over N."""
+        return type(self)(*(getattr(self, field.name)[index] for field in fields(self)))
+
+    def followed_by(self, later: Self) -> Self:
+        """These instances, then the later ones."""
+        return type(self)(*(_joined(getattr(self, f.name), getattr(later, f.name)) for f in fields(self)))
+
+
+def _joined(first: Any, second: Any) -> Any:
+    return torch.cat([first, second]) if isinstance(first, Tensor) else first.followed_by(second)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What a model gives for one frame.
+
+    Attributes:
+        instances: what it found.
+        memory: what the model's own tracker wants to remember of the frame; a record of the model, None without.
+    """
+
+    instances: Instances
+    memory: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrackedFrame:
+    """The instances that are reported for one frame, with their identities.
+
+    Attributes:
+        frame_index: position of the frame since the tracker's last reset.
+        instances: N instances.
+        track_ids: (N,) int64, all different, counted from 0 since the tracker's last reset.
+        supplemented: (N,) bool, True where the tracker carried the instance over without a detection (equation 17).
+        placement: where the image lies in the network's input.
+    """
+
+    frame_index: int
+    instances: Instances
+    track_ids: Tensor
+    supplemented: Tensor
+    placement: Placement = WHOLE
+
+    def __post_init__(self) -> None:
+        n = len(self.instances)
+        require_shape("track_ids", self.track_ids, (n,))
+        require_shape("supplemented", self.supplemented, (n,))
+
+    def __len__(self) -> int:
+        return len(self.instances)
+
+    def __getitem__(self, index: Tensor) -> TrackedFrame:
+        """Selects instances by an index or a boolean mask over N."""
+        return TrackedFrame(
+            self.frame_index, self.instances[index], self.track_ids[index], self.supplemented[index], self.placement
+        )
+
+    def masks_at(self, size: tuple[int, int]) -> Tensor:
+        """The masks (N, height, width) bool at `size`, the image's own."""
+        return self.instances.masks.at(size, placement=self.placement)
+
+    def boxes_at(self, size: tuple[int, int]) -> Tensor:
+        """The boxes (N, 4) xyxy in pixels of `size`, the image's own (height, width), within it."""
+        return self.placement.boxes_at(self.instances.boxes, size)

@@ -1,0 +1,169 @@
+"""Masks of instances: dense maps over the network's input, or small squares in boxes, behind one interface."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from stmask.ops import masks as mask_ops
+from stmask.structures._checks import require_shape
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_IOU_GRID = 128  # cells a side of the network's input, on which masks in boxes are compared
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where an image lies in the network's input: at the top left, the rest is padding.
+
+    Attributes:
+        image_size: (height, width) to which the image was resized.
+        padded_size: (height, width) of the input.
+    """
+
+    image_size: tuple[int, int] = (1, 1)
+    padded_size: tuple[int, int] = (1, 1)
+
+    def __post_init__(self) -> None:
+        if not all(0 < inner <= outer for inner, outer in zip(self.image_size, self.padded_size, strict=True)):
+            raise ValueError(f"an image of {self.image_size} does not fit into an input of {self.padded_size}")
+
+    def boxes_at(self, boxes: Tensor, size: tuple[int, int]) -> Tensor:
+        """Boxes (N, 4) xyxy in [0, 1] of the input, in pixels of the image at `size` (height, width), within it."""
+        (h, w), (padded_h, padded_w) = self.image_size, self.padded_size
+        height, width = size
+        scale = boxes.new_tensor([width / (w / padded_w), height / (h / padded_h)] * 2)
+        return (boxes * scale).clamp(min=0).minimum(scale.new_tensor([width, height] * 2))
+
+    def without_padding(self, maps: Tensor) -> Tensor:
+        """The part of maps (N, h, w) over the input that shows the image."""
+        rows, columns = (
+            max(1, inner * cells // outer)
+            for inner, cells, outer in zip(self.image_size, maps.shape[1:], self.padded_size, strict=True)
+        )
+        return maps[:, :rows, :columns]
+
+
+WHOLE = Placement()
+"""An image that fills the input."""
+
+
+class Masks(Protocol):
+    """The masks of N instances."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: Tensor) -> Self:
+        """Those of some instances, by an index or a boolean mask over N."""
+        ...
+
+    def followed_by(self, later: Self) -> Self:
+        """These masks, then the later ones."""
+        ...
+
+    def at(self, size: tuple[int, int], *, placement: Placement = WHOLE) -> Tensor:
+        """(N, height, width) bool at `size`, the image's own."""
+        ...
+
+    def iou(self, other: Self) -> Tensor:
+        """IoU (N, M) of every pair, at a resolution that the masks choose."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DenseMasks:
+    """Maps over the whole network input.
+
+    Attributes:
+        probabilities: (N, h, w) in [0, 1], at any stride.
+    """
+
+    probabilities: Tensor
+
+    def __post_init__(self) -> None:
+        require_shape("probabilities", self.probabilities, (None, None, None))
+
+    def __len__(self) -> int:
+        return self.probabilities.shape[0]
+
+    def __getitem__(self, index: Tensor) -> DenseMasks:
+        return DenseMasks(self.probabilities[index])
+
+    def followed_by(self, later: DenseMasks) -> DenseMasks:
+        """These masks, then the later ones."""
+        return DenseMasks(torch.cat([self.probabilities, later.probabilities]))
+
+    def binary(self) -> Tensor:
+        """(N, h, w) bool: more probable than not."""
+        return self.probabilities > 0.5
+
+    def at(self, size: tuple[int, int], *, placement: Placement = WHOLE) -> Tensor:
+        """(N, height, width) bool at `size`: padding cut away, enlarged bilinearly, True above 0.5."""
+        return mask_ops.enlarge(placement.without_padding(self.probabilities), *size)
+
+    def iou(self, other: DenseMasks) -> Tensor:
+        """IoU (N, M) of the binary masks at their own resolution."""
+        return mask_ops.iou(self.binary(), other.binary())
+
+
+@dataclass(frozen=True, slots=True)
+class BoxedMasks:
+    """A small square for each instance, stretched over its box.
+
+    Attributes:
+        probabilities: (N, s, s) in [0, 1].
+        boxes: (N, 4) xyxy in [0, 1] of the network's input.
+    """
+
+    probabilities: Tensor
+    boxes: Tensor
+
+    def __post_init__(self) -> None:
+        require_shape("probabilities", self.probabilities, (None, None, None))
+        require_shape("boxes", self.boxes, (len(self.probabilities), 4))
+
+    def __len__(self) -> int:
+        return self.probabilities.shape[0]
+
+    def __getitem__(self, index: Tensor) -> BoxedMasks:
+        return BoxedMasks(self.probabilities[index], self.boxes[index])
+
+    def followed_by(self, later: BoxedMasks) -> BoxedMasks:
+        """These masks, then the later ones."""
+        return BoxedMasks(torch.cat([self.probabilities, later.probabilities]), torch.cat([self.boxes, later.boxes]))
+
+    def at(self, size: tuple[int, int], *, placement: Placement = WHOLE) -> Tensor:
+        """(N, height, width) bool at `size`: bilinear between the squares' cells, True above 0.5, False outside."""
+        height, width = size
+        out = torch.zeros(len(self), height, width, dtype=torch.bool, device=self.probabilities.device)
+        boxes_px = placement.boxes_at(self.boxes, size)
+        # of the whole box, also where a part of it lies beyond the image
+        (h, w), (padded_h, padded_w) = placement.image_size, placement.padded_size
+        full = self.boxes * self.boxes.new_tensor([width * padded_w / w, height * padded_h / h] * 2)
+        for square, shown, box, mask in zip(self.probabilities, boxes_px.tolist(), full.tolist(), out, strict=True):
+            left, top = int(shown[0]), int(shown[1])
+            right, bottom = min(width, int(shown[2]) + 1), min(height, int(shown[3]) + 1)
+            if right > left and bottom > top and box[2] > box[0] and box[3] > box[1]:
+                x = _cells(left, right, low=box[0], high=box[2]).to(square)
+                y = _cells(top, bottom, low=box[1], high=box[3]).to(square)
+                grid = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], dim=-1)  # (rows, columns, xy)
+                values = F.grid_sample(square[None, None], grid[None], padding_mode="border", align_corners=False)
+                inside = (y.abs() < 1)[:, None] & (x.abs() < 1)
+                mask[top:bottom, left:right] = (values[0, 0] > 0.5) & inside
+        return out
+
+    def iou(self, other: BoxedMasks) -> Tensor:
+        """IoU (N, M) of the masks on a grid of 128 x 128 cells over the input."""
+        return mask_ops.iou(self.at((_IOU_GRID, _IOU_GRID)), other.at((_IOU_GRID, _IOU_GRID)))
+
+
+def _cells(start: int, stop: int, *, low: float, high: float) -> Tensor:
+    """Centres of the pixels start .. stop - 1 in [-1, 1] of low .. high."""
+    centres = torch.arange(start, stop, dtype=torch.float64) + 0.5
+    return (centres - low) / (high - low) * 2 - 1
