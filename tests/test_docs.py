@@ -90,6 +90,13 @@ def load(path: str) -> str:
     """
     return path
 '''
+METHOD = '''class load:
+    """A class with a method that nothing describes."""
+
+    def reset(self) -> None: ...
+
+
+'''
 
 
 @pytest.fixture
@@ -135,6 +142,7 @@ def test_the_pages_of_this_checkout(site: Path) -> None:
         ("CONTRIBUTING.md", "](docs/architecture.md)", "](docs)", "unrecognized relative link 'docs'"),
         ("stmask/loading.py", "`path`.", "[path][stmask.nothing].", "cross-reference target 'stmask.nothing'"),
         ("stmask/loading.py", '"""The', 'path = """The', "stmask.loading.load has no docstring"),
+        ("stmask/loading.py", "def load(", METHOD + "def other(", "stmask.loading.load.reset has no docstring"),
         ("stmask/__init__.py", '["load"]', '["load", "save"]', "__all__ names save"),
         ("mkdocs.yml", "      - Data: docs/data.md\n", "", "not included in the \"nav\" configuration"),
     ],

@@ -8,7 +8,7 @@ or moved needs nothing here. Modules are read by griffe, not imported.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -73,31 +73,41 @@ def exported(package: griffe.Module) -> dict[str, griffe.Object]:
     return found
 
 
-def undocumented(item: griffe.Object) -> Iterator[str]:
-    """Paths of what lacks a docstring: the object itself, or a public method or property that the class defines."""
-    if not item.has_docstring:
-        yield item.path
-    if isinstance(item, griffe.Class):
-        for name, member in item.members.items():
-            method = isinstance(member, griffe.Function) or "property" in member.labels
-            if method and not name.startswith("_") and not member.has_docstring:
-                yield member.path
+def described(item: griffe.Class) -> Iterator[tuple[str, bool]]:
+    """The public methods and properties of a class, and whether its docstring or their own says what they are."""
+    own = item.docstring.value if item.docstring else ""
+    for name, member in item.members.items():
+        if not name.startswith("_") and (isinstance(member, griffe.Function) or "property" in member.labels):
+            yield name, member.has_docstring or re.search(rf"^ +{name}: ", own, re.MULTILINE) is not None
+
+
+def undocumented(items: Collection[griffe.Object]) -> Iterator[str]:
+    """Paths of what nothing describes. What a Protocol among the items describes, the others need not repeat."""
+    classes = [item for item in items if isinstance(item, griffe.Class)]
+    protocols = [item for item in classes if "Protocol" in map(str, item.bases)]
+    promised = {name for protocol in protocols for name, done in described(protocol) if done}
+    yield from (item.path for item in items if not item.has_docstring)
+    for item in classes:
+        yield from (f"{item.path}.{name}" for name, done in described(item) if not done and name not in promised)
 
 
 def reference(root: Path) -> dict[str, str]:
     """Name of each documented package -> its page. An object is shown once, where it first comes up; then linked."""
     pages, shown = {}, set()
-    for package in packages(griffe.load("stmask", search_paths=[root], allow_inspection=False)):
+    top = griffe.load("stmask", search_paths=[root], allow_inspection=False)
+    assert isinstance(top, griffe.Module)
+    for package in packages(top):
         if not package.has_docstring:
             log.warning("%s has no docstring", package.path)
         lines = [f"# {package.path}", "", package.docstring.value if package.docstring else "", ""]
-        for path, item in exported(package).items():
+        items = exported(package)
+        for path in undocumented(items.values()):
+            log.warning("%s has no docstring", path)
+        for path, item in items.items():
             if path in shown:
                 lines += [f"- [`{item.name}`][{path}]"]
                 continue
             shown.add(path)
-            for missing in undocumented(item):
-                log.warning("%s has no docstring (%s, line %s)", missing, item.relative_filepath, item.lineno)
             lines += ["", f"::: {path}", ""]
         pages[package.path] = "\n".join(lines)
     return pages
