@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from test_architecture import LAYER
 
 import stmask
 from stmask.cli import COMMANDS
@@ -71,6 +72,16 @@ def test_the_table_of_groups_is_complete() -> None:
     there = {(path.parent.as_posix(), path.name) for path in files if path.parts[0] not in ("hydra", "experiment")}
     there -= {("data", "base"), ("data", "common")}  # what the others begin with
     assert {pair for pair in stated if "/" not in pair[1] and pair[0] != "experiment"} == there
+
+
+def test_the_table_of_packages_goes_down() -> None:
+    text = (ROOT / "docs/architecture.md").read_text()
+    rows = re.findall(r"^\| ([^|]*) \|", text.split("| package |")[1].split("\n\n")[0], re.M)
+    listed = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    folders = {path.parent.name for path in (ROOT / "stmask").glob("*/__init__.py")}
+    assert folders <= set(listed)
+    heights = [LAYER[name] for name in listed if name in LAYER]
+    assert heights == sorted(heights, reverse=True)
 
 
 PACKAGE = '''"""A package with one public function."""
