@@ -133,7 +133,7 @@ def test_values_that_cannot_work(
 
 
 def test_a_group_of_another_command(refused: Callable[..., str]) -> None:
-    assert "no group 'model/head'" in refused("evaluate", "checkpoint=any.ckpt", "model/head=plain")
+    assert "no group 'experiment/table1'" in refused("evaluate", "checkpoint=any.ckpt", "experiment/table1=t1_3x3")
 
 
 def test_an_output_that_cannot_be_written(dataset: Path, tmp_path: Path, refused: Callable[..., str]) -> None:

@@ -186,15 +186,15 @@ def test_null_reaches_the_tracker(
 ) -> None:
     given: dict[str, object] = {}
 
-    def load_segmenter(path: str, *, inference: dict[str, object], device: object, trust: object) -> None:
-        given.update(inference)
+    def load_segmenter(path: str, *, model: dict[str, object], device: object, trust: object) -> None:
+        given.update(model)
         raise DataError("seen enough")
 
     monkeypatch.chdir(tmp_path)
     Path("0.png").write_bytes(cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes())
     monkeypatch.setattr(f"{module}.load_segmenter", load_segmenter)
-    assert stmask.cli.main([*argv, "inference.forget_after=null", "inference.match_weights.label=1"]) == 2
-    assert given == {"forget_after": None, "match_weights": {"label": 1}}
+    assert stmask.cli.main([*argv, "model.tracker.forget_after=null", "model.tracker.weights.label=1"]) == 2
+    assert given == {"tracker": {"forget_after": None, "weights": {"label": 1}}}
 
 
 @pytest.mark.parametrize("word", ["~/a.json", "--json=~/a.json"])

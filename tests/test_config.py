@@ -10,8 +10,8 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from stmask.config import changes_of, check_config, compose, conf_dir, explain, run_hydra_app
-from stmask.config_check import AS_TRAINED, check_targets
+from stmask.config import check_config, compose, conf_dir, explain, plain, run_hydra_app
+from stmask.config_check import check_targets
 from stmask.errors import ConfigError, DataError
 from stmask.experiments.launcher import register
 
@@ -26,9 +26,7 @@ def options() -> list[str]:
     """GROUP=OPTION for every file of every group that conf/train.yaml may choose from."""
     files = (path.relative_to(CONF) for path in sorted(CONF.rglob("*.yaml")) if path.parent != CONF)
     return [
-        f"{file.parent.as_posix()}={file.stem}"
-        for file in files
-        if file.parts[0] not in {*NOT_GROUPS, "experiment"} and file.stem != "as_trained"
+        f"{file.parent.as_posix()}={file.stem}" for file in files if file.parts[0] not in {*NOT_GROUPS, "experiment"}
     ]
 
 
@@ -38,7 +36,7 @@ def options() -> list[str]:
 @pytest.mark.parametrize("override", options())
 def test_every_option_composes_and_fits_its_constructor(override: str) -> None:
     cfg = compose("train", [override])
-    assert set(cfg) >= {"model", "data", "loss", "optimizer", "scheduler", "inference", "trainer", "logger"}
+    assert set(cfg) >= {"model", "data", "optimizer", "scheduler", "trainer", "logger"}
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -55,21 +53,9 @@ def test_every_experiment_builds_its_optimizer_and_scheduler(name: str) -> None:
 
 
 def test_evaluation_composes_and_asks_for_its_checkpoint() -> None:
-    assert compose("evaluate", ["checkpoint=best.ckpt", "inference.nms_iou=0.4"]).inference.nms_iou == 0.4
+    assert compose("evaluate", ["checkpoint=best.ckpt", "seed=4"]).seed == 4
     with pytest.raises(ConfigError, match="checkpoint has no value; give it as checkpoint=VALUE"):
         compose("evaluate")
-
-
-def keys(cfg: DictConfig, prefix: str = "") -> set[str]:
-    nested = (keys(value, f"{prefix}{key}.") for key, value in cfg.items() if isinstance(value, DictConfig))
-    return {f"{prefix}{key}" for key in cfg}.union(*nested)
-
-
-def test_as_trained_offers_every_inference_setting_and_sets_none() -> None:
-    default, as_trained = (OmegaConf.load(CONF / "inference" / f"{name}.yaml") for name in ("default", "as_trained"))
-    assert keys(as_trained) == keys(default)
-    leaves = (OmegaConf.select(as_trained, key) for key in keys(as_trained))
-    assert all(leaf == AS_TRAINED or isinstance(leaf, DictConfig) for leaf in leaves)
 
 
 def test_composing_leaves_a_running_application_alone() -> None:
@@ -239,14 +225,39 @@ def test_a_nested_schema_is_checked_with_its_full_key() -> None:
         check_config(OmegaConf.create({"draw": {"zoom": "2"}}), "predict")
 
 
-# --- as trained, and what is said instead
+# --- what is laid over a checkpoint's configuration
 
 
-def test_null_is_a_value_and_as_trained_is_none() -> None:
-    cfg = compose("evaluate", ["checkpoint=a", "inference.forget_after=null", "data.mix=null", "data.num_workers=1"])
-    assert changes_of(cfg.inference) == {"forget_after": None}
-    assert changes_of(cfg.data) == {"mix": None, "num_workers": 1}
-    assert changes_of(None) == {}
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+def test_plain_a_checkpoint_s_model(command: str) -> None:
+    given = ["checkpoint=a", "model.tracker.forget_after=null", "model.detector.nms.top_k=3"]
+    cfg = compose(command, [*given, *(["output=o.mp4"] if command == "predict" else [])])
+    assert plain(cfg.model) == {"tracker": {"forget_after": None}, "detector": {"nms": {"top_k": 3}}}
+
+
+def test_a_part_of_a_checkpoint_s_model_may_be_chosen() -> None:
+    cfg = compose("evaluate", ["checkpoint=a", "model/tracker=iou", "model.tracker.forget_after=null"])
+    tracker = plain(cfg.model)["tracker"]
+    assert (tracker["_target_"], tracker["forget_after"]) == ("stmask.tracking.PlainTracker", None)
+    assert compose("evaluate", ["checkpoint=a"]).model == {}
+
+
+def test_other_data_for_a_checkpoint() -> None:
+    assert plain(compose("evaluate", ["checkpoint=a", "data.mix=null", "data.prefetch=1"]).data) == {
+        "mix": None,
+        "prefetch": 1,
+    }
+    assert compose("evaluate", ["checkpoint=a", "data=ovis", "data.root=/there"]).data.root == "/there"
+
+
+def test_without_temporal_fusion_tracks_are_plain() -> None:
+    def tracker(*overrides: str) -> str:
+        return compose("train", overrides).model.tracker._target_.rpartition(".")[2]
+
+    assert tracker() == "TemporalTracker"
+    assert tracker("model/temporal=none") == "PlainTracker"
+    assert tracker("model/temporal=none", "model/tracker=stmask") == "TemporalTracker"  # refused when it is built
+    assert compose("train", ["model/temporal=none", "model/tracker=iou"]).model.tracker.weights.embedding == 0
 
 
 # --- paths

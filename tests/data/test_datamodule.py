@@ -203,7 +203,7 @@ NAMES = ["synthetic", "ytvis2019", "ytvis2021", "ovis", "coco", "custom", "ytvis
 def test_configurations_make_a_module(pytestconfig, name):
     with initialize_config_dir(str(pytestconfig.rootpath / "conf"), version_base="1.3"):
         config = compose("train", [f"data={name}", "data.root=/nowhere"]).data
-        keys = set(compose("train", ["data=as_trained"]).data)
+        keys = set(compose("train", ["data=custom"]).data)
     assert set(config) == keys
     data = instantiate(config, _convert_="object")
     assert isinstance(data, VISDataModule)

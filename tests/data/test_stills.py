@@ -147,7 +147,7 @@ def test_other_classes_and_missing_images_are_named(tmp_path):
 
 def test_the_configuration_makes_a_module():
     config = compose("train", ["data=coco_images", "data.root=/nowhere"]).data
-    assert set(config) < set(compose("train", ["data=as_trained"], check=False).data)
+    assert set(config) < set(compose("train", ["data=custom"], check=False).data)
     data = instantiate(config, _convert_="all")
     assert isinstance(data, ImageDataModule)
     assert data.preprocessor.padded_size == (550, 550)

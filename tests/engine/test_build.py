@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from engine.tiny import TINY
-from omegaconf import OmegaConf
 
 from stmask.checkpoints import save_model
 from stmask.config import compose
 from stmask.data import ImageDataModule, VISDataModule
-from stmask.engine.build import build_module, check_clips, refuse_frozen_random_norms, start_from
+from stmask.engine.build import build_module, check_model, refuse_frozen_random_norms, start_from
 from stmask.engine.module import VISModule
 from stmask.engine.train import train
 from stmask.errors import ConfigError
@@ -84,10 +83,12 @@ def test_a_start_with_and_without_a_backbone(
 
 def test_temporal_fusion_on_single_images() -> None:
     model, images = compose("train", []).model, ImageDataModule(root="nowhere")
-    with pytest.raises(ConfigError, match="give model/temporal=none"):
-        check_clips(model, images)
-    check_clips(model, VISDataModule(root="nowhere"))
-    check_clips(OmegaConf.merge(model, {"temporal": None}), images)  # type: ignore[arg-type]
+    with pytest.raises(
+        ConfigError, match="learns from 2 frames in a row, and this data is of single images: .* model/temporal=none"
+    ):
+        check_model(model, images)
+    check_model(model, VISDataModule(root="nowhere"))
+    check_model(compose("train", ["model/temporal=none"]).model, images)
 
 
 def test_images_with_the_default_network_before_anything_is_opened(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_anomalies_are_looked_for(dataset: Path, tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(criterion, "smooth_l1_box_loss", broken)
     with pytest.raises(RuntimeError, match="returned nan values"):
-        fit(dataset, tmp_path, "debug=anomaly", "data.valid=null", "loss.box_loss=smooth_l1")
+        fit(dataset, tmp_path, "debug=anomaly", "data.valid=null", "model.loss.box_loss=smooth_l1")
 
 
 @pytest.mark.parametrize("debug", ["overfit", "fast_dev_run", "profiler", "anomaly"])

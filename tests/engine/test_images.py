@@ -92,7 +92,9 @@ def test_evaluate_reports_both_and_writes_cocos_format(
     images: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checkpoint = run / "checkpoints" / "last.ckpt"
-    assert main(["evaluate", f"checkpoint={checkpoint}", f"output={tmp_path}", "inference.score_threshold=0.02"]) == 0
+    assert (
+        main(["evaluate", f"checkpoint={checkpoint}", f"output={tmp_path}", "model.detector.score_threshold=0.02"]) == 0
+    )
     printed = capsys.readouterr().out
     for word in ("mask", "box", "AP75", "32²", "star", "4 images"):
         assert word in printed

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -9,41 +11,22 @@ import torch
 from engine.tiny import TINY
 
 from stmask.config import compose
-from stmask.engine import build
 from stmask.engine.train import train
 from stmask.errors import StmaskError
-from stmask.models.stmask.losses import Criterion, LossReport
-
-
-class Poisoned(Criterion):
-    """A criterion whose total is not a number in the given calls."""
-
-    __slots__ = ()
-    calls = 0
-    bad: frozenset[int] = frozenset()
-
-    def __call__(self, *args: object, **kwargs: object) -> LossReport:
-        report = super().__call__(*args, **kwargs)  # type: ignore[arg-type]
-        kind = type(self)
-        kind.calls += 1
-        if kind.calls in kind.bad:
-            report.terms["box"] = report.terms["box"] * float("nan")
-        return report
+from stmask.models.stmask import STMask
+from stmask.structures import Clip, LossReport
 
 
 def fit(dataset: Path, output: Path, monkeypatch: pytest.MonkeyPatch, bad: set[int], *overrides: str) -> Path:
-    Poisoned.calls, Poisoned.bad = 0, frozenset(bad)
-    real = build.instantiate
+    """A run whose losses are not a number in the given steps."""
+    losses, calls = STMask.losses, count(1)
 
-    def poisoned(cfg: object, *args: object, **kwargs: object) -> object:
-        built = real(cfg, *args, **kwargs)
-        return (
-            Poisoned(**{name: getattr(built, name) for name in Criterion.__slots__})
-            if type(built) is Criterion
-            else built
-        )
+    def poisoned(model: STMask, clip: Clip, *, generator: torch.Generator) -> LossReport:
+        report = losses(model, clip, generator=generator)
+        factor = float("nan") if next(calls) in bad else 1.0
+        return replace(report, terms={**report.terms, "box": report.terms["box"] * factor})
 
-    monkeypatch.setattr(build, "instantiate", poisoned)
+    monkeypatch.setattr(STMask, "losses", poisoned)
     cfg = compose("train", [*TINY, f"data.root={dataset}", f"output_dir={output}", "data.valid=null", *overrides])
     train(cfg)
     return output / "checkpoints" / "last.ckpt"

@@ -94,9 +94,9 @@ def test_what_cannot_be_trusted_is_named(name: str, message: str) -> None:
 
 
 def test_names_are_exact_and_ours_stay_ours() -> None:
-    assert registry.find("stmask.models.stmask.STMask", "network") is stmask.STMask
-    for name in ("stmask.models", "stmask.models.stmask.STMask", "stmask.models.stmask.STMask.forward", "STMask", ""):
+    assert registry.find("stmask.models.stmask.STMask", "model") is stmask.STMask
+    for name in ("stmask.models", "stmask.models.STMask", "stmask.models.stmask.STMask.forward", "STMask", ""):
         assert registry.find(name) is None
-    assert registry.find("stmask.models.stmask.STMask", "wrapper") is None
+    assert registry.find("stmask.models.stmask.STMask", "data") is None
     with pytest.raises(ConfigError, match="is a class of stmask"):
         stmask.register(Strided, name="stmask.models.layers.ResNet")

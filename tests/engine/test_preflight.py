@@ -18,8 +18,8 @@ COSINE = {"_target_": "stmask.engine.optimisation.warmup_cosine", "_partial_": T
 
 def config(**changes: Any) -> DictConfig:
     option = {"_target_": "a.b"}
-    groups = dict.fromkeys(("model", "data", "loss", "trainer"), option)
-    return OmegaConf.create({**groups, "inference": {"nms": "x"}, "optimizer": SGD, "scheduler": STEPS, **changes})
+    groups = dict.fromkeys(("model", "data", "trainer"), option)
+    return OmegaConf.create({**groups, "optimizer": SGD, "scheduler": STEPS, **changes})
 
 
 @pytest.mark.parametrize(
@@ -27,8 +27,7 @@ def config(**changes: Any) -> DictConfig:
     [
         ({"scheduler": None}, "group scheduler: give scheduler=OPTION; scheduler=constant leaves the learning rate"),
         ({"model": None}, "group model: give model=OPTION"),
-        ({"data": {"_target_": "as_trained"}}, "group data: give data=OPTION"),
-        ({"inference": {}}, "group inference"),
+        ({"data": {"root": "x"}}, "group data: give data=OPTION"),
         ({"optimizer": {"lr": 1}}, "group optimizer"),
     ],
 )

@@ -52,7 +52,9 @@ def test_evaluate_writes_results_and_prints_the_figures(
     run: Path, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checkpoint = run / "checkpoints" / "last.ckpt"
-    assert main(["evaluate", f"checkpoint={checkpoint}", f"output={tmp_path}", "inference.score_threshold=0.02"]) == 0
+    assert (
+        main(["evaluate", f"checkpoint={checkpoint}", f"output={tmp_path}", "model.detector.score_threshold=0.02"]) == 0
+    )
     printed = capsys.readouterr().out
     for name in ("AP50", "AP75", "APS", "APM", "APL", "AR1", "AR10", "star", "cross"):
         assert name in printed
@@ -85,7 +87,7 @@ def test_evaluate_goes_by_the_names_of_the_classes(
         )
         paths = [f"data.valid_annotations={tmp_path / 'set.json'}", f"data.valid_frames={dataset}/valid/JPEGImages"]
         checkpoint = f"checkpoint={run / 'checkpoints' / 'last.ckpt'}"
-        output = [f"output={tmp_path}", "inference.score_threshold=0.02"]
+        output = [f"output={tmp_path}", "model.detector.score_threshold=0.02"]
         assert main(["evaluate", checkpoint, *paths, *output]) == 0
         entries = json.loads((tmp_path / "results.json").read_text())
         ap = json.loads((tmp_path / "metrics.json").read_text()).get("AP")
@@ -119,7 +121,7 @@ def test_the_loaded_model_segments(run: Path) -> None:
     first = segmenter.step(frame)
     segmenter.reset()
     again = segmenter.step(frame)
-    assert torch.equal(first.detections.scores, again.detections.scores)
+    assert torch.equal(first.instances.scores, again.instances.scores)
 
 
 def test_same_seed_same_run(run: Path, dataset: Path, tmp_path: Path) -> None:

@@ -32,8 +32,7 @@ def model() -> STMask:
 
 
 def card(names: tuple[str, ...]) -> ModelCard:
-    settings = OmegaConf.to_container(compose("train", []).inference, resolve=True)
-    return ModelCard(model={}, class_names=names, preprocessor=SMALL, inference=settings)  # type: ignore[arg-type]
+    return ModelCard(model={}, class_names=names, preprocessor=SMALL)
 
 
 def image_file(dataset: Path, folder: Path) -> Path:

@@ -342,7 +342,14 @@ def test_command_draws_writes_results_and_reports(
     folder: Path, checkpoint: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = folder.parent / "sub" / "out.mp4"
-    overrides = ["checkpoint=best.ckpt", f"output={out}", "device=cpu", "model.tracker.max_age=3", "draw.zoom=2", "fps=4"]
+    overrides = [
+        "checkpoint=best.ckpt",
+        f"output={out}",
+        "device=cpu",
+        "model.tracker.max_age=3",
+        "draw.zoom=2",
+        "fps=4",
+    ]
     assert command.main([str(folder), *overrides]) == 0
     assert checkpoint["model"] == {"tracker": {"max_age": 3}}
     assert VideoReader(out).fps == 4

@@ -11,6 +11,7 @@ import torch
 from official.reference import DATA, R50, R50_ADA
 from torch import Tensor, nn
 
+import stmask
 from stmask.checkpoints import ModelCard, build_model, save_model
 from stmask.commands import export as export_command
 from stmask.commands import import_weights as import_command
@@ -22,6 +23,7 @@ from stmask.official import export, initialise, load, read
 from stmask.official.architecture import recognise
 from stmask.official.keys import to_official, to_ours
 from stmask.official.loading import to_official_state, translate
+from stmask.official.quirks import KernelsFirstHead, UnfusedDetector
 
 VARIANTS = sorted(path.name.removesuffix(".keys.json") for path in DATA.glob("*.keys.json"))
 HIDDEN = (8, 8, 8)
@@ -149,7 +151,7 @@ class TestLoad:
         model = load(official_file(tmp_path, small_network(), "STMask_YTVIS2021.pth"))
         assert not model.training
         assert model.card.class_names[:2] == ("airplane", "bear")
-        assert model.card.inference["forget_after"] is None
+        assert model.card.model["tracker"]["forget_after"] is None
         assert (model.card.preprocessor.height, model.card.preprocessor.width) == (360, 640)
 
     @pytest.mark.parametrize(
@@ -169,11 +171,17 @@ class TestLoad:
 
     def test_quirks_only_where_they_are_wanted(self, tmp_path: Path) -> None:
         path = official_file(tmp_path, small_network())
-        assert "centerness_layout" in load(path).card.model["head"]
-        assert "centerness_layout" not in load(path, quirks=False).card.model["head"]
-        assert load(path, quirks=False).card.inference["forget_after"] == 30
-        plain = load(official_file(tmp_path, small_network(window=None)))
-        assert len(plain.card.inference["detector_wrappers"]) == 4
+        assert type(load(path).head) is KernelsFirstHead
+        clean = load(path, quirks=False)
+        assert type(clean.head) is PredictionHead
+        assert clean.detector.nms.max_detections == 100
+        assert "tracker" not in clean.card.model
+        assert type(load(official_file(tmp_path, small_network(window=None))).detector) is UnfusedDetector
+
+    def test_changes_are_laid_over_the_card(self, tmp_path: Path) -> None:
+        model = stmask.load(official_file(tmp_path, small_network()), model={"tracker": {"max_age": 3}})
+        assert model.card.model["tracker"]["max_age"] == 3
+        assert model.card.model["tracker"]["forget_after"] is None
 
     def test_what_has_no_use_is_dropped_with_its_reason(self, tmp_path: Path) -> None:
         tensors = {f"module.{name}": value for name, value in to_official_state(small_network()).items()}
