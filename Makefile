@@ -7,12 +7,26 @@ PYTEST_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stmask-installed
+OLDEST := .venv-oldest
+OLDEST_STAMP := $(OLDEST)/.stmask-installed
+# a few minutes: import, compose, train, stop, resume, evaluate, predict, sweep, the metric, the private touches
+OLDEST_TESTS := tests/test_oldest.py tests/test_hydra_private.py tests/test_config_overrides.py tests/test_loading.py \
+  tests/engine/test_lightning_private.py tests/engine/test_run.py tests/engine/test_interruption.py \
+  tests/engine/test_processes.py tests/evaluation/test_golden.py tests/evaluation/test_metric.py \
+  tests/experiments/test_sweep.py tests/inference/test_segmenter.py tests/inference/test_video.py \
+  tests/data/test_datamodule.py tests/data/test_pairs.py
+
+define CHECK_PYTHON
+$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
+	  echo "stmask needs Python 3.10 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1 || echo missing)." >&2; \
+	  echo "Name another interpreter: PYTHON=/path/to/python3.12 make env" >&2; exit 1; }
+endef
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo notebooks test lint docs sampler clean
+.PHONY: help env demo notebooks test test-oldest lint docs sampler clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  PYTHON=python3.12 make env   another interpreter (3.10 or newer)"
 	@echo "  JOBS=4 make test             test processes (now $(JOBS)), THREADS=2 for threads in each"
@@ -20,9 +34,7 @@ help: ## list the targets
 env: $(STAMP) ## virtual environment in .venv with stmask installed from this checkout
 
 $(STAMP): pyproject.toml setup.py constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
-	  echo "stmask needs Python 3.10 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1 || echo missing)." >&2; \
-	  echo "Name another interpreter: PYTHON=/path/to/python3.12 make env" >&2; exit 1; }
+	@$(CHECK_PYTHON)
 	@test -x $(BIN)/python || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV); }
 	@echo "installing stmask and what it needs (PyTorch is large, the first time takes minutes)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,docs,notebooks]'
@@ -38,6 +50,17 @@ notebooks: $(STAMP) ## run copies of notebooks/ in demo/notebooks, to read them 
 test: $(STAMP) ## all tests (at most 12 minutes on two cores)
 	@OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
 
+test-oldest: $(OLDEST_STAMP) ## the main tests with the oldest versions allowed, in .venv-oldest
+	@OMP_NUM_THREADS=$(THREADS) $(OLDEST)/bin/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS) $(OLDEST_TESTS)
+
+$(OLDEST_STAMP): pyproject.toml setup.py constraints-oldest.txt
+	@$(CHECK_PYTHON)
+	@test -x $(OLDEST)/bin/python || { echo "making $(OLDEST)"; $(PYTHON) -m venv $(OLDEST); }
+	@echo "installing the oldest versions that pyproject.toml allows (another PyTorch: 6 GB)"
+	@$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-oldest.txt \
+	  --editable '.[slurm,search]' pytest pytest-xdist hypothesis
+	@touch $@
+
 lint: $(STAMP) ## ruff and mypy
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -50,5 +73,4 @@ sampler: $(STAMP) ## spatial-correlation-sampler, which our correlation is compa
 	@tools/build_sampler.sh $(BIN)/python
 
 clean: ## remove caches and build leftovers, keep the environment, runs/ and demo/
-	@rm -rf build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+.PHONY: help env demo notebooks test test-oldest lint docs sampler clean

@@ -22,6 +22,7 @@ setup(
     ext_modules=[run_lengths],
     packages=[
         *find_packages(include=["stmask", "stmask.*"]),
+        "hydra_plugins.stmask_launchers",  # beside those of others: hydra_plugins has no __init__.py
         *(".".join(("stmask", *folder.parts)) for folder in folders),
     ],
     package_dir={"": "."} if EDITABLE else {"stmask.conf": "conf"},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import importlib.util
 import os
 import sys
 from collections.abc import Sequence
@@ -80,24 +79,17 @@ def _require_names(arguments: list[str]) -> None:
         raise StmaskError(f"{named}: Python is told that names are ASCII here; set LC_ALL=C.UTF-8 or PYTHONUTF8=1")
 
 
-def _available() -> dict[str, str]:
-    modules = {name: f"stmask.commands.{module}" for name, module in COMMANDS.items()}
-    return {name: module for name, module in modules.items() if importlib.util.find_spec(module)}
-
-
 def _command(name: str) -> ModuleType:
-    available = _available()
-    if name not in available:
-        near = difflib.get_close_matches(name, available, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(available)}"
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(COMMANDS)}"
         raise StmaskError(f"unknown command {name!r}; {hint}")
-    return importlib.import_module(available[name])
+    return importlib.import_module(f"stmask.commands.{COMMANDS[name]}")
 
 
 def _help() -> str:
-    available = _available()
-    width = max(map(len, available))
-    lines = [f"  {name:{width}}  {importlib.import_module(module).SUMMARY}" for name, module in available.items()]
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {_command(name).SUMMARY}" for name in COMMANDS]
     usage = "usage: stmask [--debug] COMMAND ...\n       stmask --help | --version"
     about = "Video instance segmentation with STMask: one-stage, online, spatially calibrated, temporally fused."
     return "\n".join([usage, "", about, "", "commands:", *lines, "", _EXAMPLES])
@@ -115,7 +107,7 @@ def _complete(arguments: list[str]) -> int:
     program, _, typed = line.partition(" ")
     name, space, rest = typed.lstrip().partition(" ")
     if not space:
-        print(*(command for command in _available() if command.startswith(name)))
+        print(*(command for command in COMMANDS if command.startswith(name)))
     elif (conf_dir() / f"{name}.yaml").is_file():
         os.environ["COMP_LINE"] = f"{program} {rest}"
         return run_hydra_app(name, None, arguments)

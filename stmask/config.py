@@ -15,7 +15,7 @@ from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, Node, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import (
     ConfigAttributeError,
     ConfigKeyError,
@@ -31,6 +31,7 @@ from stmask.config_paths import at_home, expand_home
 from stmask.config_ranges import check_ranges
 from stmask.config_schemas import OVERLAYS, SCHEMAS, text_keys
 from stmask.errors import ConfigError, StmaskError
+from stmask.hydra_private import flag_parser, set_aside
 from stmask.signatures import nearest
 
 _VERSION_BASE = "1.3"
@@ -82,16 +83,9 @@ def compose(config_name: str, overrides: Sequence[str] = (), *, check: bool = Tr
 
 def _compose(config_name: str, overrides: Sequence[str]) -> DictConfig:
     import hydra
-    from hydra.core.global_hydra import GlobalHydra
 
-    instance = GlobalHydra.instance()
-    outer = instance.hydra  # a running Hydra application, which must find its state again
-    instance.clear()
-    try:
-        with hydra.initialize_config_dir(str(conf_dir()), version_base=_VERSION_BASE):
-            return hydra.compose(config_name, list(overrides))
-    finally:
-        instance.hydra = outer
+    with set_aside(), hydra.initialize_config_dir(str(conf_dir()), version_base=_VERSION_BASE):
+        return hydra.compose(config_name, list(overrides))
 
 
 def check_config(cfg: DictConfig, config_name: str) -> DictConfig:
@@ -102,12 +96,14 @@ def check_config(cfg: DictConfig, config_name: str) -> DictConfig:
     Raises:
         ConfigError: a key that is missing, unknown, of a wrong type or out of its range, named in full.
     """
-    for key, node in _walk(cfg):
-        if node._is_missing():
+    for key, missing in _walk(cfg):
+        if missing:
             raise ConfigError(f"{key} has no value; give it as {key}=VALUE")
     schema = SCHEMAS.get(config_name)
     try:
-        for key in sorted(cfg, key=lambda name: OmegaConf.is_config(cfg._get_node(name))):  # errors of plain keys first
+        names = [str(name) for name in cfg]
+        groups = [key for key in names if not OmegaConf.is_interpolation(cfg, key) and OmegaConf.is_config(cfg[key])]
+        for key in sorted(names, key=groups.__contains__):  # errors of plain keys first
             if OmegaConf.is_config(value := cfg[key]):
                 OmegaConf.to_container(value, resolve=True)  # every interpolation has an end
         expand_home(cfg)
@@ -193,12 +189,10 @@ def run_hydra_app(config_name: str, task: Callable[[DictConfig], Any] | None, ar
 
 def _overrides_first(argv: Sequence[str], config_name: str) -> list[str]:
     """Hydra's parser wants overrides in one piece; people write `experiment=demo -m seed=0,1`. Globs are expanded."""
-    from hydra._internal.utils import get_args_parser
-
     complaint = io.StringIO()
     try:
         with redirect_stderr(complaint):
-            parsed = get_args_parser().parse_intermixed_args(list(argv))
+            parsed = flag_parser().parse_intermixed_args(list(argv))
     except SystemExit as exit_:
         if not exit_.code:
             raise
@@ -374,11 +368,10 @@ def _without(key: str, config_name: str, overrides: Sequence[str]) -> DictConfig
     return OmegaConf.create()
 
 
-def _walk(cfg: DictConfig, prefix: str = "") -> Iterator[tuple[str, Node]]:
-    """Every key of a configuration in full, with its unresolved node; Hydra's own (_target_, ..) left out."""
+def _walk(cfg: DictConfig, prefix: str = "") -> Iterator[tuple[str, bool]]:
+    """Every key of a configuration in full, and whether its value is missing; Hydra's own (_target_, ..) left out."""
     for name in (str(name) for name in cfg if not str(name).startswith("_")):
-        key, node = prefix + name, cfg._get_node(name)
-        assert isinstance(node, Node)
-        yield key, node
-        if isinstance(node, DictConfig) and not (node._is_none() or node._is_interpolation() or node._is_missing()):
-            yield from _walk(node, f"{key}.")
+        missing = OmegaConf.is_missing(cfg, name)
+        yield prefix + name, missing
+        if not missing and not OmegaConf.is_interpolation(cfg, name) and isinstance(value := cfg[name], DictConfig):
+            yield from _walk(value, f"{prefix}{name}.")

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from stmask.errors import ConfigError
+from stmask.hydra_private import glob_of, parse
 
 
 def expand_globs(overrides: Sequence[str], roots: Sequence[Path]) -> list[str]:
@@ -24,22 +25,21 @@ def expand_globs(overrides: Sequence[str], roots: Sequence[Path]) -> list[str]:
 
 
 def _expanded(text: str, roots: Sequence[Path]) -> str:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.core.override_parser.types import Glob
     from hydra.errors import HydraException
 
     try:
-        override = OverridesParser.create().parse_override(text)
+        override = parse(text)
     except HydraException:
         return text  # Hydra will say what is wrong
-    group, glob = override.key_or_group, override.value()
+    group, patterns = override.key_or_group, glob_of(override.value())
     options = sorted({option for root in roots for option in _options(root / group)})
-    if not isinstance(glob, Glob) or not options:
+    if patterns is None or not options:
         return text
-    chosen = [name for name in options if _matches(name, glob.include) and not _matches(name, glob.exclude)]
+    include, exclude = patterns
+    chosen = [name for name in options if _matches(name, include) and not _matches(name, exclude)]
     if not chosen:
         folders = {name.rpartition("/")[0] + "/*" for name in options if "/" in name}
-        near = difflib.get_close_matches("".join(glob.include[:1]), [*options, *sorted(folders)], n=1)
+        near = difflib.get_close_matches("".join(include[:1]), [*options, *sorted(folders)], n=1)
         direct = [name for name in options if "/" not in name]
         hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join([*direct, *sorted(folders)])}"
         raise ConfigError(f"no option of group {group!r} matches {text.partition('=')[2]}; {hint}")

@@ -9,10 +9,12 @@ from typing import Any
 
 from stmask.config_paths import at_home, is_path_key
 from stmask.errors import ConfigError
+from stmask.hydra_private import is_sweep, parse
 
 _OVERRIDE = re.compile(r"(?P<head>\+{0,2}(?P<key>[A-Za-z_][\w.$-]*)=)(?P<value>.*)", re.DOTALL | re.ASCII)
 _PIECES = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[\[\]{}(),]|[^\[\]{}(),"']+|.""", re.DOTALL)
 _OPENING, _CLOSING = "[{(", "]})"
+_QUOTES = "\"'"
 _UNREADABLE = object()
 
 
@@ -44,16 +46,13 @@ def _readable(override: str, texts: Collection[str], sweep: bool) -> str:
 
 
 def _one_value(text: str, *, key: str, is_text: bool, sweep: bool) -> str:
-    from hydra.core.override_parser.types import QuotedString, Sweep
-
     value = _parsed(text)
-    if isinstance(value, QuotedString):
-        path = at_home(value.text, key) if is_path_key(key) else value.text
-        return text if path == value.text else quoted(path)
+    if isinstance(value, str) and text.lstrip().startswith(tuple(_QUOTES)):
+        path = at_home(value, key) if is_path_key(key) else value
+        return text if path == value else quoted(path)
     if value is not _UNREADABLE:
-        simple_sweep = isinstance(value, Sweep) and getattr(value, "simple_form", False)
-        means_itself = value is None or isinstance(value, (list, dict, Sweep)) or value == text
-        return text if (means_itself and not simple_sweep) or not is_text else quoted(text)
+        means_itself = value is None or isinstance(value, (list, dict)) or is_sweep(value) or value == text
+        return quoted(text) if is_text and (is_sweep(value, of_commas=True) or not means_itself) else text
     if text[:1] in ("[", "{") and _parsed(mended := _with_quoted_words(text)) is not _UNREADABLE:
         return mended
     if sweep and "," in text:
@@ -65,20 +64,19 @@ def _one_value(text: str, *, key: str, is_text: bool, sweep: bool) -> str:
 @cache
 def _parsed(text: str) -> Any:
     """A value as Hydra reads it, or _UNREADABLE."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
     try:
-        return OverridesParser.create().parse_override(f"key={text}")._value
+        return parse(f"key={text}").value()
     except HydraException:
         return _UNREADABLE
 
 
 def quoted(text: str) -> str:
     """A text as a value of an override, whatever characters it has."""
-    from hydra.core.override_parser.types import Quote, QuotedString
-
-    return QuotedString(text, Quote.single if '"' in text else Quote.double).with_quotes()
+    quote = "'" if '"' in text else '"'
+    escaped = re.sub(rf"(\\*)({quote}|\Z)", lambda found: found[1] * 2 + (found[2] and f"\\{quote}"), text)
+    return f"{quote}{escaped}{quote}"
 
 
 def argument(key: str, text: str) -> str:
@@ -105,7 +103,7 @@ def _with_quoted_words(text: str) -> str:
     pieces: list[str] = []
     open_brackets = ""
     for piece in _PIECES.findall(text):
-        if piece in (*_OPENING, *_CLOSING, ",") or piece[0] in "\"'":
+        if piece in (*_OPENING, *_CLOSING, ",") or piece[0] in _QUOTES:
             open_brackets = open_brackets + piece if piece in _OPENING else open_brackets
             open_brackets = open_brackets[:-1] if piece in _CLOSING else open_brackets
             pieces.append(piece)

@@ -44,6 +44,7 @@ _RANGES = {
     "seed": Range(0, 2**32 - 1),  # what every random generator takes
     "data.seed": Range(0, 2**32 - 1),
     "total_batch": _COUNT,
+    "devices": Range(1, 64),
     "reference_batch": _COUNT,
     "checkpoint_every": _COUNT,
     "max_skipped_in_a_row": Range(0),

@@ -42,6 +42,7 @@ class EvaluateSchema:
     checkpoint: str = ""
     split: str | None = None
     device: str = ""
+    devices: int = 1
     seed: int = 0
     output_root: str = ""
     output: str = ""

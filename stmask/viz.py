@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
@@ -10,6 +11,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from stmask.errors import OutputError
+from stmask.files import atomic_path
 from stmask.lettering import class_label, legible, text_mask
 
 Image = npt.NDArray[np.uint8]
@@ -221,3 +224,14 @@ def sheet(frames: Sequence[Image], *, columns: int, titles: Sequence[str] | None
             _write(paper, legible(titles[i], f"{i + 1}", most=200), (left, top), height=em, ink=_INK)
         paper[top + title_h : top + title_h + h, left : left + w] = frame
     return paper
+
+
+def write_image(path: str | os.PathLike[str], image: Image) -> None:
+    """Writes a picture, whole or not at all; the suffix says its format.
+
+    Raises:
+        OutputError: it can't be written.
+    """
+    with atomic_path(path) as temporary:
+        if not cv2.imwrite(str(temporary), cv2.cvtColor(image, cv2.COLOR_RGB2BGR)):
+            raise OutputError(f"cannot write the picture {path}")

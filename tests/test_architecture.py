@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import json
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -19,13 +22,15 @@ MODULES = sorted(ROOT.rglob("*.py"))
 # A part may import parts of lower layers and itself. What stands in one layer does not know its neighbours.
 LAYERS = [
     {"errors"},
-    {"class_names", "files", "formats", "lettering", "number_checks", "signatures"},
+    {"class_names", "files", "formats", "hydra_private", "lettering", "number_checks", "signatures"},
     {"archives", "ops"},
     {"weights", "structures"},
     {"config_check", "config_globs", "config_paths", "config_ranges", "config_schemas", "tracking"},
     {"config_folders", "config_overrides", "models"},
     {"checkpoints", "config", "folders"},
-    {"data", "evaluation", "viz"},
+    {"evaluation", "viz"},
+    {"tasks"},
+    {"data"},
     {"official", "inference"},
     {"loading"},
     {"engine"},
@@ -38,7 +43,7 @@ LAYERS = [
 LAYER = {part: number for number, parts in enumerate(LAYERS) for part in parts}
 
 MAY_IMPORT_OFFICIAL = {"official", "commands", "cli", "loading"}
-FRAMEWORK_FREE = {"structures", "ops", "models", "tracking", "checkpoints", "official", "inference", "loading"}
+FRAMEWORK_FREE = {"structures", "ops", "models", "tracking", "checkpoints", "official", "tasks", "inference", "loading"}
 FRAMEWORKS = {"pytorch_lightning", "lightning", "hydra", "omegaconf"}
 SLOW_OR_TALKATIVE = {"wandb", "matplotlib", "albumentations"}
 
@@ -118,7 +123,8 @@ def test_slow_packages_are_imported_where_they_are_used() -> None:
     ("statement", "absent"),
     [
         ("import stmask", {"torch", "numpy", "cv2"} | FRAMEWORKS | SLOW_OR_TALKATIVE),
-        ("import stmask.models, stmask.models.stmask.losses, stmask.tracking", FRAMEWORKS | SLOW_OR_TALKATIVE),
+        ("import stmask.evaluation", {"torch", "cv2", "matplotlib"} | FRAMEWORKS | SLOW_OR_TALKATIVE),
+        ("import stmask.models.stmask, stmask.models.yolact, stmask.tracking", FRAMEWORKS | SLOW_OR_TALKATIVE),
         ("import stmask; stmask.VideoSegmenter, stmask.load", {"torchmetrics"} | FRAMEWORKS | SLOW_OR_TALKATIVE),
     ],
 )
@@ -130,6 +136,28 @@ def test_importing_loads_no_more_than_needed(statement: str, absent: set[str]) -
     )
     ran = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert ran.stdout.split() == []
+
+
+def test_a_file_is_scored_without_torch(tmp_path: Path) -> None:
+    """Whatever is asked of the metric, in the process that scores."""
+    rle = {"size": [4, 6], "counts": [5, 4, 15]}
+    video = {"id": 1, "height": 4, "width": 6, "length": 1, "file_names": ["1.jpg"]}
+    track = {"id": 1, "video_id": 1, "category_id": 1, "segmentations": [rle], "iscrowd": 0}
+    truth = {"videos": [video], "categories": [{"id": 1, "name": "a"}], "annotations": [track]}
+    results = [{"video_id": 1, "category_id": 1, "score": 0.5, "segmentations": [{**rle, "counts": "54?"}]}]
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    flags = ["--per-class", "--explain", "--frames", "--boundary", "--identities", "--json=a", "--csv=b", "--errors=c"]
+    words = ["metric", "truth.json", "results.json", *flags, "--plots=plots"]
+    absent = {"torch", "torchmetrics", "pytorch_lightning", "hydra", "omegaconf", "wandb", "albumentations"}
+    check = (
+        f"import sys; from stmask.cli import main; assert main({words!r}) == 0; print('absent:', *({absent!r} & "
+        "set(sys.modules)))"
+    )
+    ran = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.splitlines()[-1] == "absent:"
+    assert {path.name for path in tmp_path.iterdir()} == {"truth.json", "results.json", "a", "b", "c", "plots"}
 
 
 def test_public_names_resolve() -> None:
@@ -146,3 +174,86 @@ def test_the_house_knows_no_model() -> None:
     own = re.compile(r"isinstance\(.*STMask|model\.temporal|DensePredictions|FrameMemory|models\.(stmask|yolact)\b")
     texts = ((path, path.read_text()) for path in MODULES if part_of(path) in rooms and path.name != "format1.py")
     assert not [(name_of(path), found[0]) for path, text in texts if (found := own.search(text))]
+
+
+# --- what is private to Lightning and Hydra has one home each
+
+PRIVATE_HOMES = {"hydra_private.py", "engine/lightning_private.py"}
+PRIVATE_PACKAGES = {"hydra", "omegaconf", "pytorch_lightning", "lightning_fabric", "lightning_utilities"}
+# of the modules of hydra.core those that Hydra's documentation and its example plugins name
+DOCUMENTED = {"hydra.core.hydra_config", "hydra.core.utils", "hydra.core.config_store"}
+# names of others that begin with an underscore, and of ours
+OTHERS = {
+    "_actions",  # argparse
+    "_exit",  # os
+    "_make_layer",  # torchvision's ResNet
+    "_on_queue_feeder_error",  # multiprocessing.Queue
+    "_shutdown_workers",  # torch's DataLoader
+    "_sync_dist", "_to_sync",  # torchmetrics' Metric
+    "_target_",  # a key of configurations
+}  # fmt: skip
+
+
+def underscored(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
+def private_imports(path: Path) -> set[str]:
+    names = {name for name in imports(path) if name.split(".")[0] in PRIVATE_PACKAGES}
+    inside = {name for name in names if any(map(underscored, name.split(".")))}
+    undocumented = {
+        name
+        for name in names
+        if name.startswith("hydra.core.") and not any(name.startswith(f"{module}.") for module in DOCUMENTED)
+    }
+    return inside | undocumented
+
+
+def names_made(path: Path) -> Iterator[str]:
+    """What a module names itself: functions, classes, variables and attributes that it assigns."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            yield node.name
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            if isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"):
+                yield node.attr
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+
+
+@cache
+def all_names_made() -> set[str]:
+    return {name for path in MODULES if name_of(path) not in PRIVATE_HOMES for name in names_made(path)}
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if name_of(path) not in PRIVATE_HOMES], ids=name_of)
+def test_private_names_of_frameworks_stay_in_their_files(path: Path) -> None:
+    assert not private_imports(path)
+    known = all_names_made() | OTHERS
+    touched = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
+    foreign = {name for name in touched if underscored(name) and name not in known}
+    assert not foreign, f"{sorted(foreign)}: what is private to a package belongs in one of {sorted(PRIVATE_HOMES)}"
+
+
+def test_the_rule_for_private_names_finds_them(tmp_path: Path) -> None:
+    """Tried on the two files that have them."""
+    for name in PRIVATE_HOMES:
+        assert private_imports(ROOT / name)
+    loops = ROOT / "engine" / "lightning_private.py"
+    touched = {node.attr for node in ast.walk(ast.parse(loops.read_text())) if isinstance(node, ast.Attribute)}
+    assert {"_can_stop_early", "_signal_connector", "_should_accumulate"} <= touched - all_names_made()
+
+
+def test_no_private_method_of_a_framework_is_overridden_elsewhere() -> None:
+    overridden = {}
+    for path in MODULES:
+        if name_of(path) in PRIVATE_HOMES or part_of(path) in ("__main__", ""):
+            continue
+        module = importlib.import_module(".".join(("stmask", *path.relative_to(ROOT).with_suffix("").parts)))
+        for kind in vars(module).values():
+            if isinstance(kind, type) and kind.__module__ == module.__name__:
+                bases = [base for base in kind.__mro__ if base.__module__.split(".")[0] in PRIVATE_PACKAGES]
+                theirs = {name for base in bases for name in vars(base) if underscored(name)} - {"_abc_impl"}
+                if names := theirs & set(vars(kind)):
+                    overridden[kind.__qualname__] = names
+    assert not overridden

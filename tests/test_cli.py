@@ -16,7 +16,7 @@ import stmask.cli
 from stmask.commands.parsing import Parser
 from stmask.errors import DataError
 
-COMMANDS = sorted(stmask.cli._available())
+COMMANDS = sorted(stmask.cli.COMMANDS)
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -45,8 +45,7 @@ def test_help_lists_every_command_and_imports_nothing_heavy() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     listed = [line.split()[0] for line in ran.stdout.split("commands:")[1].split("examples:")[0].splitlines() if line]
-    assert listed == [name for name in stmask.cli.COMMANDS if name in COMMANDS]
-    assert {"train", "evaluate"} <= set(listed)
+    assert listed == list(stmask.cli.COMMANDS)
 
 
 @pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"], ["help"]])

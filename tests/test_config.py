@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import hydra
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import instantiate
@@ -13,7 +14,6 @@ from omegaconf import DictConfig, OmegaConf
 from stmask.config import check_config, compose, conf_dir, explain, plain, run_hydra_app
 from stmask.config_check import check_targets
 from stmask.errors import ConfigError, DataError
-from stmask.experiments.launcher import register
 
 CONF = conf_dir()
 NOT_GROUPS = {"hydra"}
@@ -59,9 +59,10 @@ def test_evaluation_composes_and_asks_for_its_checkpoint() -> None:
 
 
 def test_composing_leaves_a_running_application_alone() -> None:
-    outer = GlobalHydra.instance().hydra
-    compose("train", ["seed=3"])
-    assert GlobalHydra.instance().hydra is outer
+    with hydra.initialize(version_base="1.3"):
+        outer = GlobalHydra.instance().hydra
+        compose("train", ["seed=3"])
+        assert GlobalHydra.instance().hydra is outer is not None
 
 
 @pytest.mark.parametrize(
@@ -375,7 +376,6 @@ def in_shipped_conf(task: Any, *argv: str) -> None:
 
 def test_a_refused_command_leaves_no_folder_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    register()
     for argv in (["seed=1"], ["seed=1", "output_dir=a/b/c"], ["output_dir="], ["output_dir=null"], ["-m", "seed=x"]):
         in_shipped_conf(partial(record, []), *argv)
     assert list(tmp_path.iterdir()) == []

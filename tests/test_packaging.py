@@ -27,7 +27,7 @@ def relative(folder: Path, pattern: str) -> set[str]:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, built from a copy of what it is made of, so that no build folder appears in the checkout."""
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE", "stmask", "conf"):
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE", "stmask", "hydra_plugins", "conf"):
         subprocess.run(["cp", "-r", str(ROOT / name), str(source)], check=True)
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(out), str(source)]
     built = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -58,6 +58,8 @@ def test_the_wheel_has_every_module_and_configuration(wheel: Path) -> None:
     assert {f"stmask/{name}" for name in relative(ROOT / "stmask", "*.py")} <= names
     assert {f"stmask/conf/{name}" for name in relative(ROOT / "conf", "*.yaml")} <= names
     assert "stmask/py.typed" in names
+    assert "hydra_plugins/stmask_launchers/__init__.py" in names
+    assert "hydra_plugins/__init__.py" not in names  # which would hide the plugins of other packages
     assert not {name for name in names if name.startswith(("tests/", "notebooks/", "conf/"))}
 
 
@@ -100,7 +102,7 @@ def test_make_help_names_every_target() -> None:
     shown = subprocess.run(["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert phony is not None
-    assert set(re.findall(r"^  make (\w+)", shown, re.MULTILINE)) == set(phony[1].split())
+    assert set(re.findall(r"^  make ([\w-]+)", shown, re.MULTILINE)) == set(phony[1].split())
 
 
 def test_an_old_python_is_named(tmp_path: Path) -> None:

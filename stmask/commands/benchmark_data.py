@@ -13,7 +13,7 @@ _TRAIN_2019 = {"videos": 2238, "frames": 27, "tracks": 4883, "mask_bytes": 400} 
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="stmask benchmark data", description=SUMMARY, allow_abbrev=False)
+    parser = Parser(prog="stmask benchmark data", description=SUMMARY)
     parser.add_argument("--pairs", type=int, default=80, metavar="N", help="to time (default: %(default)s)")
     parser.add_argument("--objects", type=int, default=5, metavar="N", help="in each frame (default: %(default)s)")
     parser.add_argument("--index", action="store_true", help="also open an index of YouTube-VIS 2019 train's size")

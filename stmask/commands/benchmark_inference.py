@@ -22,8 +22,7 @@ def _parser() -> Parser:
         description="Times one frame after the other, from an RGB frame in memory at the network's input size to "
         "tracked instances with masks at the prototypes' resolution: normalising, copy to the device, network, "
         "detection, suppression, masks, tracking. Not in it: decoding, resizing, masks at the video's size, drawing. "
-        "Several networks take turns after every clip of 25 frames. A run's figures go to its fps.json.",
-        allow_abbrev=False,
+        "Several networks take turns after every clip of 25 frames. A run's speed goes to its fps.json.",
     )
     parser.add_argument("places", metavar="CHECKPOINT_OR_RUN", nargs="+", help="a file of weights, or a run's folder")
     parser.add_argument("--frames", type=int, default=FRAMES, metavar="N", help="to time (default: %(default)s)")
@@ -44,7 +43,8 @@ def main(argv: Sequence[str]) -> int:
     options = _parser().parse_args(argv)
 
     from stmask.errors import ConfigError
-    from stmask.experiments.benchmark import file_clips, load_networks, validation_clips, write_speed
+    from stmask.experiments.benchmark import file_clips, load_networks, validation_clips
+    from stmask.experiments.speed import write_speed
     from stmask.experiments.timing import Yardstick, measure
     from stmask.files import require_writable, write_json
 
@@ -72,7 +72,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _table(places: Sequence[str], speeds: Sequence[Speed], *, yardstick: float | None) -> str:
-    """The figures, a network a line; times as multiples of the first network's, and of the yardstick's."""
+    """The speeds, a network a line; times as multiples of the first network's, and of the yardstick's."""
     from rich.table import Table
 
     from stmask.evaluation.report import render

@@ -1,4 +1,4 @@
-"""`stmask benchmark metric`: time and memory of video AP, from files to the 12 figures."""
+"""`stmask benchmark metric`: time and memory of video AP, from files to the 12 metrics."""
 
 from __future__ import annotations
 

@@ -22,7 +22,6 @@ def _parser() -> Parser:
         description=SUMMARY,
         epilog="Exit status: 0 if nothing stands in the way of training (unlabelled: predicting), 1 if not;"
         " with --fix, of training on the mended copy.",
-        allow_abbrev=False,
     )
     parser.add_argument("root", metavar="ROOT", help="folder of the dataset, or one annotation file")
     parser.add_argument("--split", action="append", metavar="NAME", help="only this split (may be repeated)")

@@ -21,14 +21,14 @@ def _parser() -> Parser:
     parser = Parser(
         prog="stmask data convert",
         description=f"{SUMMARY}. What is written was checked before; what was left out is counted.",
-        allow_abbrev=False,
     )
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND")
 
     def kind(name: str, summary: str, *paths: tuple[str, str]) -> Parser:
-        one = kinds.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+        one = kinds.add_parser(name, help=summary, description=summary)
         for argument, explanation in paths:
-            one.add_argument(argument.lower(), metavar=argument, type=Path, help=explanation)
+            dest = "source" if argument == "IN" else argument.lower()
+            one.add_argument(dest, metavar=argument, type=Path, help=explanation)
         if paths[-1] is written:
             one.add_argument("--overwrite", action="store_true", help="replace OUT if it is there already")
         return one
@@ -73,85 +73,61 @@ def main(argv: Sequence[str]) -> int:
     options = _parser().parse_args(argv)
     from stmask.data.convert import Notes
 
-    convert = {
-        "coco-to-ytvis": _coco_to_ytvis,
-        "ytvis-to-coco": _ytvis_to_coco,
-        "masks-to-ytvis": _masks_to_ytvis,
-        "ytvis-to-masks": _ytvis_to_masks,
-        "sav-to-ytvis": _sav_to_ytvis,
-    }
     notes = Notes()
-    out, (counts, *warnings) = convert[options.kind](options, notes)
+    out, (counts, *warnings) = _convert(options, notes)
     print(out)
     print(f"  {counts}", *(f"  {line}" for line in [*notes, *warnings]), sep="\n", file=sys.stderr)
     return 0
 
 
-def _coco_to_ytvis(options: argparse.Namespace, notes: Notes) -> tuple[Path, list[str]]:
-    from stmask.data.convert import Videos, from_images
+def _convert(options: argparse.Namespace, notes: Notes) -> tuple[Path, list[str]]:
+    """Writes what the options ask for; returns the place, and lines about it: counts first, then warnings."""
+    from stmask.data import convert
     from stmask.data.publish import publish, require_free
-
-    path: Path = getattr(options, "in")
-    document = _read(path, "images", options.kind)
-    videos = Videos.BY_FOLDER if options.videos_by_folder else Videos.BY_ID
-    videos = Videos.SINGLE_FRAMES if options.single_frames else videos
-    with _naming(path):
-        document = from_images(document, videos=videos, ignore_iscrowd=options.ignore_iscrowd, notes=notes)
-    require_free(options.out, [path], overwrite=options.overwrite)
-    return options.out, publish(options.out, document, source=path)
-
-
-def _ytvis_to_coco(options: argparse.Namespace, notes: Notes) -> tuple[Path, list[str]]:
-    from stmask.data.convert import to_images
-    from stmask.data.publish import publish, require_free
-
-    path: Path = getattr(options, "in")
-    document = _read(path, "videos", options.kind)
-    require_free(options.out, [path], overwrite=options.overwrite)
-    with _naming(path):
-        document = to_images(document, notes)
-    return options.out, publish(options.out, document, source=path)
-
-
-def _masks_to_ytvis(options: argparse.Namespace, notes: Notes) -> tuple[Path, list[str]]:
-    from stmask.data.convert import from_masks
-    from stmask.data.publish import publish, require_free
-
-    inputs = [options.frames, options.masks, *([options.classes] if options.classes else [])]
-    require_free(options.out, inputs, overwrite=options.overwrite)
-    document = from_masks(options.frames, options.masks, options.classes, notes=notes)
-    return options.out, publish(options.out, document, frames=options.frames)
-
-
-def _ytvis_to_masks(options: argparse.Namespace, notes: Notes) -> tuple[Path, list[str]]:
-    from stmask.data.convert import to_masks
-    from stmask.data.publish import require_free
     from stmask.folders import atomic_folder
 
-    path: Path = getattr(options, "in")
-    require_free(options.out, [path])
-    document = _read(path, "videos", options.kind)
-    with atomic_folder(options.out) as folder, _naming(path):
-        masks = to_masks(document, folder, notes)
-    images = sum(len(video["file_names"]) for video in document["videos"])
-    tracks = sum(not track.get("iscrowd") for track in document["annotations"])
-    return options.out, [f"{len(document['videos'])} videos, {images} mask images, {tracks} tracks, {masks} masks"]
+    out: Path = options.out
+    if options.kind == "masks-to-ytvis":
+        inputs = [options.frames, options.masks, *([options.classes] if options.classes else [])]
+        require_free(out, inputs, overwrite=options.overwrite)
+        document = convert.from_masks(options.frames, options.masks, options.classes, notes=notes)
+        return out, publish(out, document, frames=options.frames)
+    if options.kind == "sav-to-ytvis":
+        return _from_masklets(options, notes)
+    source: Path = options.source
+    if options.kind == "ytvis-to-masks":
+        require_free(out, [source])
+        document = _read(source, "videos", options.kind)
+        with atomic_folder(out) as folder, _naming(source):
+            masks = convert.to_masks(document, folder, notes)
+        images = sum(len(video["file_names"]) for video in document["videos"])
+        tracks = sum(not track.get("iscrowd") for track in document["annotations"])
+        return out, [f"{len(document['videos'])} videos, {images} mask images, {tracks} tracks, {masks} masks"]
+    document = _read(source, "images" if options.kind == "coco-to-ytvis" else "videos", options.kind)
+    with _naming(source):
+        if options.kind == "coco-to-ytvis":
+            videos = convert.Videos.BY_FOLDER if options.videos_by_folder else convert.Videos.BY_ID
+            videos = convert.Videos.SINGLE_FRAMES if options.single_frames else videos
+            document = convert.from_images(document, videos=videos, ignore_iscrowd=options.ignore_iscrowd, notes=notes)
+        else:
+            document = convert.to_images(document, notes)
+    require_free(out, [source], overwrite=options.overwrite)
+    return out, publish(out, document, source=source)
 
 
-def _sav_to_ytvis(options: argparse.Namespace, notes: Notes) -> tuple[Path, list[str]]:
+def _from_masklets(options: argparse.Namespace, notes: Notes) -> tuple[Path, list[str]]:
     from stmask.data.convert import from_masklets
     from stmask.data.publish import publish, require_free
     from stmask.errors import OutputError
     from stmask.folders import atomic_folder
 
-    source: Path = getattr(options, "in")
     annotations, frames = options.out / "train.json", options.out / "train"
-    if options.out.exists() and source.exists() and options.out.samefile(source):
+    if options.out.exists() and options.source.exists() and options.out.samefile(options.source):
         raise OutputError(f"{options.out} is the folder of the videos; choose another one to write")
     for path in (annotations, frames):
         require_free(path, [])
     with atomic_folder(frames) as folder:
-        videos = _sav_videos(source, options.masklets, notes)
+        videos = _sav_videos(options.source, options.masklets, notes)
         document = from_masklets(videos, folder / "JPEGImages", notes=notes)
         return annotations, publish(annotations, document, frames=folder / "JPEGImages")
 

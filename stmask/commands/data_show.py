@@ -17,7 +17,7 @@ _CELL_WIDTH = 360  # pixels
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="stmask data show", description=SUMMARY, allow_abbrev=False)
+    parser = Parser(prog="stmask data show", description=SUMMARY)
     parser.add_argument("root", metavar="ROOT", help="folder of the dataset")
     parser.add_argument("--split", default="train", metavar="NAME", help="(default: %(default)s)")
     parser.add_argument(
@@ -34,22 +34,18 @@ def main(argv: Sequence[str]) -> int:
     options = parser.parse_args(argv)
     if options.videos < 1 or options.frames < 1:
         parser.error("--videos and --frames must be at least 1")
-    import cv2
-
     from stmask.data import VideoDataset
     from stmask.data.statistics import collect, plot
-    from stmask.errors import OutputError
     from stmask.files import atomic_path
+    from stmask.viz import write_image
 
     dataset = VideoDataset.from_root(options.root, options.split)
     picture = _sheet(dataset, videos=options.videos, frames=options.frames)
-    with atomic_path(Path(options.out) / f"{options.split}-sheet.png") as path:
-        if not cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
-            raise OutputError(f"cannot write the sheet to {options.out}")
-    with atomic_path(Path(options.out) / f"{options.split}-statistics.png") as path:
+    sheet, statistics = (Path(options.out) / f"{options.split}-{name}.png" for name in ("sheet", "statistics"))
+    write_image(sheet, picture)
+    with atomic_path(statistics) as path:
         plot(collect(dataset), path, title=f"{Path(options.root).resolve().name} {options.split}")
-    for name in ("sheet", "statistics"):
-        print(Path(options.out) / f"{options.split}-{name}.png")
+    print(sheet, statistics, sep="\n")
     return 0
 
 

@@ -17,7 +17,6 @@ def _parser() -> Parser:
         description=SUMMARY,
         epilog="The default is the authors' split: the first nine tenths of the videos to train on, the rest to test"
         " (data.train=train-sub data.valid=valid-sub).",
-        allow_abbrev=False,
     )
     parser.add_argument("root", metavar="ROOT", help="folder of the dataset, or one annotation file")
     parser.add_argument("--split", default="train", metavar="NAME", help="what to divide (default: %(default)s)")

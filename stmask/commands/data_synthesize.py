@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields
 from typing import Any
@@ -41,7 +40,7 @@ def _parser_of(default: Any) -> tuple[Callable[[str], Any], str]:
 def _parser() -> Parser:
     from stmask.data.synthetic import PRESETS, SyntheticConfig
 
-    parser = Parser(prog="stmask data synthesize", description=SUMMARY, allow_abbrev=False)
+    parser = Parser(prog="stmask data synthesize", description=SUMMARY)
     parser.add_argument("out", metavar="OUT", help="folder to write; must not exist or be empty")
     parser.add_argument("--videos", type=int, default=100, metavar="N", help="training videos (default: %(default)s)")
     parser.add_argument("--valid-videos", type=int, default=20, metavar="N", help="held-out videos (default: 20)")
@@ -65,9 +64,7 @@ def _parser() -> Parser:
 
 def main(argv: Sequence[str]) -> int:
     """Parses the options, writes the dataset, prints where it is."""
-    from rich.console import Console
-    from rich.progress import Progress
-
+    from stmask.console import counted
     from stmask.data.synthetic import SyntheticConfig, write_dataset
     from stmask.errors import ConfigError
 
@@ -81,8 +78,7 @@ def main(argv: Sequence[str]) -> int:
     if size is not None:
         options["height"], options["width"] = size
     config = SyntheticConfig.preset(preset, **options)
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
-        task = progress.add_task("videos", total=counts["videos"] + counts["valid_videos"])
-        folder = write_dataset(out, config, **counts, overwrite=overwrite, on_video=lambda: progress.advance(task))
+    with counted("videos", counts["videos"] + counts["valid_videos"]) as on_video:
+        folder = write_dataset(out, config, **counts, overwrite=overwrite, on_video=on_video)
     print(f"{folder}: {counts['videos']} training and {counts['valid_videos']} held-out videos ({preset})")
     return 0

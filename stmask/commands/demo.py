@@ -35,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
 def _parser() -> Parser:
     parser = Parser(prog="stmask demo", description=SUMMARY)
     parser.add_argument("--output", default="demo", metavar="FOLDER", help="where everything goes (default: demo)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the training (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the run (default: 0)")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="changes of the experiment `demo`")
     return parser
 
@@ -49,22 +49,20 @@ def _demo(folder: Path, *, seed: int, overrides: Sequence[str]) -> None:
     from stmask.engine.train import train
     from stmask.files import write_json
 
-    console = Console()
+    console, folder = Console(), folder.absolute()
     summary_file, run = folder / "summary.json", RunFolder(folder / "run")
     summary_file.unlink(missing_ok=True)
     console.rule("1/4 synthetic videos")
     data = _make_data(folder / "data", console)
     console.rule("2/4 training")
-    fixed = [f"data.root={_quoted(data)}", f"output_dir={_quoted(run.path)}", f"seed={seed}", "resume=auto"]
+    fixed = [f"data.root={data}", f"output_dir={run.path}", f"seed={seed}", "resume=auto"]
     trained = train(compose("train", ["experiment=demo", *fixed, *overrides]))
     checkpoint = run.last
     console.rule("3/4 evaluation on held-out videos")
-    evaluated = evaluate(
-        compose("evaluate", [f"checkpoint={_quoted(checkpoint)}", f"output={_quoted(folder / 'evaluation')}"])
-    )
+    evaluated = evaluate(compose("evaluate", [f"checkpoint={checkpoint}", f"output={folder / 'evaluation'}"]))
     console.rule("4/4 pictures")
     written = _draw(folder, checkpoint, data)
-    figures = {
+    summary = {
         "AP": evaluated["AP"],
         "AP50": evaluated["AP50"],
         "AR10": evaluated["AR10"],
@@ -73,19 +71,20 @@ def _demo(folder: Path, *, seed: int, overrides: Sequence[str]) -> None:
         "evaluate_seconds": round(evaluated["seconds"], 1),
         "frames_per_second": round(evaluated["frames_per_second"], 1),
     }
-    write_json(summary_file, figures, indent=1)
+    write_json(summary_file, summary, indent=1)
     for path in (*written, checkpoint, summary_file):
         console.print(f"written: {path}", soft_wrap=True)
 
 
 def _make_data(folder: Path, console: Console) -> Path:
     """The videos of an earlier run are the same bytes; they are kept."""
+    from stmask.console import counted
     from stmask.data.synthetic import SyntheticConfig, write_dataset
 
     if (folder / "train.json").exists():
         console.print(f"{folder} is there")
         return folder
-    with _bar("videos", _TRAIN_VIDEOS + _VALID_VIDEOS) as advance:
+    with counted("videos", _TRAIN_VIDEOS + _VALID_VIDEOS) as advance:
         write_dataset(
             folder, SyntheticConfig.preset(_PRESET), videos=_TRAIN_VIDEOS, valid_videos=_VALID_VIDEOS, on_video=advance
         )
@@ -96,11 +95,9 @@ def _draw(folder: Path, checkpoint: Path, data: Path) -> list[Path]:
     """An mp4 of one long held-out video, and a sheet of frames of several."""
     import shutil
 
-    import cv2
-
     from stmask import viz
+    from stmask.console import counted
     from stmask.data.synthetic import SyntheticConfig, write_dataset
-    from stmask.files import atomic_path
     from stmask.inference.predict import DrawStyle, predict_video
     from stmask.inference.video import VideoReader
     from stmask.loading import load_segmenter
@@ -113,14 +110,13 @@ def _draw(folder: Path, checkpoint: Path, data: Path) -> list[Path]:
     write_dataset(long_folder, config, videos=0, valid_videos=1, seed=_HELD_OUT_SEED)
     frames = VideoReader(next((long_folder / "valid" / "JPEGImages").iterdir()))
     video, sheet = folder / "video.mp4", folder / "sheet.png"
-    with _bar("frames", _LONG_FRAMES) as advance:
+    with counted("frames", _LONG_FRAMES) as advance:
         predict_video(
             segmenter, frames, output=video, results=folder / "video.json", fps=12, style=style, on_frame=advance
         )
     cells = [cell for source in _busiest_videos(data) for cell in _row(segmenter, source, style)]
     image = viz.sheet([frame for frame, _ in cells], columns=_SHEET_COLUMNS, titles=[title for _, title in cells])
-    with atomic_path(sheet) as temporary:
-        cv2.imwrite(str(temporary), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    viz.write_image(sheet, image)
     return [video, sheet]
 
 
@@ -150,25 +146,3 @@ def _row(segmenter: VideoSegmenter, source: Path, style: DrawStyle) -> Iterator[
     for column in range(_SHEET_COLUMNS):
         index = column * (len(drawn) - 1) // (_SHEET_COLUMNS - 1)
         yield drawn[index], f"held-out {source.name}, frame {index}"
-
-
-def _bar(what: str, total: int) -> Any:
-    """A progress bar as a context that gives the function to advance it."""
-    from contextlib import contextmanager
-
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    @contextmanager
-    def bar() -> Iterator[Any]:
-        with Progress(TextColumn(what), BarColumn(), MofNCompleteColumn(), console=Console(stderr=True)) as progress:
-            task = progress.add_task(what, total=total)
-            yield lambda: progress.advance(task)
-
-    return bar()
-
-
-def _quoted(path: Path) -> str:
-    """A path as a value of a Hydra override, whatever characters it has."""
-    text = str(path.absolute()).replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{text}'"

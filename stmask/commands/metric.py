@@ -70,19 +70,19 @@ def main(argv: Sequence[str]) -> int:
 def _parser() -> Parser:
     parser = Parser(
         prog="stmask metric",
-        description="Video AP as the official YouTube-VIS evaluator computes it. Figures are printed in points; "
-        "a figure to which no annotated track counts is '-' there and -1 in the JSON.",
+        description="Video AP as the official YouTube-VIS evaluator computes it. Metrics are printed in points; "
+        "one to which no annotated track counts is '-' there and -1 in the JSON.",
     )
     parser.add_argument("ground_truth", metavar="GT.json", help="annotations in YouTube-VIS format")
     parser.add_argument("results", metavar="RESULTS.json", help="one entry per predicted track")
-    parser.add_argument("--per-class", action="store_true", help="also print the figures of every class")
+    parser.add_argument("--per-class", action="store_true", help="also print the metrics of every class")
     parser.add_argument("--explain", action="store_true", help="a main cause for every error, and what each costs")
     parser.add_argument("--frames", action="store_true", help="also mask AP of single frames (without tracking)")
     parser.add_argument("--boundary", action="store_true", help="also AP with boundary IoU (decodes masks: slower)")
     parser.add_argument("--identities", action="store_true", help="identity switches, fragmentations of every track")
     parser.add_argument("--min-score", type=float, default=0.0, help="of predictions for --identities (default 0)")
-    parser.add_argument("--json", metavar="F", help="write the 12 figures at full precision")
-    parser.add_argument("--csv", metavar="F", help="write the figures of every class at full precision")
+    parser.add_argument("--json", metavar="F", help="write the 12 metrics at full precision")
+    parser.add_argument("--csv", metavar="F", help="write the metrics of every class at full precision")
     parser.add_argument("--errors", metavar="F", help="write the explanation with every single error (JSON)")
     parser.add_argument("--plots", metavar="DIR", help="write precision-recall curves, with --explain the costs too")
     return parser

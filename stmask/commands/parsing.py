@@ -1,4 +1,4 @@
-"""The options of commands that are no Hydra applications."""
+"""The options of commands that are not Hydra applications."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ _HOME = re.compile(r"(?P<option>--[\w-]+=)?(?P<path>~(/.*)?)", re.DOTALL)
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, as all others are, and for which `~/` begins a path in the home folder."""
+    """A parser whose errors are one line, as all others are, and for which `~/` begins a path in the home folder.
+
+    Options are written out in full: what is short for one today may be short for two tomorrow.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, **settings})
 
     def error(self, message: str) -> NoReturn:
         """Raises ConfigError with what is wrong and where the options are listed."""

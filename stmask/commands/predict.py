@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _split(argv: Sequence[str]) -> tuple[str | None, list[str]]:
-    """The source, an argument that is no override (or the name of something that exists), and the overrides."""
+    """The source, an argument that is not an override (or the name of something that exists), and the overrides."""
     from stmask.errors import ConfigError
 
     sources: list[str] = []

@@ -41,7 +41,6 @@ def _parser() -> Parser:
         description="Trains every row of one or more tables with every seed: `stmask sweep table4 table5 seeds=0,1,2`. "
         "Each run has its folder below runs/sweeps. Repeated, the command leaves out what is done and goes on with "
         "what was stopped. Prints the equal `stmask train -m ...` first.",
-        allow_abbrev=False,
     )
     parser.add_argument("words", nargs="+", metavar="TABLE|KEY=VALUE", help="tables (table1 .. table6, coco, or all), "
                         "overrides as of `stmask train`, such as recipe=tiny, hydra/launcher=gpus or "

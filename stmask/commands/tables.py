@@ -20,10 +20,9 @@ _RUNS, _OUTPUT = "runs", "experiments"
 def _parser() -> Parser:
     parser = Parser(
         prog="stmask tables",
-        description="Reads the folders of runs and writes OUTPUT/TABLE/results.csv and table.md: the paper's figures, "
+        description="Reads the folders of runs and writes OUTPUT/TABLE/results.csv and table.md: the paper's numbers, "
         "ours as mean and standard deviation over seeds, differences, training time, parameters, frames per second. "
         "Rows under different settings are never mixed, rows without runs are shown as missing.",
-        allow_abbrev=False,
     )
     parser.add_argument("tables", metavar="TABLE", nargs="*", help="such as table4 (default: all of them)")
     parser.add_argument("--runs", metavar="FOLDER", nargs="+", help=f"searched with all below (default: {_RUNS})")
@@ -44,17 +43,21 @@ def main(argv: Sequence[str]) -> int:
     from stmask.experiments.comparison import compare
     from stmask.experiments.report import write_comparison
     from stmask.experiments.rows import rows
+    from stmask.experiments.wandb_runs import collect_project
 
     names = _names(options.tables)
     folders = [Path(folder) for folder in options.runs or ([_RUNS] if Path(_RUNS).is_dir() else [])]
-    elsewhere = _from_wandb(options.wandb) if options.wandb else []
-    records, problems = _collect(folders, elsewhere)
-    comparisons = [compare(name, rows(name), records) for name in names]
+    elsewhere, unreadable = collect_project(options.wandb) if options.wandb else ([], [])
+
+    def compared() -> tuple[list[Comparison], list[str]]:
+        records, problems = _collect(folders, elsewhere)
+        return [compare(name, rows(name), records) for name in names], problems
+
+    comparisons, problems = compared()
     if options.fps:
         _measure(comparisons, device=options.device)
-        records, problems = _collect(folders, elsewhere)
-        comparisons = [compare(name, rows(name), records) for name in names]
-    for problem in problems:
+        comparisons, problems = compared()
+    for problem in (*unreadable, *problems):
         print(f"left out: {problem}", file=sys.stderr)
     for comparison in comparisons:
         paths = write_comparison(Path(options.output) / comparison.table, comparison)
@@ -77,18 +80,8 @@ def _collect(folders: Sequence[Path], elsewhere: Sequence[RunRecord]) -> tuple[l
     from stmask.experiments.collect import collect
 
     records, problems = collect(folders)
-    here = {(record.experiment, record.setting, record.configuration, record.seed) for record in records if record.done}
-    others = [r for r in elsewhere if (r.experiment, r.setting, r.configuration, r.seed) not in here]
-    return [*records, *others], problems
-
-
-def _from_wandb(project: str) -> list[RunRecord]:
-    from stmask.experiments.wandb_runs import collect_project
-
-    records, problems = collect_project(project)
-    for problem in problems:
-        print(f"left out: {problem}", file=sys.stderr)
-    return records
+    here = {record.content for record in records if record.done}
+    return [*records, *(record for record in elsewhere if record.content not in here)], problems
 
 
 def _measure(comparisons: Sequence[Comparison], *, device: str) -> None:

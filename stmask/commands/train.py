@@ -15,9 +15,7 @@ SUMMARY = "train a network from GROUP=OPTION and KEY=VALUE overrides"
 def main(argv: Sequence[str]) -> int:
     """Runs the command; see `stmask train --help`."""
     from stmask.config import run_hydra_app
-    from stmask.experiments.launcher import register
 
-    register()
     return run_hydra_app("train", _train, argv)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import cv2
 import numpy as np
@@ -26,6 +27,7 @@ _log = logging.getLogger(__name__)
 Image = npt.NDArray[np.uint8]
 Balance = Literal["frames", "videos"]
 OnError = Literal["raise", "skip"]
+_Stream = TypeVar("_Stream", bound="SampleStream")
 _CROPS_TRIED = 5  # draws of a crop until one keeps an object in the reference frame
 _SAMPLES_TRIED = 20  # unreadable samples in a row until the run stops even with on_error="skip"
 
@@ -35,20 +37,31 @@ class SampleStream(Dataset[Clip]):
 
     A sample depends on nothing but its number and the seed, whatever the worker, the rank or what was read before.
 
+    Args:
+        references: how many samples go by in one pass over the data.
+        samples_per_epoch: where the stream is cut; None after each pass.
+
     Attributes:
-        samples_per_epoch: where the stream is cut.
         repeat: only so many samples, over and over; None for the endless stream.
         epoch: what an index without an epoch refers to.
     """
 
-    samples_per_epoch: int
-    repeat: int | None = None
-    epoch: int = 0
+    def __init__(self, references: int, *, samples_per_epoch: int | None = None) -> None:
+        if samples_per_epoch is not None and samples_per_epoch < 1:
+            raise ValueError(f"samples_per_epoch must be at least 1, got {samples_per_epoch}")
+        self.references = references
+        self.samples_per_epoch = samples_per_epoch or references
+        self.repeat: int | None = None
+        self.epoch = 0
 
-    @property
-    def references(self) -> int:
-        """How many samples go by in one pass over the data."""
-        raise NotImplementedError
+    def cut(
+        self: _Stream, samples_per_epoch: int | None = None, *, multiple_of: int = 1, repeat: int | None = None
+    ) -> _Stream:
+        """The same stream in other epochs, of a multiple of so many samples, or with a few samples over and over."""
+        other = copy(self)
+        other.samples_per_epoch = -(-(samples_per_epoch or self.references) // multiple_of) * multiple_of
+        other.repeat, other.epoch = repeat, 0
+        return other
 
     def draw(self, position: int) -> Clip:
         """Sample number `position` of the stream."""
@@ -118,15 +131,14 @@ class ClipDataset(SampleStream):
             raise ValueError(f"balance must be 'frames' or 'videos', got {balance!r}")
         if on_error not in ("raise", "skip"):
             raise ValueError(f"on_error must be 'raise' or 'skip', got {on_error!r}")
-        if samples_per_epoch is not None and samples_per_epoch < 1:
-            raise ValueError(f"samples_per_epoch must be at least 1, got {samples_per_epoch}")
+        self._videos = _annotated_videos(dataset) if balance == "videos" else None
+        references = len(dataset.annotated_frames) if self._videos is None else len(self._videos)
+        super().__init__(references, samples_per_epoch=samples_per_epoch)
         self.dataset = dataset
         self.preprocessor = preprocessor
         self.seed = seed
         self.on_error = on_error
         self._skipped = torch.zeros(1, dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
-        self._videos = _annotated_videos(dataset) if balance == "videos" else None
-        self.samples_per_epoch = samples_per_epoch or self.references
         size = {"height": preprocessor.height, "width": preprocessor.width}
         self.augmenter = ClipAugmenter(augmentation or NO_AUGMENTATION, **size)
 
@@ -143,11 +155,6 @@ class ClipDataset(SampleStream):
         dataset = self.dataset
         image = dataset.read_frame(video, position)
         return Shot(position, image, dataset.instances(video, position), dataset.crowds(video, position))
-
-    @property
-    def references(self) -> int:
-        """How many different frames (or videos) the stream goes through before it repeats one."""
-        return len(self.dataset.annotated_frames) if self._videos is None else len(self._videos)
 
     @property
     def skipped(self) -> int:

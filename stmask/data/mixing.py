@@ -93,29 +93,19 @@ def _learnt_frames(index: Index, learnt: npt.NDArray[np.bool_]) -> Ints:
 class MixedPairs(SampleStream):
     """Samples of several streams, each drawn with a probability in proportion to its weight.
 
+    A pass is as long as the first stream takes for about one of its own.
+
     Raises:
         ValueError: no streams, or not one positive weight for each.
     """
 
-    def __init__(
-        self,
-        streams: Sequence[SampleStream],
-        weights: Sequence[float],
-        *,
-        seed: int = 0,
-        samples_per_epoch: int | None = None,
-    ) -> None:
+    def __init__(self, streams: Sequence[SampleStream], weights: Sequence[float], *, seed: int = 0) -> None:
         if not streams or len(weights) != len(streams) or min(weights) <= 0:
             raise ValueError(f"{len(streams)} streams need as many positive weights, got {list(weights)}")
         self.streams = list(streams)
         self.seed = seed
         self._shares = np.array(weights, dtype=np.float64) / sum(weights)
-        self.samples_per_epoch = samples_per_epoch or self.references
-
-    @property
-    def references(self) -> int:
-        """How many samples go by while the first stream gives about one epoch of its own."""
-        return max(1, round(len(self.streams[0]) / float(self._shares[0])))
+        super().__init__(max(1, round(len(self.streams[0]) / float(self._shares[0]))))
 
     def draw(self, position: int) -> Clip:
         """Sample number `position`; the streams' own positions are left out at random, none comes twice."""

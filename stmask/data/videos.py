@@ -20,6 +20,7 @@ class VideoClip:
     """One video whose RGB frames (h, w, 3) uint8 are read while it is iterated over, a few ahead in a thread.
 
     Attributes:
+        index: its place in the dataset.
         video_id: as in the dataset.
         size: (height, width) of its frames.
         file_names: of its frames; the length of the video is their number.
@@ -31,7 +32,7 @@ class VideoClip:
         self.size = video.size
         self.file_names = video.file_names
         self._dataset = dataset
-        self._index = index
+        self.index = index
         self._prefetch = prefetch
 
     def __len__(self) -> int:
@@ -47,7 +48,7 @@ class VideoClip:
         with ThreadPoolExecutor(1, thread_name_prefix="frames") as reader:
             try:
                 for position in range(len(self)):
-                    pending.append(reader.submit(self._dataset.read_frame, self._index, position))
+                    pending.append(reader.submit(self._dataset.read_frame, self.index, position))
                     if len(pending) > self._prefetch:
                         yield pending.popleft().result()
                 while pending:

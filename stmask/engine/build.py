@@ -13,22 +13,19 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Callback, LearningRateMonitor
 from pytorch_lightning.loggers import Logger
-from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 from pytorch_lightning.utilities import rank_zero_only
 
 from stmask.checkpoints import ModelCard, build_model, skeleton
 from stmask.checkpoints.format import check_card
 from stmask.config import plain
-from stmask.data import VISDataModule
-from stmask.engine.callbacks import LoggedStep, ProgressBar
+from stmask.data import DataModule
 from stmask.engine.checkpoint_callbacks import AtomicCheckpointIO, TimeLimit
-from stmask.engine.interruption import NoSignals
+from stmask.engine.lightning_private import LoggedStep, ProgressBar, StepListener, leave_signals_alone, listen, set_rank
 from stmask.engine.metrics_log import MetricsLog
 from stmask.engine.module import VISModule
 from stmask.engine.optimisation import scaled_learning_rate
 from stmask.engine.performance import Performance
 from stmask.engine.preflight import check_trainer
-from stmask.engine.processes import LastResort, Launcher
 from stmask.engine.run_folder import RunFolder
 from stmask.engine.validation import Validator
 from stmask.errors import ConfigError
@@ -39,9 +36,16 @@ _log = logging.getLogger(__name__)
 
 
 def build_trainer(
-    cfg: DictConfig, folder: RunFolder, *, callbacks: Sequence[Callback], log: MetricsLog, last_resort: LastResort
+    cfg: DictConfig, folder: RunFolder, *, callbacks: Sequence[Callback], log: MetricsLog, listener: StepListener
 ) -> pl.Trainer:
     """Lightning's trainer, with what every run has besides the given callbacks and metrics.csv.
+
+    Args:
+        cfg: the configuration.
+        folder: of the run.
+        callbacks: of the run.
+        log: its metrics.csv.
+        listener: told of the moments between steps.
 
     Raises:
         ConfigError: (through `stmask.config.explain`) devices that are not there, values that contradict each other.
@@ -70,14 +74,13 @@ def build_trainer(
         benchmark=None if cfg.deterministic else cfg.trainer.get("benchmark"),  # it chooses kernels by their speed
         _convert_="all",
     )
-    trainer._signal_connector = NoSignals(trainer)
-    if isinstance(launcher := trainer.strategy.launcher, _SubprocessScriptLauncher):
-        trainer.strategy._launcher = Launcher(launcher, last_resort)
-    rank_zero_only.rank = trainer.global_rank  # type: ignore[attr-defined]  # Lightning's import read it
+    leave_signals_alone(trainer)
+    set_rank(trainer)
+    listen(trainer, listener)
     return trainer
 
 
-def build_module(cfg: DictConfig, data: VISDataModule, validator: Validator | None, *, batch: int) -> VISModule:
+def build_module(cfg: DictConfig, data: DataModule, validator: Validator | None, *, batch: int) -> VISModule:
     """The model and what optimises it.
 
     Args:
@@ -89,13 +92,13 @@ def build_module(cfg: DictConfig, data: VISDataModule, validator: Validator | No
     card = ModelCard(
         model={**model_config, "num_classes": num_classes},
         class_names=data.class_names,
-        preprocessor=data.preprocessor,
+        preprocessor=data.sampling.preprocessor,
         data=plain(cfg.data),
         origin=f"run {cfg.name}",
     )
     check_card(card)
     lr = scaled_learning_rate(
-        cfg.optimizer.lr, frames_per_batch=data.clip_length * batch, reference_batch=cfg.reference_batch
+        cfg.optimizer.lr, frames_per_batch=data.clips.length * batch, reference_batch=cfg.reference_batch
     )
     return VISModule(
         build_model(model_config, num_classes=num_classes),
@@ -155,14 +158,14 @@ def refuse_frozen_random_norms(model: Mapping[str, Any], *, found: str = "none")
         )
 
 
-def check_model(config: DictConfig, data: VISDataModule) -> None:
+def check_model(config: DictConfig, data: DataModule) -> None:
     """Refused before files are opened: what can't be built, and clips that are too short for its losses.
 
     Raises:
         ConfigError: as `build_model`; or a model that learns from frames in a row, and single images.
     """
     wanted = skeleton(plain(config), num_classes=1).clip_length
-    if data.clip_length < wanted:
+    if data.clips.length < wanted:
         raise ConfigError(
             f"this model learns from {wanted} frames in a row, and this data is of single images: choose other data, "
             "or for STMask model/temporal=none (experiment=coco/... has the rest that image networks need)"
@@ -171,6 +174,6 @@ def check_model(config: DictConfig, data: VISDataModule) -> None:
 
 def check_monitor(monitor: str, validator: Validator) -> None:
     """Refused now and not after the first validation; all of these are the better the higher."""
-    choices = [f"valid/{name}" for name in validator.figures]
+    choices = [f"valid/{name}" for name in validator.task.judged_by]
     if monitor not in choices:
         raise ConfigError(f"monitor must be one of {', '.join(choices)}, got {monitor!r}")

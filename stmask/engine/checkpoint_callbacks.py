@@ -80,7 +80,7 @@ class LastCheckpoint(Checkpoint):
     """Writes last.ckpt after every epoch, before every validation, every so many steps, and when told to stop.
 
     A run that goes on from it does and logs what one that was never stopped would have done. To be installed as the
-    listener of `stmask.engine.loops`.
+    listener of `stmask.engine.lightning_private`.
 
     Args:
         folder: of the run.

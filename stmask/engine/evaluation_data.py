@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from hydra.utils import instantiate
 
-from stmask.checkpoints import ModelCard, registry
-from stmask.data import VISDataModule
+from stmask.checkpoints import ModelCard, construct, registry
+from stmask.data import DataModule
 from stmask.engine.run_config import config_beside
 from stmask.errors import ConfigError, DataError
 from stmask.signatures import TARGET, check_arguments, shown
+from stmask.tasks import Task
 
+_log = logging.getLogger(__name__)
 _PLACES = ("root", "valid_annotations", "valid_frames")
 _SPLIT = re.compile(r"\w[\w .-]*")  # a name, and no way through folders
 _MOST_AHEAD = 1000  # frames
@@ -69,23 +74,49 @@ def evaluation_data(
     changes: Mapping[str, Any] | None = None,
     *,
     way_out: str = _WAY_OUT,
-) -> VISDataModule:
-    """The data module of `evaluation_settings`; its frames are brought to the network's input as the card says."""
+) -> DataModule:
+    """The data module of `evaluation_settings`; bringing its frames to the network's input is the segmenter's part."""
     settings = evaluation_settings(card, checkpoint, changes, way_out=way_out)
     if changes and TARGET in changes:
         data = instantiate(settings, _convert_="all")  # all of it the user's own
     else:
         kind = registry.find(settings.pop(TARGET), "data")
         assert kind is not None
-        settings = {name: value for name, value in settings.items() if name != "preprocessor"}
+        settings = {name: value for name, value in settings.items() if name not in ("preprocessor", "task")}
         check_arguments(kind, settings, key="data")
         parts = {name: value for name, value in (changes or {}).items() if isinstance(value, (dict, list))}
         made = {name: instantiate(parts[name], _convert_="all") for name in parts if name in settings}
-        data = kind(**settings | made)
-    if not isinstance(data, VISDataModule):
-        raise ConfigError(f"data builds a {type(data).__name__}, not a VISDataModule")
-    data.preprocessor = card.preprocessor
+        data = kind(**settings | made, task=_task(kind, card, (changes or {}).get("task") or {}))
+    if not isinstance(data, DataModule):
+        raise ConfigError(f"data builds a {type(data).__name__}, not a DataModule of stmask.data")
     return data
+
+
+def _task(kind: Callable[..., Any], card: ModelCard, changes: Mapping[str, Any]) -> Task:
+    """The task of a kind of data, with the user's metrics: those of the training that are registered, and new ones."""
+    if TARGET in changes:
+        task: Task = instantiate(changes, _convert_="all")
+        return task
+    usual: Any = inspect.signature(kind).parameters["task"].default
+    check_arguments(type(usual), changes, key="data.task")
+    metrics = {}
+    for name, node in _metrics_of(card).items():
+        if registry.find(str(node.get(TARGET))) is None:
+            _log.warning("%s was a metric of the training: to have it here, trust=[%s]", name, node.get(TARGET))
+        else:
+            metrics[name] = construct.build(node, key=f"data.task.metrics.{name}")
+    metrics |= instantiate(dict(changes.get("metrics") or {}), _convert_="all")
+    task = replace(usual, metrics=metrics)
+    return task
+
+
+def _metrics_of(card: ModelCard) -> dict[str, Mapping[str, Any]]:
+    """The user's metrics of the training, as their configuration named them."""
+    task = card.data.get("task") or {}
+    metrics = (task.get("metrics") or {}) if isinstance(task, Mapping) else None
+    if not isinstance(metrics, Mapping) or not all(isinstance(node, Mapping) for node in metrics.values()):
+        raise ConfigError(f"the checkpoint's data.task is {shown(task)}, not a task with metrics")
+    return dict(metrics)
 
 
 def same_videos(card: ModelCard, checkpoint: str | os.PathLike[str]) -> str:

@@ -9,11 +9,11 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
-# where things go, how they are shown, and how fast they are read
+# where things go, how they are shown, how fast they are read, and what is measured of them
 NEUTRAL_KEYS = frozenset(
     {
         "name", "tags", "trust", "output_root", "output_dir", "resume", "logger", "records",
-        "trainer.enable_progress_bar", "data.num_workers", "data.prefetch", "data.cache",
+        "trainer.enable_progress_bar", "data.num_workers", "data.prefetch", "data.cache", "data.task",
         "checkpoint_every", "retry_failed",
     }
 )  # fmt: skip

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from types import FrameType
 
 import pytorch_lightning as pl
-from pytorch_lightning.trainer.connectors.signal_connector import _SignalConnector
 
 from stmask.errors import Interrupted
 
@@ -81,7 +80,7 @@ class StopRequest:
         if self.patient and not again:
             return
         self._ending = True
-        if number == signal.SIGINT:
+        if number == signal.SIGINT and self._first:  # the others end without a word
             raise KeyboardInterrupt
         raise self.interrupt()
 
@@ -146,10 +145,3 @@ def _forget_sockets() -> None:
 
 
 os.register_at_fork(after_in_child=_forget_sockets)
-
-
-class NoSignals(_SignalConnector):
-    """In the place of Lightning's, whose handlers talk to the other processes from within a step."""
-
-    def register_signal_handlers(self) -> None:
-        """Leaves the signals to `StopRequest`."""

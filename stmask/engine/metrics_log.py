@@ -1,4 +1,4 @@
-"""metrics.csv: what a training logs, row by row, and where a resumed run goes on in it."""
+"""metrics.csv: what a run logs, row by row, and where a resumed run goes on in it."""
 
 from __future__ import annotations
 

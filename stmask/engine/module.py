@@ -118,9 +118,10 @@ class VISModule(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         if self.validator is None or self.trainer.sanity_checking:
             return
-        figures = self.validator.finish()
-        self.log_dict({f"valid/{name}": value for name, value in figures.items()})
-        self.log("AP", figures["AP"], prog_bar=True, logger=False)
+        metrics = self.validator.finish()
+        self.log_dict({f"valid/{name}": value for name, value in metrics.items()})
+        usual = self.validator.task.judged_by[0]
+        self.log(usual, metrics[usual], prog_bar=True, logger=False)
 
     # checkpoints
 

@@ -1,12 +1,11 @@
-"""How fast a training runs and what it takes; such figures differ between equal runs and have a file of their own."""
+"""How fast a run is and what it takes; such metrics differ between equal runs and have a file of their own."""
 
 from __future__ import annotations
 
-import csv
 import os
 import resource
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -20,7 +19,7 @@ from stmask.files import atomic_open
 from stmask.structures import Clip
 
 FILE = "performance.csv"
-FIGURES = (
+METRICS = (
     "performance/step_seconds",
     "performance/samples_per_second",
     "performance/frames_per_second",
@@ -41,7 +40,7 @@ class Performance(Callback):
 
     Args:
         folder: of the run.
-        loggers: to tell; metrics.csv, which equal runs write equally, is no place for these figures.
+        loggers: to tell; metrics.csv, which equal runs write equally, is no place for these.
     """
 
     def __init__(self, folder: str | os.PathLike[str], loggers: Sequence[Logger] = ()) -> None:
@@ -91,29 +90,19 @@ class Performance(Callback):
             _memory() / _GIB,
             _gpu_peak(trainer.strategy.root_device),
         )
-        figures = {name: value for name, value in zip(FIGURES, values, strict=True) if value is not None}
-        with self._file.open("a", newline="", encoding="utf-8") as handle:
-            handle.write(_line(step, figures))  # in one piece: a killed run leaves no half of it
+        fields = (str(step), *("" if value is None else f"{value:.6g}" for value in values))
+        with self._file.open("a", encoding="utf-8") as handle:
+            handle.write(",".join(fields) + "\n")  # in one piece: a killed run leaves no half of it
+        metrics = {name: value for name, value in zip(METRICS, values, strict=True) if value is not None}
         for logger in self._loggers:
-            logger.log_metrics(figures, step=step)
-
-
-def read_performance(file: str | os.PathLike[str]) -> list[dict[str, float]]:
-    """The rows of a performance.csv by the names of its columns; what was not measured is left out."""
-    with Path(file).open(newline="", encoding="utf-8") as handle:
-        rows = list(csv.DictReader(handle))
-    return [{name: float(value) for name, value in row.items() if value} for row in rows]
-
-
-def _line(step: int, figures: Mapping[str, float]) -> str:
-    return ",".join([str(step), *(f"{figures[name]:.6g}" if name in figures else "" for name in FIGURES)]) + "\n"
+            logger.log_metrics(metrics, step=step)
 
 
 def _keep_rows(file: Path, *, before: int) -> None:
     """Leaves the rows of steps that are done and the header, whatever was there."""
     rows = file.read_text(encoding="utf-8").splitlines(keepends=True)[1:] if file.exists() else []
     with atomic_open(file) as handle:
-        handle.write(",".join(["step", *FIGURES]) + "\n")
+        handle.write(",".join(["step", *METRICS]) + "\n")
         handle.writelines(row for row in rows if row.endswith("\n") and int(row.partition(",")[0]) < before)
 
 

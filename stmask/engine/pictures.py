@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from stmask import viz
 from stmask.data import VideoClip, VideoDataset
-from stmask.files import atomic_path
 from stmask.formats.runs import decode_mask
 from stmask.inference.video import VideoWriter
 from stmask.lettering import legible
@@ -80,8 +79,7 @@ def draw_clips(
             writer.write(_film_frame(frames))
     cells = [(clip.kept[t], f"{clip.name}, frame {t}") for clip in clips for t in clip.shown]
     picture = viz.sheet([cell for cell, _ in cells], columns=_COLUMNS, titles=[title for _, title in cells])
-    with atomic_path(sheet) as temporary:
-        cv2.imwrite(str(temporary), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    viz.write_image(sheet, picture)
     return [clip.middle for clip in clips]
 
 

@@ -10,13 +10,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
-from typing import Any, NoReturn
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import NoReturn
 
 import pytorch_lightning as pl
 import torch
-from lightning_fabric.utilities.distributed import _set_num_threads_if_needed
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.plugins.environments import (  # type: ignore[attr-defined]
     ClusterEnvironment,
@@ -26,11 +26,10 @@ from pytorch_lightning.plugins.environments import (  # type: ignore[attr-define
     SLURMEnvironment,
     TorchElasticEnvironment,
 )
-from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
 from stmask.data.loading import no_shared_memory
 from stmask.engine.run_folder import RunFolder
-from stmask.errors import ConfigError, StmaskError
+from stmask.errors import ConfigError, Interrupted, StmaskError
 
 STARTERS: tuple[type[ClusterEnvironment], ...] = (
     TorchElasticEnvironment, SLURMEnvironment, LSFEnvironment, MPIEnvironment
@@ -107,65 +106,56 @@ def _on_this_machine(trainer: DictConfig) -> int | None:
     return 1 if on_cpu and devices in ("auto", None) else None
 
 
-class LastResort:
-    """Ends this process and what it started, from a thread, where the main thread hangs.
+class Processes:
+    """The processes of a training that this one starts on its machine, and the end of them all where it hangs.
+
+    Lightning would start them as well, and kill all at once when one of them ends badly. Here this process ends by
+    itself, with one line, and is ended from a thread only when it hangs.
 
     Args:
-        folder: of the run, to note it.
+        folder: of the run, to note how it ended.
     """
 
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
-        self.started: list[subprocess.Popen[bytes]] = []
-
-    def interrupt(self, status: int) -> NoReturn:
-        """What the run was told. Only the first process's exit status says that it is not finished."""
-        self._folder.end("interrupted")
-        self._end("interrupted", status if self._folder.first else 0)
-
-    def fail(self, error: str) -> NoReturn:
-        self._folder.end("failed", error=error)
-        self._end(f"error: {error}", _USER_ERROR)
-
-    def _end(self, text: str, status: int) -> NoReturn:
-        if self._folder.first:
-            print(f"stmask: {text}", file=sys.stderr, flush=True)
-        for started in self.started:
-            started.kill()
-        for worker in multiprocessing.active_children():
-            worker.kill()
-        os._exit(status)
-
-
-class Launcher(_SubprocessScriptLauncher):
-    """Lightning's, which starts the other processes of a training, and kills all at once when one of them ends badly.
-
-    This one lets this process end by itself, with one line, and only ends it after a while when it hangs.
-
-    Args:
-        old: the one that Lightning made.
-        last_resort: for where it hangs.
-    """
-
-    def __init__(self, old: _SubprocessScriptLauncher, last_resort: LastResort) -> None:
-        super().__init__(old.cluster_environment, old.num_processes, old.num_nodes)
-        self._last_resort = last_resort
+        self._started: list[subprocess.Popen[bytes]] = []
+        self._of = 1
         self._over = threading.Event()
 
-    def launch(self, function: Callable[..., Any], *args: Any, trainer: pl.Trainer | None = None, **kwargs: Any) -> Any:
-        self.cluster_environment.validate_settings(num_devices=self.num_processes, num_nodes=self.num_nodes)
-        if not self.cluster_environment.creates_processes_externally:
-            self._call_children_scripts()
-            self._last_resort.started = self.procs
-            threading.Thread(target=self._watch, daemon=True, name="stmask-processes").start()
-        _set_num_threads_if_needed(num_processes=self.num_processes)
+    @contextmanager
+    def running(self, trainer: pl.Trainer) -> Iterator[None]:
+        """Starts the others for the length of the block, where nothing else has; Lightning finds them started."""
+        environment = getattr(trainer.strategy, "cluster_environment", None)
+        if environment is None or environment.creates_processes_externally or trainer.num_devices == 1:
+            yield
+            return
+        self._of = trainer.num_devices * trainer.num_nodes
+        rendezvous = {
+            "MASTER_ADDR": environment.main_address,
+            "MASTER_PORT": str(environment.main_port),
+            "NODE_RANK": str(environment.node_rank()),
+            "WORLD_SIZE": str(self._of),
+            "LOCAL_RANK": "0",
+        }
+        before = {name: os.environ.get(name) for name in rendezvous}
+        os.environ.update(rendezvous)
         try:
-            return function(*args, **kwargs)
+            for rank in range(1, trainer.num_devices):
+                self._started.append(_start(rank))
+            threading.Thread(target=self._watch, daemon=True, name="stmask-processes").start()
+            yield
         except Exception:
-            self._end_others()
+            self._end_others(within=_PATIENCE)
+            raise
+        except (SystemExit, KeyboardInterrupt) as error:
+            if not isinstance(error, Interrupted):  # of which all know; this is Lightning's way out after Ctrl-C
+                self._end_others(within=0.0)
             raise
         finally:
             self._over.set()
+            for name, value in before.items():
+                os.environ.pop(name, None)
+                os.environ.update({} if value is None else {name: value})
 
     def ended(self, *, within: float = 0.0) -> str | None:
         """Which other process of this machine ended badly, in words; None where all are well.
@@ -175,17 +165,36 @@ class Launcher(_SubprocessScriptLauncher):
         """
         until = time.monotonic() + within
         while True:
-            for number, process in enumerate(self.procs, start=1):
+            for number, process in enumerate(self._started, start=2):
                 if process.poll():
-                    return f"process {number + 1} of {self.num_processes * self.num_nodes} {_how(process.returncode)}"
-            if time.monotonic() >= until or all(process.poll() is not None for process in self.procs):
+                    return f"process {number} of {self._of} {exit_in_words(process.returncode)}"
+            if time.monotonic() >= until or all(process.poll() is not None for process in self._started):
                 return None
             time.sleep(_POLL)
 
-    def _end_others(self) -> None:
+    def interrupt(self, status: int) -> NoReturn:
+        """Ends all from a thread: the run was told to. Only the first's exit status says that it is not finished."""
+        self._folder.end("interrupted")
+        self._end("interrupted", status if self._folder.first else 0)
+
+    def fail(self, error: str) -> NoReturn:
+        """Ends all from a thread, with an error."""
+        self._folder.end("failed", error=error)
+        self._end(f"error: {error}", _USER_ERROR)
+
+    def _end(self, text: str, status: int) -> NoReturn:
+        if self._folder.first:
+            print(f"stmask: {text}", file=sys.stderr, flush=True)
+        for started in self._started:
+            started.kill()
+        for worker in multiprocessing.active_children():
+            worker.kill()
+        os._exit(status)
+
+    def _end_others(self, *, within: float) -> None:
         """They find the connection closed and end; one that hangs does not outlive this process."""
-        until = time.monotonic() + _PATIENCE
-        for process in self.procs:
+        until = time.monotonic() + within
+        for process in self._started:
             try:
                 process.wait(timeout=max(0.0, until - time.monotonic()))
             except subprocess.TimeoutExpired:
@@ -195,13 +204,29 @@ class Launcher(_SubprocessScriptLauncher):
         while not self._over.wait(_POLL * 5):
             if (lost := self.ended()) is not None:
                 if not self._over.wait(_PATIENCE):
-                    self._last_resort.fail(lost + _GO_ON)
+                    self.fail(lost + _GO_ON)
                 return
-            if all(process.returncode == 0 for process in self.procs):
+            if all(process.returncode == 0 for process in self._started):
                 return
 
 
-def in_words(error: BaseException, trainer: pl.Trainer) -> StmaskError | None:
+def _start(local_rank: int) -> subprocess.Popen[bytes]:
+    command, folder = _command(local_rank)
+    return subprocess.Popen(command, env={**os.environ, "LOCAL_RANK": str(local_rank)}, cwd=folder)
+
+
+def _command(local_rank: int) -> tuple[list[str], str | None]:
+    """This process's command again, for another process of the training, and the folder that it was given in."""
+    main = sys.modules["__main__"].__spec__
+    command = [sys.executable, *(["-m", main.name] if main else [os.path.abspath(sys.argv[0])]), *sys.argv[1:]]
+    if not HydraConfig.initialized():
+        return command, None
+    hydra = HydraConfig.get()
+    same_folder = [f'hydra.run.dir="{hydra.run.dir}"', "hydra.output_subdir=null"]
+    return [*command, *same_folder, f"hydra.job.name=train_ddp_process_{local_rank}"], str(hydra.runtime.cwd)
+
+
+def in_words(error: BaseException, trainer: pl.Trainer, processes: Processes) -> StmaskError | None:
     """What torch says of a process that ended, in one line; None where the error is another one."""
     if not isinstance(error, RuntimeError):
         return None
@@ -209,8 +234,7 @@ def in_words(error: BaseException, trainer: pl.Trainer) -> StmaskError | None:
     if found := _LOADER.search(text):
         return _loader_ended(found[2])
     if trainer.world_size > 1 and _LOST_CONNECTION.search(text):
-        launcher = trainer.strategy.launcher
-        lost = launcher.ended(within=5.0) if isinstance(launcher, Launcher) else None
+        lost = processes.ended(within=5.0)
         this = f"process {trainer.global_rank + 1} of {trainer.world_size}"
         return OtherProcessEnded(f"{lost or f'another process of the training ended, and {this} with it'}{_GO_ON}")
     return None
@@ -227,7 +251,8 @@ def _loader_ended(name: str | None) -> StmaskError:
     )
 
 
-def _how(status: int) -> str:
+def exit_in_words(status: int) -> str:
+    """How a process ended that should not have."""
     if status > 0:
         return f"ended with exit status {status} (its own words stand above)"
     with suppress(ValueError):

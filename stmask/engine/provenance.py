@@ -54,12 +54,8 @@ def _versions() -> dict[str, str | None]:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             found[package] = None
-    return {**found, "cuda": torch.version.cuda, "cudnn": _cudnn()}
-
-
-def _cudnn() -> str | None:
-    number = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
-    return None if number is None else str(number)
+    cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+    return {**found, "cuda": torch.version.cuda, "cudnn": None if cudnn is None else str(cudnn)}
 
 
 def _machine() -> dict[str, Any]:

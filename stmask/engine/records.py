@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
@@ -20,7 +20,7 @@ from stmask.data import VideoDataset
 from stmask.engine.checkpoint_callbacks import validation_figures
 from stmask.engine.module import VISModule
 from stmask.engine.pictures import LabelledFrame, busiest_videos, draw_clips
-from stmask.engine.validation import Validator, VideoValidator
+from stmask.engine.validation import Validator
 from stmask.evaluation.report import class_csv
 from stmask.files import atomic_open, read_json, write_json
 
@@ -90,24 +90,22 @@ class ValidationRecords(Callback):
         validator = pl_module.validator
         if validator is None or trainer.sanity_checking:
             return
-        results = validator.results()  # of all processes, so every one takes part
-        if not trainer.is_global_zero:
-            return
-        with self._never_fatal(trainer):
-            self._record(trainer, validator, results)
+        if trainer.is_global_zero:
+            with self._never_fatal(trainer):
+                self._record(trainer, validator)
 
-    def _record(self, trainer: pl.Trainer, validator: Validator, results: list[dict[str, Any]]) -> None:
+    def _record(self, trainer: pl.Trainer, validator: Validator) -> None:
         step = _step(trainer)
         folder = self._folder / f"{_FOLDER}{step:08d}"
         write_json(folder / FIGURES, {"step": step, **validation_figures(trainer)}, indent=1)
-        write_json(folder / RESULTS, results)
+        write_json(folder / RESULTS, validator.entries)
         self._drop_results(latest=folder)
-        classes = class_csv(validator.report)
+        classes = class_csv(validator.scores.report)
         with atomic_open(folder / CLASSES) as handle:
             handle.write(classes)
         frames: list[LabelledFrame] = []
         with self._never_fatal(trainer):
-            frames = self._draw(trainer, validator, results, folder)
+            frames = self._draw(trainer, validator, folder)
         record = ValidationRecord(
             step=step,
             classes=list(csv.DictReader(io.StringIO(classes))),
@@ -119,10 +117,8 @@ class ValidationRecords(Callback):
             if isinstance(logger, RecordLogger):
                 logger.log_validation(record)
 
-    def _draw(
-        self, trainer: pl.Trainer, validator: Validator, results: list[dict[str, Any]], folder: Path
-    ) -> list[LabelledFrame]:
-        if not isinstance(validator, VideoValidator):
+    def _draw(self, trainer: pl.Trainer, validator: Validator, folder: Path) -> list[LabelledFrame]:
+        if not validator.task.drawn:
             return []
         dataset: VideoDataset = trainer.datamodule.valid_dataset  # type: ignore[attr-defined]
         seen = int(min(sum(trainer.num_val_batches) * trainer.world_size, len(dataset)))
@@ -130,7 +126,7 @@ class ValidationRecords(Callback):
         if not videos:
             return []
         files = {"sheet": folder / SHEET, "film": folder / FILM}
-        return draw_clips(dataset, videos, results, min_score=self._min_score, **files)
+        return draw_clips(dataset, videos, validator.entries, min_score=self._min_score, **files)
 
     @contextmanager
     def _never_fatal(self, trainer: pl.Trainer) -> Iterator[None]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import traceback
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -20,11 +20,10 @@ from stmask.errors import ConfigError, DataError, OutputError, StmaskError
 from stmask.files import atomic_open, read_json, require_file, write_json
 from stmask.signatures import check_arguments
 
-CONFIG, RECORD, STATUS, SUMMARY, METRICS, LOG = (
-    "config.yaml", "run.json", "status.json", "summary.json", "metrics.csv", "train.log"
+CONFIG, RECORD, STATUS, SUMMARY, METRICS, LOG, CHANGES = (
+    "config.yaml", "run.json", "status.json", "summary.json", "metrics.csv", "train.log", "git.diff"
 )  # fmt: skip
 CHECKPOINTS, LAST, BEST = "checkpoints", "last.ckpt", "best.ckpt"
-_CHANGES = "git.diff"
 _LITTER = ".*.tmp*"  # what a killed process leaves of a file that it was writing
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -123,10 +122,7 @@ class RunFolder:
         Raises:
             OutputError: another run holds the folder.
         """
-        if not self.first:
-            yield
-            return
-        with lock(self.path):
+        with lock(self.path) if self.first else nullcontext():
             yield
 
     @contextmanager
@@ -142,12 +138,13 @@ class RunFolder:
             yield
             return
         self._begin(resumed=resumed)
-        with self._logged():
+        with self._logged() as log:
             try:
                 yield
             except Exception as error:
                 self.end("failed", error=_one_line(error))
-                self._keep_traceback()
+                failed = {"name": __name__, "levelname": "ERROR", "msg": "the run failed", "exc_info": sys.exc_info()}
+                log.emit(logging.makeLogRecord(failed))
                 raise
             except BaseException:  # told to stop
                 self.end("interrupted")
@@ -165,20 +162,20 @@ class RunFolder:
             handle.write(OmegaConf.to_yaml(cfg, resolve=True))
         write_json(self.path / RECORD, record, indent=1)
         if changes:
-            with atomic_open(self.path / _CHANGES) as handle:
+            with atomic_open(self.path / CHANGES) as handle:
                 handle.write(changes)
         else:
-            (self.path / _CHANGES).unlink(missing_ok=True)
+            (self.path / CHANGES).unlink(missing_ok=True)
 
     def reached(self, step: int) -> None:
         """Notes the step of a checkpoint that was just written."""
         if self.first:
             self._write(replace(status_of(self.path), step=step))
 
-    def summarise(self, figures: dict[str, float]) -> None:
+    def summarise(self, metrics: dict[str, float]) -> None:
         """Writes what came of the run."""
         if self.first:
-            write_json(self.path / SUMMARY, figures, indent=1)
+            write_json(self.path / SUMMARY, metrics, indent=1)
 
     def _begin(self, *, resumed: bool) -> None:
         before = status_of(self.path)
@@ -207,23 +204,16 @@ class RunFolder:
             _log.error("%s", problem)
 
     @contextmanager
-    def _logged(self) -> Iterator[None]:
-        handler = _RunLog(self.path / LOG, delay=True)
+    def _logged(self) -> Iterator[logging.Handler]:
+        handler = _RunLog(self.path / LOG, delay=True, encoding="utf-8", errors="backslashreplace")
         handler.setFormatter(logging.Formatter(_FORMAT))
         root = logging.getLogger()
         root.addHandler(handler)
         try:
-            yield
+            yield handler
         finally:
             root.removeHandler(handler)
             handler.close()
-
-    def _keep_traceback(self) -> None:
-        try:
-            with (self.path / LOG).open("a", encoding="utf-8", errors="backslashreplace") as handle:
-                handle.write(traceback.format_exc())
-        except OSError:
-            _log.debug("no room for the traceback", exc_info=True)
 
     def _write(self, status: Status) -> None:
         write_json(self.path / STATUS, asdict(status), indent=1)

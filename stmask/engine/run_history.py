@@ -1,4 +1,4 @@
-"""What a run told, read from its folder alone: series of figures, validations, where they came from."""
+"""What a run told, read from its folder alone: series of metrics, validations, where they came from."""
 
 from __future__ import annotations
 
@@ -21,13 +21,12 @@ from stmask.errors import DataError
 from stmask.files import read_json, require_file
 
 _VALID = "valid/"
-_UNDEFINED = -1.0
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """N values of one figure, each after `steps` optimiser steps."""
+    """N values of one metric, each after `steps` optimiser steps."""
 
     steps: npt.NDArray[np.int64]
     values: Floats
@@ -35,15 +34,19 @@ class Series:
     def __len__(self) -> int:
         return len(self.steps)
 
+    def defined(self) -> dict[int, float]:
+        """Step to value, without undefined ones (below 0)."""
+        return {step: value for step, value in zip(self.steps.tolist(), self.values.tolist()) if value >= 0}
+
 
 @dataclass(frozen=True, slots=True)
-class ClassFigures:
-    """One row of classes.csv: the numbers of annotated and predicted tracks (or objects), and the defined figures."""
+class ClassMetrics:
+    """One row of classes.csv: the numbers of annotated and predicted tracks (or objects), and the defined metrics."""
 
     name: str
     tracks: int
     predictions: int
-    figures: Mapping[str, float]
+    metrics: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,22 +56,22 @@ class Validation:
     Attributes:
         step: optimiser steps before it.
         folder: of the record; `sheet` and `film` are None where nothing was drawn.
-        figures: "AP" and so on; without those that are undefined.
+        metrics: "AP" and so on; without those that are undefined.
         classes: in the order of the dataset.
     """
 
     step: int
     folder: Path
-    figures: Mapping[str, float]
-    classes: Sequence[ClassFigures]
+    metrics: Mapping[str, float]
+    classes: Sequence[ClassMetrics]
 
     @property
     def sheet(self) -> Path | None:
-        return _if_there(self.folder / records.SHEET)
+        return path if (path := self.folder / records.SHEET).exists() else None
 
     @property
     def film(self) -> Path | None:
-        return _if_there(self.folder / records.FILM)
+        return path if (path := self.folder / records.FILM).exists() else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ class RunHistory:
         config: resolved.
         origin: run.json: command, code version, machine.
         status: how the run is.
-        summary: the figures of the best validation, once the run is done.
+        summary: the metrics of the best validation, once the run is done.
         series: metrics.csv and performance.csv by the names of their columns.
         validations: in order.
     """
@@ -103,7 +106,7 @@ class RunHistory:
         if not self.validations:
             raise DataError(f"{self.folder} has no record of a validation yet")
         monitor = str(self.config.get("monitor", "valid/AP")).removeprefix(_VALID)
-        return max(self.validations, key=lambda validation: validation.figures.get(monitor, -1.0))
+        return max(self.validations, key=lambda validation: validation.metrics.get(monitor, -1.0))
 
     def starting_with(self, prefix: str) -> dict[str, Series]:
         """The series of a family, such as "train/", by the rest of their names."""
@@ -125,21 +128,28 @@ def read_history(folder: str | os.PathLike[str]) -> RunHistory:
         origin=_object(path / RECORD) if (path / RECORD).exists() else {},
         status=status_of(path),
         summary=_object(path / SUMMARY) if (path / SUMMARY).exists() else {},
-        series=_series(path / METRICS) | _series(path / performance.FILE),
+        series={
+            name: series
+            for file in (path / METRICS, path / performance.FILE)
+            if file.exists()
+            for name, series in read_series(file).items()
+        },
         validations=[_validation(step, place) for step, place in records.record_folders(path / "validation")],
     )
 
 
-def _series(file: Path) -> dict[str, Series]:
-    """The columns of a CSV file whose first is the step, counted from 0; empty fields are left out."""
-    if not file.exists():
-        return {}
+def read_series(file: Path) -> dict[str, Series]:
+    """The columns of a metrics.csv or performance.csv by name; empty fields are left out.
+
+    Raises:
+        DataError: it is missing, or not as a run writes it.
+    """
     points: dict[str, list[tuple[int, float]]] = defaultdict(list)
     with _as_written(file):
         for row in _rows(file):
             for name, value in row.items():
                 if name != "step" and value:
-                    points[name].append((int(row["step"]) + 1, float(value)))
+                    points[name].append((int(row["step"]) + 1, float(value)))  # steps are counted from 0 in it
     return {
         name: Series(np.array([step for step, _ in pairs]), np.array([value for _, value in pairs]))
         for name, pairs in points.items()
@@ -148,13 +158,13 @@ def _series(file: Path) -> dict[str, Series]:
 
 def _validation(step: int, folder: Path) -> Validation:
     with _as_written(file := folder / records.FIGURES):
-        figures = {name.removeprefix(_VALID): float(value) for name, value in _object(file).items()}
+        metrics = {name.removeprefix(_VALID): float(value) for name, value in _object(file).items()}
     with _as_written(file := folder / records.CLASSES):
         classes = [_class(row) for row in _rows(file)]
     return Validation(
         step=step,
         folder=folder,
-        figures={name: value for name, value in figures.items() if name != "step" and value != _UNDEFINED},
+        metrics={name: value for name, value in metrics.items() if name != "step" and value != -1},
         classes=classes,
     )
 
@@ -182,10 +192,10 @@ def _object(file: Path) -> dict[str, Any]:
     return content
 
 
-def _class(row: dict[str, str]) -> ClassFigures:
+def _class(row: dict[str, str]) -> ClassMetrics:
     counts = {"category_id", "name", "tracks", "predictions"}
-    figures = {name: float(value) for name, value in row.items() if name not in counts and value}
-    return ClassFigures(row["name"], int(row["tracks"]), int(row["predictions"]), figures)
+    metrics = {name: float(value) for name, value in row.items() if name not in counts and value}
+    return ClassMetrics(row["name"], int(row["tracks"]), int(row["predictions"]), metrics)
 
 
 def _rows(file: Path) -> list[dict[str, str]]:
@@ -193,7 +203,3 @@ def _rows(file: Path) -> list[dict[str, str]]:
     require_file(file)
     with file.open(newline="", encoding="utf-8") as handle:
         return list(csv.DictReader(line for line in handle if line.endswith("\n")))
-
-
-def _if_there(path: Path) -> Path | None:
-    return path if path.exists() else None

@@ -11,9 +11,8 @@ from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Callback
 
 from stmask.checkpoints import trust
-from stmask.data import VISDataModule
+from stmask.data import DataModule
 from stmask.data.loading import PairLoader
-from stmask.engine import loops
 from stmask.engine.batch import batch_of
 from stmask.engine.build import (
     build_module,
@@ -28,7 +27,7 @@ from stmask.engine.interruption import StopRequest
 from stmask.engine.metrics_log import MetricsLog
 from stmask.engine.module import VISModule
 from stmask.engine.preflight import check_groups, check_intervals, check_optimisation
-from stmask.engine.processes import LastResort, in_words, is_first_process
+from stmask.engine.processes import Processes, in_words, is_first_process
 from stmask.engine.provenance import code_changes, describe
 from stmask.engine.resume import check_content, checkpoint_to_resume, taking_up
 from stmask.engine.run_folder import Origin, RunFolder
@@ -57,12 +56,12 @@ def train(cfg: DictConfig, *, origin: Origin = Origin()) -> dict[str, float]:
     check_groups(cfg)
     check_optimisation(cfg)
     folder = RunFolder(cfg.output_dir, first=is_first_process(cfg.trainer))
-    last_resort = LastResort(folder)
-    stop = StopRequest(first=folder.first, end_now=last_resort.interrupt)
+    processes = Processes(folder)
+    stop = StopRequest(first=folder.first, end_now=processes.interrupt)
     with folder.locked(), stop.listening():
         resume = checkpoint_to_resume(cfg, folder)
         with folder.attempt(resumed=resume is not None):
-            figures = _train(cfg, folder, origin, resume, stop, last_resort)
+            figures = _train(cfg, folder, origin, resume, stop, processes)
             if folder.first:
                 best = figures.get(cfg.monitor)
                 result = "" if best is None else f", best {cfg.monitor} {best:.4f}"
@@ -76,22 +75,20 @@ def _train(
     origin: Origin,
     resume: Path | None,
     stop: StopRequest,
-    last_resort: LastResort,
+    processes: Processes,
 ) -> dict[str, float]:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    data: VISDataModule = instantiate(cfg.data, _convert_="all")
-    check_model(cfg.model, data)
     log = MetricsLog(folder.metrics)
     last = LastCheckpoint(folder, every=cfg.checkpoint_every, stop=stop, log=log)
-    best = BestCheckpoint(folder, monitor=cfg.monitor) if data.valid_split is not None else None
+    best = BestCheckpoint(folder, monitor=cfg.monitor) if cfg.data.get("valid") is not None else None
     callbacks: list[Callback] = [last] if best is None else [best, last]  # the state of the best is part of the last
-    trainer = build_trainer(cfg, folder, callbacks=callbacks, log=log, last_resort=last_resort)
-    loops.install(trainer, last)
+    trainer = build_trainer(cfg, folder, callbacks=callbacks, log=log, listener=last)
     batch = batch_of(cfg, processes=trainer.world_size)
-    data.batch_size = batch.per_process
+    data: DataModule = instantiate(cfg.data, batch_size=batch.per_process, _convert_="all")
+    check_model(cfg.model, data)
     data.setup("fit")
     batches = -(-len(data.train_samples()) // (batch.per_process * batch.processes))
-    validated = 0 if data.valid_split is None else -(-len(data.valid_dataset) // batch.processes)
+    validated = 0 if data.splits.valid is None else -(-len(data.valid_dataset) // batch.processes)
     check_intervals(cfg, trainer, batches=batches, validated=validated)
     validator = validator_for(data)
     if validator is not None:
@@ -105,7 +102,7 @@ def _train(
         refuse_frozen_random_norms(cfg.model)
     folder.describe(cfg, describe(cfg, module.model, origin), changes=code_changes())
     with wandb_runs(trainer.loggers), taking_up(resume):
-        _fit(trainer, module, data, resume)
+        _fit(trainer, module, data, resume, processes)
         step = {"step": float(trainer.global_step)}
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return {**validation_figures(trainer), **step, "train_seconds": last.seconds}
@@ -116,11 +113,12 @@ def _train(
     return figures
 
 
-def _fit(trainer: pl.Trainer, module: VISModule, data: VISDataModule, resume: Path | None) -> None:
+def _fit(trainer: pl.Trainer, module: VISModule, data: DataModule, resume: Path | None, processes: Processes) -> None:
     try:
-        trainer.fit(module, datamodule=data, ckpt_path=resume)
+        with processes.running(trainer):
+            trainer.fit(module, datamodule=data, ckpt_path=resume)
     except Exception as error:
-        if (explained := in_words(error, trainer)) is not None:
+        if (explained := in_words(error, trainer, processes)) is not None:
             raise explained from error
         raise
     finally:

@@ -1,149 +1,98 @@
-"""How a training is validated: what the network does with one item of the validation loader, and how that is scored."""
+"""How a training is validated: the network over the items of the validation loader, and how that is scored."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from functools import singledispatch
 from typing import Any
 
 import torch
 from pytorch_lightning.utilities import rank_zero_only
-from torch import nn
+from torch import distributed
 
 from stmask.checkpoints import ModelCard
 from stmask.class_names import listed
-from stmask.data import ImageDataModule, VISDataModule
-from stmask.engine.videos import Video, segment_image, segment_video
+from stmask.data import DataModule, VideoClip
 from stmask.errors import DataError
-from stmask.evaluation import GroundTruth, VideoAPReport, VideoMeanAveragePrecision
-from stmask.evaluation.gathering import CollectedResults
-from stmask.evaluation.image_ap import IMAGE_FIGURES, ImageAPReport
-from stmask.evaluation.image_metric import ImageMeanAveragePrecision
-from stmask.evaluation.image_truth import ImageGroundTruth
 from stmask.inference.segmenter import VideoSegmenter
 from stmask.models import VideoModel
-from stmask.structures import ImageResult, VideoResult
+from stmask.tasks import Scores, Task
 
 _log = logging.getLogger(__name__)
-_EXPLAINED = "explain/"  # what each cause of error costs
+_Recorded = dict[int, tuple[int, list[dict[str, Any]]]]  # by place in the split: id of an item, its entries
 
 
-class Validator(nn.Module):
+class Validator:
     """Runs a network over the items of a validation loader and scores the results: `start`, then `step`s, `finish`.
 
-    A module only so that the metric in it moves with, and synchronises like, those of the module that holds it; it has
-    no parameters and leaves nothing in checkpoints.
-
     Attributes:
-        figures: names of what a training can be judged by, all the better the higher; the first is the usual one.
-        metric: has seen every item since `start`.
+        task: says how.
+        scores, entries: of the last validation, over the items of all processes; the entries of a results.json are in
+            the order of the dataset.
     """
 
-    figures: tuple[str, ...]
+    scores: Scores
+    entries: list[dict[str, Any]]
 
-    def __init__(self, metric: CollectedResults) -> None:
-        super().__init__()
-        self.metric = metric
+    def __init__(self, task: Task, truth: Any, category_ids: Sequence[int | None]) -> None:
+        self.task = task
+        self._truth = truth
+        self._category_ids = category_ids
+        self._recorded: _Recorded = {}
 
     def start(self, model: VideoModel, card: ModelCard, *, device: torch.device) -> None:
         """Forgets what was before and makes ready to run `model` as its card says."""
-        self.metric.reset()
+        self._recorded = {}
         self._segmenter = VideoSegmenter(
             model, preprocessor=card.preprocessor, class_names=card.class_names, device=device
         )
 
-    def step(self, item: Any) -> Any:
+    def step(self, item: VideoClip) -> Any:
         """One item of the loader through the network; returns its result."""
-        raise NotImplementedError
-
-    def finish(self) -> dict[str, float]:
-        """The figures over the items of all processes, to be logged; under DDP every process must call it."""
-        return {name: float(value) for name, value in self.metric.compute().items()}
-
-    @property
-    def report(self) -> Any:
-        """All that lies behind the figures. Only after `finish`, then in any process by itself."""
-        raise NotImplementedError
-
-    def results(self) -> list[dict[str, Any]]:
-        """The entries of a results file over the items of all processes; under DDP every process must call it."""
-        return self.metric.results()
-
-
-class VideoValidator(Validator):
-    """Segments and tracks whole videos and scores them by video AP, over the videos that were seen."""
-
-    figures = ("AP", "AP50", "AP75", "APS", "APM", "APL", "AR1", "AR10")
-    metric: VideoMeanAveragePrecision  # has the explanation of the errors besides the report
-
-    def __init__(self, ground_truth: GroundTruth, category_ids: Sequence[int | None] | None = None) -> None:
-        super().__init__(
-            VideoMeanAveragePrecision(ground_truth, category_ids=category_ids, seen_only=True, explain=True)
-        )
-
-    def step(self, item: Video) -> VideoResult:
-        result = segment_video(self._segmenter, item)
-        self.metric.update(result)
+        result = self.task.run(self._segmenter, item)
+        self.record(item, result)
         return result
 
+    def record(self, item: VideoClip, result: Any) -> None:
+        """Takes in what a network made of an item."""
+        self._recorded[item.index] = (item.video_id, self.task.entries(result, self._category_ids))
+
     def finish(self) -> dict[str, float]:
-        stats = super().finish()
-        return {name: value for name, value in stats.items() if name in self.figures or name.startswith(_EXPLAINED)}
-
-    @property
-    def report(self) -> VideoAPReport:
-        return self.metric.report()  # `finish` computed it
-
-
-class ImageValidator(Validator):
-    """Segments images, without tracking, and scores masks and boxes by COCO's AP, over the images that were seen."""
-
-    figures = IMAGE_FIGURES
-    metric: ImageMeanAveragePrecision
-
-    def __init__(self, ground_truth: ImageGroundTruth, category_ids: Sequence[int | None] | None = None) -> None:
-        super().__init__(ImageMeanAveragePrecision(ground_truth, category_ids=category_ids))
-
-    def step(self, item: Video) -> ImageResult:
-        result = segment_image(self._segmenter, item)
-        self.metric.update(result)
-        return result
-
-    @property
-    def report(self) -> ImageAPReport:
-        return self.metric.report()  # `finish` computed it
+        """The metrics over the items of all processes, to be logged; under DDP every process must call it."""
+        recorded = sorted(_of_all_processes(self._recorded).items())
+        self.entries = [entry for _, (_, entries) in recorded for entry in entries]
+        self.scores = self.task.score(self._truth, self.entries, [item_id for _, (item_id, _) in recorded])
+        return {**{name: self.scores.metrics[name] for name in self.task.judged_by}, **self.scores.causes}
 
 
-def validator_for(data: VISDataModule) -> Validator | None:
+def _of_all_processes(recorded: _Recorded) -> _Recorded:
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return recorded
+    shares: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(shares, recorded)
+    return {place: entries for share in shares for place, entries in share.items()}
+
+
+def validator_for(data: DataModule) -> Validator | None:
     """What fits the items of a data module's validation loader; None where it has none.
 
     Raises:
         DataError: the split has no annotations to score with, or other classes than the data that is trained on.
     """
-    if data.valid_split is None:
+    if data.splits.valid is None:
         return None
-    if not data.valid_dataset.scorable:  # every AP would be -1
+    dataset = data.valid_dataset
+    if not dataset.scorable:  # every AP would be -1
         raise DataError(
-            f"{data.valid_dataset.annotations_path} has no annotations of objects to validate with: "
+            f"{dataset.annotations_path} has no annotations of objects to validate with: "
             "data.valid=null trains without validation, `stmask data split` divides labelled videos in two"
         )
-    category_ids = data.valid_category_ids
+    category_ids = data.splits.valid_category_ids
     if left_out := [name for name, category in zip(data.class_names, category_ids) if category is None]:
-        _tell_left_out(left_out, str(data.valid_dataset.annotations_path))
-    return _fitting(data, category_ids)
+        _tell_left_out(left_out, str(dataset.annotations_path))
+    return Validator(data.task, data.task.truth(dataset.annotations_path), category_ids)
 
 
 @rank_zero_only
 def _tell_left_out(names: Sequence[str], source: str) -> None:
     _log.warning("not among the categories of %s, so not validated: %s", source, listed(names))
-
-
-@singledispatch
-def _fitting(data: VISDataModule, category_ids: Sequence[int | None]) -> Validator:
-    return VideoValidator(GroundTruth.load(data.valid_dataset.annotations_path), category_ids)
-
-
-@_fitting.register
-def _(data: ImageDataModule, category_ids: Sequence[int | None]) -> Validator:
-    return ImageValidator(ImageGroundTruth.load(data.valid_dataset.annotations_path), category_ids)

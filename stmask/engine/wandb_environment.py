@@ -1,16 +1,17 @@
-"""What W&B's environment variables ask for, beside the keys of the group `logger`."""
+"""What W&B's environment variables ask for, beside the keys of the group `logger`; and what its errors mean."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from textwrap import shorten
+from typing import Any, Literal
 
 from stmask.errors import ConfigError
 
 Mode = Literal["offline", "online", "disabled"]
-RUN_ID, FOLDER = "WANDB_RUN_ID", "WANDB_DIR"
 _SWEEP, _MODE, _DISABLED = "WANDB_SWEEP_ID", "WANDB_MODE", "WANDB_DISABLED"
 # names that W&B had or has for the modes
 _MODES: dict[str, Mode] = {
@@ -18,95 +19,76 @@ _MODES: dict[str, Mode] = {
     "disabled": "disabled",
 }  # fmt: skip
 _TRUE = ("1", "true", "t", "yes", "y", "on")
+_REFUSALS = re.compile(r"not logged in|api.?key|permission|denied|unauthori|forbidden|not f(ou|i)nd|\b40[134]\b", re.I)
+_LONGEST_REASON = 200  # letters of what W&B says went wrong
+# of arguments of `wandb.init`; the last two have no key of ours
 _VARIABLES = {
     "project": "WANDB_PROJECT", "entity": "WANDB_ENTITY", "group": "WANDB_RUN_GROUP", "name": "WANDB_NAME",
-    "notes": "WANDB_NOTES", "tags": "WANDB_TAGS",
+    "notes": "WANDB_NOTES", "tags": "WANDB_TAGS", "dir": "WANDB_DIR", "id": "WANDB_RUN_ID",
 }  # fmt: skip
-_PROJECT = "stmask"
 
 
 @dataclass(frozen=True)
 class WandbSettings:
-    """Where and how a run is logged.
+    """How a run is logged.
 
     Attributes:
         mode: "disabled" logs nothing.
-        project, entity, group, name, notes, tags: of the run; None leaves them to us or to W&B.
-        folder: for W&B's files; None for the run's own.
-        run_id: that an agent chose; None lets the run have its own.
-        sayings: what the user should know: a key that wins over a variable, a sweep that sees nothing.
+        arguments: of `wandb.init`, those that a key or a variable gives.
+        remarks: what the user should know: a key that wins over a variable, a sweep that sees nothing.
     """
 
     mode: Mode
-    project: str
-    entity: str | None
-    group: str | None
-    name: str | None
-    notes: str | None
-    tags: tuple[str, ...]
-    folder: str | None
-    run_id: str | None
-    sayings: tuple[str, ...]
+    arguments: Mapping[str, Any]
+    remarks: tuple[str, ...]
 
 
 def wandb_settings(
-    *,
-    mode: Mode | None,
-    project: str | None,
-    entity: str | None,
-    group: str | None,
-    name: str | None,
-    notes: str | None,
-    tags: Sequence[str],
-    environment: Mapping[str, str] = os.environ,
+    mode: Mode | None, keys: Mapping[str, str | Sequence[str] | None], *, environment: Mapping[str, str] = os.environ
 ) -> WandbSettings:
-    """The keys where they are given, else W&B's variables, else what is usual here: offline, but online in a sweep.
+    """The keys where they are given, else W&B's variables; without a mode: offline, but online in a sweep.
 
     Args:
-        mode, project, entity, group, name, notes, tags: keys of `logger`; null or empty where they are not given.
-        environment: variables by name; an empty one is none.
+        mode: the key `logger.mode`; null where it is not given.
+        keys: the other keys of `logger` that are arguments of `wandb.init`; null or empty where they are not given.
+        environment: variables by name; an empty one does not count.
 
     Raises:
         ConfigError: a mode that there isn't.
     """
-    variables = {key: value for key, value in environment.items() if value}
-    keys = {"project": project, "entity": entity, "group": group, "name": name, "notes": notes}
-    given: dict[str, str | None] = {**keys, "tags": ",".join(tags) or None}
-    asked = {key: variables[variable] for key, variable in _VARIABLES.items() if variable in variables}
-    said = [
-        f"logger.{key}={value} wins over {_VARIABLES[key]}={asked[key]}"
+    variables = {name: value for name, value in environment.items() if value}
+    asked: dict[str, Any] = {key: variables[name] for key, name in _VARIABLES.items() if name in variables}
+    if "tags" in asked:
+        asked["tags"] = tuple(tag.strip() for tag in asked["tags"].split(",") if tag.strip())
+    given = {key: value for key, value in keys.items() if value}
+    remarks = [
+        f"logger.{key}={value if isinstance(value, str) else ','.join(value)} wins over "
+        f"{_VARIABLES[key]}={variables[_VARIABLES[key]]}"
         for key, value in given.items()
-        if value is not None and asked.get(key, value) != value
+        if asked.get(key, value) != value
     ]
-    found = {key: given[key] if given[key] is not None else asked.get(key) for key in given}
-    variable, wanted = _mode_of(variables)
-    sweep = variables.get(_SWEEP)
+    variable = _DISABLED if variables.get(_DISABLED, "").lower() in _TRUE else _MODE
+    wanted = "disabled" if variable == _DISABLED else _MODES.get(variables.get(_MODE, "").lower())
+    if wanted is None and _MODE in variables:
+        raise ConfigError(f"{_MODE} must be 'online', 'offline' or 'disabled', got {variables[_MODE]!r}")
     if mode is not None and wanted is not None and mode != wanted:
-        said.append(f"logger.mode={mode} wins over {variable}={variables[variable]}")
+        remarks.append(f"logger.mode={mode} wins over {variable}={variables[variable]}")
+    sweep = variables.get(_SWEEP)
     chosen: Mode = mode or wanted or ("online" if sweep else "offline")
     if sweep and chosen != "online":
-        said.append(f"this run is one of the sweep {sweep}, whose agent sees nothing of it in the mode {chosen!r}")
-    return WandbSettings(
-        mode=chosen,
-        project=found["project"] or _PROJECT,
-        entity=found["entity"],
-        group=found["group"],
-        name=found["name"],
-        notes=found["notes"],
-        tags=tuple(tags) or tuple(tag.strip() for tag in (found["tags"] or "").split(",") if tag.strip()),
-        folder=variables.get(FOLDER),
-        run_id=variables.get(RUN_ID),
-        sayings=tuple(said),
-    )
+        remarks.append(f"this run is one of the sweep {sweep}, whose agent sees nothing of it in the mode {chosen!r}")
+    return WandbSettings(chosen, asked | given, tuple(remarks))
 
 
-def _mode_of(variables: Mapping[str, str]) -> tuple[str, Mode | None]:
-    """The variable that says something of the mode, and what."""
-    if variables.get(_DISABLED, "").lower() in _TRUE:
-        return _DISABLED, "disabled"
-    if _MODE not in variables:
-        return _MODE, None
-    mode = _MODES.get(variables[_MODE].lower())
-    if mode is None:
-        raise ConfigError(f"{_MODE} must be 'online', 'offline' or 'disabled', got {variables[_MODE]!r}")
-    return _MODE, mode
+def is_refusal(error: Exception) -> bool:
+    """Whether W&B refuses the key, the entity or the project; other errors are of the network or its service."""
+    from wandb.errors import AuthenticationError, CommError, UsageError
+
+    said = isinstance(error, (CommError, ValueError)) and _REFUSALS.search(str(error))
+    return bool(said) or isinstance(error, (AuthenticationError, UsageError))
+
+
+def one_line(error: Exception) -> str:
+    """What an error of W&B says, in one line that is not too long."""
+    lines = [line.strip().rstrip(".") for line in str(error).splitlines() if line.strip()]
+    return shorten("; ".join(lines) or type(error).__name__, _LONGEST_REASON, placeholder=" ...")

@@ -4,31 +4,28 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
-from stmask.engine.pictures import LabelledFrame
 from stmask.engine.records import CLASSES, FIGURES, RESULTS, ValidationRecord, record_folders
 from stmask.engine.run_config import read_config
-from stmask.engine.wandb_environment import Mode, wandb_settings
-from stmask.engine.wandb_offline import RUN_ID_FILE, run_id_of
+from stmask.engine.run_folder import BEST, CHANGES, CHECKPOINTS, CONFIG, LAST, LOG, RECORD, SUMMARY
+from stmask.engine.wandb_environment import Mode, is_refusal, one_line, wandb_settings
 from stmask.errors import ConfigError
 from stmask.files import atomic_open, read_json
 
 STEP = "trainer/global_step"
 RUN_KEY = "run"  # of the configuration: what run.json says
-_FILES = ("git.diff", "train.log")  # of the run's folder, as they are at its end
-_REFUSALS = re.compile(r"not logged in|api.?key|permission|denied|unauthori|forbidden|not found|\b40[134]\b", re.I)
-_LONGEST_REASON = 200  # letters of what W&B says went wrong
+_FILES = (CHANGES, LOG)  # of the run's folder, as they are at its end
+_PROJECT = "stmask"
+_RUN_ID_FILE = Path("wandb") / "run-id.txt"  # in the run's folder
 _log = logging.getLogger(__name__)
 
 
@@ -72,17 +69,16 @@ class WandbLogger(Logger):
     ) -> None:
         super().__init__()
         self._folder = Path(folder)
-        self._settings = wandb_settings(
-            mode=mode, project=project, entity=entity, group=group, name=name, notes=notes, tags=tags
-        )
+        keys = {"project": project, "entity": entity, "group": group, "name": name, "notes": notes, "tags": tuple(tags)}
+        self._settings = wandb_settings(mode, keys)
         self._log_checkpoints = log_checkpoints
         self._timeouts: dict[str, Any] = {"init_timeout": init_timeout, "finish_timeout": finish_timeout}
         self._run: Any = None
         self._warned = False
 
     @property
-    def name(self) -> str | None:
-        return self._settings.project
+    def name(self) -> str:
+        return str(self._settings.arguments.get("project", _PROJECT))
 
     @property
     def version(self) -> str | None:
@@ -95,158 +91,150 @@ class WandbLogger(Logger):
         Raises:
             ConfigError: W&B refuses the key, the entity or the project, or there is no key.
         """
-        for saying in self._settings.sayings:
-            _log.warning("W&B: %s", saying)
+        for remark in self._settings.remarks:
+            _log.warning("W&B: %s", remark)
         if self._settings.mode == "disabled":
             return
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # through which W&B counts its users
         if self._settings.mode == "online":
             self._run = self._start_online()
         if self._run is None:
-            self._guarded("start", lambda _: self._start_offline(), needs_run=False)
+            with self._never_fatal("start"):
+                self._run = self._init("offline")
+                _log.info("W&B: once the run is over, `wandb sync %s` uploads it", Path(self._run.dir).parent)
 
     def _start_online(self) -> Any:
         import wandb
-        from wandb.errors import AuthenticationError, CommError, UsageError
 
         try:
             return self._init("online")
-        except (AuthenticationError, UsageError) as error:
-            raise _refused(error) from error
         except Exception as error:
-            if isinstance(error, CommError) and _REFUSALS.search(str(error)):
-                raise _refused(error) from error
-            _log.warning("W&B does not answer (%s): this run is logged offline", _one_line(error))
+            if is_refusal(error):
+                raise ConfigError(
+                    f"W&B refuses this run ({one_line(error)}): log in with `wandb login` or a right WANDB_API_KEY, "
+                    "check logger.entity and logger.project, or keep the run to this machine with logger.mode=offline"
+                ) from error
+            _log.warning("W&B does not answer (%s): this run is logged offline", one_line(error))
         wandb.teardown()  # its service still holds the run's id
         return None
-
-    def _start_offline(self) -> None:
-        self._run = self._init("offline")
-        _log.info("W&B: once the run is over, `wandb sync %s` uploads it", Path(self._run.dir).parent)
 
     def _init(self, mode: Mode) -> Any:
         import wandb
 
-        asked = self._settings
-        place = Path(asked.folder or self._folder)
-        place.mkdir(parents=True, exist_ok=True)  # W&B takes a temporary folder for one that is missing
-        config, origin = _described(self._folder)
+        config = read_config(self._folder / CONFIG)
+        origin = read_json(self._folder / RECORD) if (self._folder / RECORD).exists() else {}
         row = str(origin.get("experiment") or config.get("name")).rpartition("/")[2]
+        arguments = {
+            "project": _PROJECT,
+            "group": origin.get("table"),
+            "name": f"{row} seed {config.get('seed')}",
+            "dir": str(self._folder),
+            **self._settings.arguments,
+        }
+        arguments["id"] = self._keep_run_id(arguments.get("id"))
+        Path(arguments["dir"]).mkdir(parents=True, exist_ok=True)  # W&B takes a temporary folder for a missing one
         for name in [name for name, value in os.environ.items() if name.startswith("WANDB_") and not value]:
             del os.environ[name]  # to W&B an empty WANDB_MODE is a mode that there isn't
         wandb.setup(wandb.Settings(silent=True))  # neither chatter nor questions: a job has no one to answer
-        settings = wandb.Settings(
-            console="off",
-            silent=True,
-            disable_git=True,
-            disable_code=True,
-            finish_timeout_raises=True,
-            **self._timeouts,
-        )
         run = wandb.init(
             mode=mode,
-            dir=str(place),
-            id=_run_id(self._folder, asked.run_id),
             resume="allow",
             reinit="create_new",  # the next run of this process has nothing to do with this one
-            project=asked.project,
-            entity=asked.entity,
-            name=asked.name or f"{row} seed {config.get('seed')}",
-            group=asked.group or origin.get("table"),
-            notes=asked.notes,
-            tags=asked.tags,
             config={**config, RUN_KEY: origin},
             allow_val_change=True,  # a run that goes on may last longer
-            settings=settings,
+            settings=wandb.Settings(
+                console="off",
+                silent=True,
+                disable_git=True,
+                disable_code=True,
+                finish_timeout_raises=True,
+                **self._timeouts,
+            ),
+            **arguments,
         )
         run.define_metric(STEP)
         run.define_metric("*", step_metric=STEP, step_sync=True)
         return run
+
+    def _keep_run_id(self, asked: str | None) -> str:
+        """The run's id in W&B: the one that is asked for, or that it had before, or else a new one."""
+        file = self._folder / _RUN_ID_FILE
+        before = file.read_text(encoding="utf-8").strip() if file.exists() else None
+        run_id = asked or before or secrets.token_hex(4)
+        if run_id != before:
+            with atomic_open(file) as handle:
+                handle.write(f"{run_id}\n")
+        return run_id
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """Does nothing: `start` hands over the whole configuration."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        at = {} if step is None else {STEP: step}
-        self._guarded("log figures", lambda run: run.log({**metrics, **at}))
+        with self._never_fatal("log metrics"):
+            if self._run is not None:
+                self._run.log({**metrics, **({} if step is None else {STEP: step})})
 
     @rank_zero_only
     def log_validation(self, record: ValidationRecord) -> None:
-        """Tables and pictures of a validation, beside its figures."""
-        self._guarded("log a validation", lambda run: run.log({**_media(record), STEP: record.step - 1}))
+        """Tables and pictures of a validation, beside its metrics."""
+        with self._never_fatal("log a validation"):
+            if self._run is not None:
+                self._run.log({**_media(record), STEP: record.step - 1})
 
     @rank_zero_only
     def finish(self, exit_code: int) -> None:
         """Ends the run; checkpoints and results are kept as artifacts if it went well (exit code 0)."""
-        if exit_code == 0:
-            self._guarded("keep the summary", self._keep_summary)
-            self._guarded("keep the results", self._keep_results)
-            if self._log_checkpoints:
-                self._guarded("keep the checkpoints", self._keep_checkpoints)
-        self._guarded("keep files", self._keep_files)
-        if self._run is not None:
-            self._end(exit_code)
-
-    def _end(self, exit_code: int) -> None:
         run, self._run = self._run, None
+        if run is None:
+            return
+        if exit_code == 0:
+            self._keep_results(run)
+        with self._never_fatal("keep files"):
+            for path in [self._folder / name for name in _FILES if (self._folder / name).exists()]:
+                run.save(shutil.copy(path, run.dir), base_path=run.dir, policy="now")
         try:
             run.finish(exit_code=exit_code)
         except Exception as error:
             place = Path(run.dir).parent
-            _log.warning("W&B did not take everything (%s): `wandb sync %s` uploads the rest", _one_line(error), place)
-
-    def _keep_summary(self, run: Any) -> None:
-        """The figures of the best validation, in place of the latest."""
-        if (path := self._folder / "summary.json").exists():
-            run.summary.update(read_json(path))
+            _log.warning("W&B did not take everything (%s): `wandb sync %s` uploads the rest", one_line(error), place)
 
     def _keep_results(self, run: Any) -> None:
-        files = {
-            f"{folder.name}/{name}": folder / name
-            for _, folder in record_folders(self._folder / "validation")
-            for name in (FIGURES, CLASSES, RESULTS)
-        }
-        self._keep(run, "results", files, kind="results", alias="final")
+        """The metrics of the best validation, in place of the latest; results and checkpoints as artifacts."""
+        with self._never_fatal("keep the summary"):
+            if (path := self._folder / SUMMARY).exists():
+                run.summary.update(read_json(path))
+        records = [folder for _, folder in record_folders(self._folder / "validation")]
+        results = [folder / name for folder in records for name in (FIGURES, CLASSES, RESULTS)]
+        self._keep(run, "results", {f"{path.parent.name}/{path.name}": path for path in results}, alias="final")
+        for name in (LAST, BEST) if self._log_checkpoints else ():
+            self._keep(run, "checkpoint", {name: self._folder / CHECKPOINTS / name}, alias=Path(name).stem)
 
-    def _keep_checkpoints(self, run: Any) -> None:
-        for alias in ("last", "best"):
-            name = f"{alias}.ckpt"
-            self._keep(run, "checkpoint", {name: self._folder / "checkpoints" / name}, kind="model", alias=alias)
-
-    @staticmethod
-    def _keep(run: Any, name: str, files: Mapping[str, Path], *, kind: str, alias: str) -> None:
+    def _keep(self, run: Any, name: str, files: Mapping[str, Path], *, alias: str) -> None:
         import wandb
 
-        artifact = wandb.Artifact(f"{name}-{run.id}", type=kind)
-        there = {name: path for name, path in files.items() if path.exists()}
-        for name, path in there.items():
-            artifact.add_file(str(path), name=name, policy="immutable", skip_cache=True)  # no copies in the home folder
-        if there:
-            run.log_artifact(artifact, aliases=[alias])
+        with self._never_fatal(f"keep the {name}"):
+            artifact = wandb.Artifact(f"{name}-{run.id}", type="model" if name == "checkpoint" else name)
+            there = {name: path for name, path in files.items() if path.exists()}
+            for name, path in there.items():
+                artifact.add_file(str(path), name=name, policy="immutable", skip_cache=True)  # no copies in the home
+            if there:
+                run.log_artifact(artifact, aliases=[alias])
 
-    def _keep_files(self, run: Any) -> None:
-        for name in _FILES:
-            if (self._folder / name).exists():
-                copy = shutil.copy(self._folder / name, run.dir)
-                run.save(copy, base_path=run.dir, policy="now")
-
-    def _guarded(self, what: str, call: Callable[[Any], object], *, needs_run: bool = True) -> None:
-        if needs_run and self._run is None:
-            return
+    @contextmanager
+    def _never_fatal(self, what: str) -> Iterator[None]:
+        """A service is not worth a run: the first failure is told, and all are passed over."""
         try:
-            call(self._run)
+            yield
         except Exception as error:
             if not self._warned:
-                _log.warning(
-                    "W&B cannot %s (%s); the training goes on, without more such words", what, _one_line(error)
-                )
+                _log.warning("W&B cannot %s (%s); the run goes on, without further warnings", what, one_line(error))
             self._warned = True
 
 
 @contextmanager
 def wandb_runs(loggers: Sequence[Logger]) -> Iterator[None]:
-    """The W&B runs of a training, if it has any, last as long as the block.
+    """The W&B runs among the loggers last as long as the block.
 
     Raises:
         ConfigError: see `WandbLogger.start`.
@@ -272,49 +260,22 @@ def _media(record: ValidationRecord) -> dict[str, Any]:
         rows = [[_cell(value) for value in row.values()] for row in record.classes]
         media["validation/classes"] = wandb.Table(columns=list(record.classes[0]), data=rows)
     if record.frames:
-        media["validation/clips"] = [_image(frame, names) for frame in record.frames]
+        media["validation/clips"] = [
+            wandb.Image(
+                frame.frame,
+                caption=frame.title,
+                masks={"prediction": {"mask_data": frame.labels, "class_labels": names}},
+            )
+            for frame in record.frames
+        ]
     if record.film is not None:
         media["validation/film"] = wandb.Video(str(record.film), format="mp4")
     return media
 
 
-def _image(frame: LabelledFrame, names: Mapping[int, str]) -> Any:
-    import wandb
-
-    masks = {"prediction": {"mask_data": frame.labels, "class_labels": dict(names)}}
-    return wandb.Image(frame.frame, caption=frame.title, masks=masks)
-
-
 def _cell(value: str) -> str | float | None:
-    """A field of a CSV file; an empty one is a figure that is not defined."""
+    """A field of a CSV file; an empty one is a metric that is not defined."""
     try:
         return float(value) if value else None
     except ValueError:
         return value
-
-
-def _described(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What config.yaml and run.json say."""
-    origin = read_json(folder / "run.json") if (folder / "run.json").exists() else {}
-    return read_config(folder / "config.yaml"), origin
-
-
-def _run_id(folder: Path, asked: str | None) -> str:
-    """The run's id in W&B: the one that is asked for, or it had before, or else a new one."""
-    run_id = asked or run_id_of(folder) or secrets.token_hex(4)
-    if run_id != run_id_of(folder):
-        with atomic_open(folder / RUN_ID_FILE) as handle:
-            handle.write(f"{run_id}\n")
-    return run_id
-
-
-def _refused(error: Exception) -> ConfigError:
-    return ConfigError(
-        f"W&B refuses this run ({_one_line(error)}): log in with `wandb login` or a right WANDB_API_KEY, check "
-        "logger.entity and logger.project, or keep the run to this machine with logger.mode=offline"
-    )
-
-
-def _one_line(error: Exception) -> str:
-    lines = [line.strip().rstrip(".") for line in str(error).splitlines() if line.strip()]
-    return shorten("; ".join(lines) or type(error).__name__, _LONGEST_REASON, placeholder=" ...")

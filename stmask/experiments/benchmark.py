@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
 from stmask.checkpoints import ModelCard
 from stmask.data import VideoClips
 from stmask.engine.evaluation_data import evaluation_data, same_videos
-from stmask.errors import ConfigError, DataError, StmaskError
-from stmask.experiments.collect import SPEED, checkpoint_of
-from stmask.experiments.speed import FRAMES, PRECISIONS, Speed
-from stmask.experiments.timing import Clip, Image, measure, take_clips
-from stmask.files import write_json
+from stmask.engine.run_folder import BEST, CHECKPOINTS, LAST
+from stmask.errors import CheckpointError, ConfigError, DataError, StmaskError
+from stmask.experiments.speed import FRAMES, PRECISIONS, write_speed
+from stmask.experiments.timing import Clip, measure, take_clips
 from stmask.inference.segmenter import VideoSegmenter
 from stmask.inference.video import VideoReader
 from stmask.loading import load_segmenter, pick_device
@@ -41,12 +39,16 @@ def load_networks(places: Sequence[str | os.PathLike[str]], *, device: str, prec
 
 
 def checkpoint_at(place: str | os.PathLike[str]) -> Path:
-    """A checkpoint, or the best one of a run's folder.
+    """A checkpoint, or the best one of a run's folder: the last where nothing was validated.
 
     Raises:
         CheckpointError: the folder holds none.
     """
-    return checkpoint_of(Path(place)) if Path(place).is_dir() else Path(place)
+    path = Path(place)
+    found = [file for name in (BEST, LAST) if (file := path / CHECKPOINTS / name).is_file()]
+    if path.is_dir() and not found:
+        raise CheckpointError(f"{path} holds no {CHECKPOINTS}/{BEST} or {LAST}: give a checkpoint, or a run's folder")
+    return found[0] if path.is_dir() else path
 
 
 def validation_clips(network: VideoSegmenter, *, frames: int, source: str) -> list[Clip]:
@@ -58,11 +60,9 @@ def validation_clips(network: VideoSegmenter, *, frames: int, source: str) -> li
 
     Raises:
         DataError: the data is not there.
-        ConfigError: the network doesn't say what it was trained on, or its data are no videos.
+        ConfigError: the network doesn't say what it was trained on, or its data are not videos.
     """
-    card = network.model.card
-    assert isinstance(card, ModelCard)
-    if not card.data:
+    if not (card := _card_of(network)).data:
         raise ConfigError(f"{source} does not say what it was validated with: {_WAY_OUT}")
     data = evaluation_data(card, checkpoint_at(source), way_out=_WAY_OUT)
     try:
@@ -81,15 +81,7 @@ def file_clips(path: str | os.PathLike[str], *, frames: int) -> list[Clip]:
         ConfigError: it has a single frame.
     """
 
-    def videos() -> Iterator[Iterator[Image]]:
-        yield iter(VideoReader(path))
-
-    return take_clips(videos(), frames=frames, source=str(path))
-
-
-def write_speed(folder: str | os.PathLike[str], speed: Speed) -> None:
-    """Keeps a measurement in a run's folder."""
-    write_json(Path(folder) / SPEED, speed.to_dict(), indent=1)
+    return take_clips([VideoReader(path)], frames=frames, source=str(path))
 
 
 def measure_runs(folders: Sequence[Path], *, device: str, on_run: Callable[[str], None]) -> list[str]:
@@ -108,40 +100,31 @@ def measure_runs(folders: Sequence[Path], *, device: str, on_run: Callable[[str]
     pick_device(device)  # a device that isn't there fails at once and not for every run
     problems: list[str] = []
     for start in range(0, len(folders), _AT_ONCE):
-        loaded: list[_Loaded] = []
+        groups: dict[str, dict[Path, VideoSegmenter]] = defaultdict(dict)  # by what they were validated with
         for folder in folders[start : start + _AT_ONCE]:
             try:
                 (network,) = load_networks([folder], device=device, precision=PRECISIONS[0])
-                loaded.append(_Loaded(folder, network, _videos_of(network, folder)))
+                card = _card_of(network)
+                groups[same_videos(card, checkpoint_at(folder)) if card.data else ""][folder] = network
             except StmaskError as error:
                 problems.append(_not_measured(folder, error))
-        for _, group in groupby(sorted(loaded, key=lambda one: one.videos), key=lambda one: one.videos):
-            problems += _measure_together(list(group), on_run)
+        for group in groups.values():
+            networks = list(group.values())
+            try:
+                clips = validation_clips(networks[0], frames=FRAMES, source=str(next(iter(group))))
+            except StmaskError as error:
+                problems += [_not_measured(folder, error) for folder in group]
+                continue
+            for folder, speed in zip(group, measure(networks, clips, precision=PRECISIONS[0]), strict=True):
+                write_speed(folder, speed)
+                on_run(f"{folder}: {speed.fps:.1f} FPS ({speed.conditions})")
     return problems
 
 
-class _Loaded(NamedTuple):
-    folder: Path
-    network: VideoSegmenter
-    videos: str  # equal for networks that were validated with the same
-
-
-def _videos_of(network: VideoSegmenter, folder: Path) -> str:
+def _card_of(network: VideoSegmenter) -> ModelCard:
     card = network.model.card
     assert isinstance(card, ModelCard)
-    return same_videos(card, checkpoint_of(folder)) if card.data else ""
-
-
-def _measure_together(group: Sequence[_Loaded], on_run: Callable[[str], None]) -> list[str]:
-    networks = [one.network for one in group]
-    try:
-        clips = validation_clips(networks[0], frames=FRAMES, source=str(group[0].folder))
-    except StmaskError as error:
-        return [_not_measured(one.folder, error) for one in group]
-    for one, speed in zip(group, measure(networks, clips, precision=PRECISIONS[0]), strict=True):
-        write_speed(one.folder, speed)
-        on_run(f"{one.folder}: {speed.fps:.1f} FPS ({speed.conditions})")
-    return []
+    return card
 
 
 def _not_measured(folder: Path, error: StmaskError) -> str:

@@ -23,7 +23,6 @@ def check_jobs(jobs: Sequence[Job], *, launcher: str) -> None:
     Raises:
         ConfigError: a strategy that a sweep cannot follow, several machines, or a GPU that is not there.
     """
-    here: int | None = None
     for job in jobs:
         trainer = job.cfg.trainer
         strategy = str(trainer.get("strategy"))
@@ -38,8 +37,15 @@ def check_jobs(jobs: Sequence[Job], *, launcher: str) -> None:
                 "on this machine only; several machines need hydra/launcher=slurm"
             )
         if trainer.get("accelerator") in ("gpu", "cuda"):
-            here = len(visible_gpus()) if here is None else here
-            _check_gpus(job, here)
+            here, devices = len(visible_gpus()), trainer.get("devices", 1)
+            named = [] if isinstance(devices, (int, str)) else [int(number) for number in devices]
+            if here == 0 or (isinstance(devices, int) and devices > here):
+                raise ConfigError(
+                    f"{job.title}: trainer.accelerator={trainer.accelerator} trainer.devices={devices}, but this "
+                    f"machine has {here} GPUs"
+                )
+            if missing := [number for number in named if number >= here]:
+                raise ConfigError(f"{job.title}: trainer.devices names GPU {missing[0]}; this machine has {here} GPUs")
 
 
 def check_queue(jobs: Sequence[Job], *, devices: Sequence[int] | None) -> list[str]:
@@ -61,10 +67,8 @@ def check_queue(jobs: Sequence[Job], *, devices: Sequence[int] | None) -> list[s
         )
     if devices is not None and (len(set(devices)) != len(devices) or not devices):
         raise ConfigError(f"hydra.launcher.devices={list(devices)} must name each device once")
-    if gpus:
-        missing = [number for number in devices or () if not 0 <= number < len(gpus)]
-        if missing:
-            raise ConfigError(f"hydra.launcher.devices names GPU {missing[0]}; there are: 0 to {len(gpus) - 1}")
+    if gpus and (missing := [number for number in devices or () if not 0 <= number < len(gpus)]):
+        raise ConfigError(f"hydra.launcher.devices names GPU {missing[0]}; there are: 0 to {len(gpus) - 1}")
     names = [gpus[number] if gpus else str(number) for number in (range(len(gpus)) if devices is None else devices)]
     for job in jobs:
         wanted = job.cfg.trainer.get("devices", 1)
@@ -86,15 +90,3 @@ def visible_gpus() -> list[str]:
     count = torch.cuda.device_count()
     given = os.environ.get(_VISIBLE)
     return (given.split(",") if given else [str(number) for number in range(count)])[:count]
-
-
-def _check_gpus(job: Job, here: int) -> None:
-    devices = job.cfg.trainer.get("devices", 1)
-    named = [int(number) for number in devices] if not isinstance(devices, (int, str)) else []
-    if here == 0 or (isinstance(devices, int) and devices > here):
-        raise ConfigError(
-            f"{job.title}: trainer.accelerator={job.cfg.trainer.accelerator} trainer.devices={devices}, but this "
-            f"machine has {here} GPUs"
-        )
-    if missing := [number for number in named if number >= here]:
-        raise ConfigError(f"{job.title}: trainer.devices names GPU {missing[0]}; this machine has {here} GPUs")

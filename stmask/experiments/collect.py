@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from stmask.engine.run_config import read_config
-from stmask.engine.run_folder import BEST, CHECKPOINTS, CONFIG, LAST, RECORD, SUMMARY, status_of
-from stmask.errors import CheckpointError, ConfigError, DataError
+from stmask.engine.run_folder import CHECKPOINTS, CONFIG, RECORD, SUMMARY, status_of
+from stmask.errors import DataError
 from stmask.experiments.settings import Setting, configuration_of
-from stmask.experiments.speed import Speed
+from stmask.experiments.speed import Speed, read_speed
 from stmask.files import read_json, require_file
 from stmask.number_checks import require_number
 
-SPEED = "fps.json"
 DONE = "done"
-_FIGURE_PREFIX = "valid/"
+_METRIC_PREFIX = "valid/"
 _BELOW = frozenset({CHECKPOINTS, "validation", ".hydra"})  # folders of a run that hold no further run
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class RunRecord:
-    """What a table needs to know of one run.
+    """What a table needs to know of one run; equal to itself alone.
 
     Attributes:
         name: its folder from the one on that was searched, or its address in W&B.
@@ -36,8 +36,8 @@ class RunRecord:
         seed: of its random numbers.
         state: `DONE`, or why it isn't.
         finished: when, ISO 8601 in UTC; "" for never.
-        dataset: folder and split that its figures are of.
-        figures: of its best validation, such as AP, in [0, 1]; those that are undefined are left out.
+        dataset: folder and split that its metrics are of.
+        metrics: of its best validation, such as AP, in [0, 1]; those that are undefined are left out.
         train_seconds: over all attempts.
         parameters: of the network.
         speed: None if never measured.
@@ -52,15 +52,15 @@ class RunRecord:
     state: str
     finished: str = ""
     dataset: str = ""
-    figures: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
     train_seconds: float | None = None
     parameters: int | None = None
     speed: Speed | None = None
 
     @property
-    def key(self) -> str:
-        """Of no other run."""
-        return self.name if self.folder is None else str(self.folder.resolve())
+    def content(self) -> tuple[object, ...]:
+        """Equal for copies of one run."""
+        return self.experiment, self.setting, self.configuration, self.seed
 
     @property
     def done(self) -> bool:
@@ -75,23 +75,26 @@ def collect(folders: Sequence[str | os.PathLike[str]]) -> tuple[list[RunRecord],
     Raises:
         DataError: a folder that does not exist.
     """
-    records: list[RunRecord] = []
-    problems: list[str] = []
-    seen: set[Path] = set()
+    places: dict[Path, tuple[Path, str]] = {}
     for folder in map(Path, folders):
         if not folder.is_dir():
-            raise DataError(f"no such folder of runs: {folder}; those of a training or a sweep are in its output_root")
+            raise DataError(f"no such folder of runs: {folder}; those of `stmask train` and sweeps are in output_root")
         for run in _run_folders(folder):
-            if (place := run.resolve()) in seen:
-                continue
-            seen.add(place)
-            try:
-                record = read_run(run, name=Path(folder.resolve().name, run.relative_to(folder)).as_posix())
-            except DataError as error:
-                problems.append(str(error))
-                continue
-            if record is not None:
+            name = Path(folder.resolve().name, run.relative_to(folder)).as_posix()
+            places.setdefault(run.resolve(), (run, name))
+    return records_of(partial(_read_run, run, name=name) for run, name in places.values())
+
+
+def records_of(reads: Iterable[Callable[[], RunRecord | None]]) -> tuple[list[RunRecord], list[str]]:
+    """The records that some functions read, and a line for each that raised DataError."""
+    records: list[RunRecord] = []
+    problems: list[str] = []
+    for read in reads:
+        try:
+            if (record := read()) is not None:
                 records.append(record)
+        except DataError as error:
+            problems.append(str(error))
     return records, problems
 
 
@@ -102,25 +105,16 @@ def _run_folders(folder: Path) -> Iterator[Path]:
             yield Path(path)
 
 
-def read_run(folder: Path, *, name: str) -> RunRecord | None:
-    """One run from its folder; None for a run that no experiment was named for.
-
-    Raises:
-        DataError: a file of it is missing or broken.
-    """
-    for file in (RECORD, SUMMARY, CONFIG, SPEED):
+def _read_run(folder: Path, *, name: str) -> RunRecord | None:
+    for file in (RECORD, SUMMARY, CONFIG):
         require_file(folder / file)
-    made = read_json(folder / RECORD)
-    if not isinstance(made, dict):
-        raise DataError(f"{folder / RECORD} describes no run")
     status = status_of(folder)
-    done = status.state == DONE
     return record_of(
         name=name,
         folder=folder,
-        made=made,
+        made=read_json(folder / RECORD),
         config=read_config(folder / CONFIG),
-        summary=read_json(folder / SUMMARY) if done else {},
+        summary=read_json(folder / SUMMARY) if status.state == DONE else {},
         state=status.state,
         finished=status.finished or "",
         speed=read_speed(folder),
@@ -143,14 +137,14 @@ def record_of(
     Args:
         made: the content of run.json.
         config: resolved.
-        summary: the content of summary.json; anything besides figures and train_seconds is ignored.
+        summary: the content of summary.json; anything besides metrics and train_seconds is ignored.
 
     Raises:
         DataError: something in it is missing or of another kind.
     """
-    if made.get("experiment") is None:
-        return None
     try:
+        if made.get("experiment") is None:
+            return None
         data, seconds, parameters = config["data"], summary.get("train_seconds"), made.get("parameters")
         require_number(train_seconds=seconds or 0, parameters=parameters or 0)
         return RunRecord(
@@ -163,45 +157,14 @@ def record_of(
             state=state,
             finished=finished,
             dataset=f"{Path(str(data.get('root') or 'files')).name}, split {data.get('valid')}",
-            figures=_figures(summary),
+            metrics={
+                key.removeprefix(_METRIC_PREFIX): float(value)
+                for key, value in summary.items()
+                if key.startswith(_METRIC_PREFIX) and math.isfinite(value) and value >= 0  # -1: undefined
+            },
             train_seconds=None if seconds is None else float(seconds),
             parameters=None if parameters is None else int(parameters),
             speed=speed,
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise DataError(f"{folder or name} is not a run that can be read ({type(error).__name__}: {error})") from error
-
-
-def read_speed(folder: Path) -> Speed | None:
-    """What was measured for a run; None if nothing was, or by another procedure.
-
-    Raises:
-        DataError: the file is broken.
-    """
-    path = folder / SPEED
-    if not path.exists():
-        return None
-    try:
-        return Speed.from_dict(read_json(path))
-    except (KeyError, TypeError, ValueError, OverflowError, ConfigError) as error:
-        raise DataError(f"{path} holds no measurement: delete it, and measure again") from error
-
-
-def checkpoint_of(folder: Path) -> Path:
-    """The weights of a run: its best, or its last where nothing was validated.
-
-    Raises:
-        CheckpointError: there are none.
-    """
-    for name in (BEST, LAST):
-        if (path := folder / CHECKPOINTS / name).is_file():
-            return path
-    raise CheckpointError(f"{folder} holds no {CHECKPOINTS}/{BEST} or {LAST}: give a checkpoint, or a run's folder")
-
-
-def _figures(summary: Mapping[str, Any]) -> dict[str, float]:
-    """Figures by their bare names; undefined ones are -1 in the metric, or not finite."""
-    named = {
-        key.removeprefix(_FIGURE_PREFIX): value for key, value in summary.items() if key.startswith(_FIGURE_PREFIX)
-    }
-    return {name: float(value) for name, value in named.items() if math.isfinite(value) and value >= 0}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,7 +14,7 @@ from stmask.experiments.rows import Row
 from stmask.experiments.settings import Setting, configuration_of_row
 from stmask.experiments.speed import Conditions
 
-FIGURES = ("AP", "box_AP", "AP50", "AP75", "APS", "APM", "APL", "AR1", "AR10")
+METRICS = ("AP", "box_AP", "AP50", "AP75", "APS", "APM", "APL", "AR1", "AR10")
 PAPER_FPS = "FPS"
 _WITHOUT_PAPER = ("AP", "AP50", "AP75")  # shown of rows that the paper doesn't have
 
@@ -40,37 +40,31 @@ class RowResult:
     """What was measured of a row under one setting.
 
     Attributes:
-        row: with the paper's figures.
+        row: with the paper's numbers.
         runs: that count, one for each seed, in the order of the seeds; none is normal.
-        conditions: of the speeds that count.
+        fps: frames per second of those that were measured under the section's conditions.
     """
 
     row: Row
     runs: tuple[RunRecord, ...]
-    conditions: Conditions | None
+    fps: Spread
 
     @property
     def seeds(self) -> tuple[int, ...]:
         return tuple(run.seed for run in self.runs)
 
-    def figure(self, name: str) -> Spread:
-        """A figure of the best validations, in percent."""
-        return Spread(tuple(100 * run.figures[name] for run in self.runs if name in run.figures))
+    def metric(self, name: str) -> Spread:
+        """A metric of the best validations, in percent."""
+        return Spread(tuple(100 * run.metrics[name] for run in self.runs if name in run.metrics))
 
     def difference(self, name: str) -> float | None:
         """Ours less the paper's, in points; None where either is missing."""
-        mean, paper = self.figure(name).mean, self.row.paper.get(name)
+        mean, paper = self.metric(name).mean, self.row.paper.get(name)
         return None if mean is None or paper is None else mean - paper
 
     @property
     def train_seconds(self) -> Spread:
         return Spread(tuple(run.train_seconds for run in self.runs if run.train_seconds is not None))
-
-    @property
-    def fps(self) -> Spread:
-        """Frames per second under `conditions`."""
-        speeds = (run.speed for run in self.runs)
-        return Spread(tuple(speed.fps for speed in speeds if speed is not None and speed.conditions == self.conditions))
 
     @property
     def parameters(self) -> int | None:
@@ -79,7 +73,12 @@ class RowResult:
 
 @dataclass(frozen=True)
 class Section:
-    """A table under one setting; `notes` say in a line each which runs do not count, and why."""
+    """A table under one setting.
+
+    Attributes:
+        notes: which runs do not count, and why, in a line each.
+        conditions: of the speeds that count; None where none was measured.
+    """
 
     setting: Setting
     rows: tuple[RowResult, ...]
@@ -88,7 +87,7 @@ class Section:
 
     @property
     def datasets(self) -> tuple[str, ...]:
-        """What the figures are of: one entry, unless folders of several names hold the dataset."""
+        """What the metrics are of: one entry, unless folders of several names hold the dataset."""
         return tuple(sorted({run.dataset for result in self.rows for run in result.runs}))
 
     @property
@@ -108,10 +107,10 @@ class Comparison:
     sections: tuple[Section, ...]
 
     @cached_property
-    def figures(self) -> tuple[str, ...]:
-        """The figures that the paper gives for any of the rows; the first one is what the table is about."""
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that the paper gives for any of the rows; the first one is what the table is about."""
         given = {name for result in self.sections[0].rows for name in result.row.paper}
-        return tuple(name for name in FIGURES if name in given) or _WITHOUT_PAPER
+        return tuple(name for name in METRICS if name in given) or _WITHOUT_PAPER
 
 
 def compare(table: str, rows: Sequence[Row], records: Sequence[RunRecord]) -> Comparison:
@@ -132,23 +131,28 @@ def compare(table: str, rows: Sequence[Row], records: Sequence[RunRecord]) -> Co
 def _section(setting: Setting, rows: Sequence[Row], records: Sequence[RunRecord]) -> Section:
     chosen: list[tuple[Row, list[RunRecord]]] = []
     remarks: list[str] = []
-    unfinished: dict[str, str] = {}  # key to state
+    unfinished: set[RunRecord] = set()
     for row in rows:
         candidates = [record for record in records if _same(row.experiment, record.experiment, setting)]
-        unfinished.update({record.key: record.state for record in candidates if not record.done})
+        unfinished.update(record for record in candidates if not record.done)
         kept, passed_over = _newest([record for record in candidates if record.done])
         chosen.append((row, kept))
         remarks += passed_over
     if unfinished:
-        counts = sorted(Counter(unfinished.values()).items())
+        counts = sorted(Counter(record.state for record in unfinished).items())
         remarks.append(f"Not finished, and not counted: {', '.join(f'{number} {state}' for state, number in counts)}.")
-    speeds = {run.key: run.speed.conditions for _, runs in chosen for run in runs if run.speed is not None}
-    conditions = _commonest(speeds.values())
-    if others := sum(other != conditions for other in speeds.values()):
+    timed = {run: run.speed.conditions for _, runs in chosen for run in runs if run.speed is not None}
+    counted_by = Counter(timed.values())
+    conditions = min(counted_by, key=lambda c: (-counted_by[c], str(c)), default=None)
+    if others := sum(other != conditions for other in timed.values()):
         of_runs = "1 run" if others == 1 else f"{others} runs"
         remarks.append(f"The FPS of {of_runs} was measured under other conditions, and left out.")
-    results = tuple(RowResult(row, tuple(runs), conditions) for row, runs in chosen)
+    results = tuple(RowResult(row, tuple(runs), _fps(runs, conditions)) for row, runs in chosen)
     return Section(setting, results, tuple(dict.fromkeys(remarks)), conditions)  # rows of one network remark the same
+
+
+def _fps(runs: Sequence[RunRecord], conditions: Conditions | None) -> Spread:
+    return Spread(tuple(run.speed.fps for run in runs if run.speed is not None and run.speed.conditions == conditions))
 
 
 def _same(experiment: str, other: str, setting: Setting) -> bool:
@@ -174,31 +178,19 @@ def _newest(done: Sequence[RunRecord]) -> tuple[list[RunRecord], list[str]]:
     return [kept[seed] for seed in sorted(kept)], sorted(notes)
 
 
-def _commonest(conditions: Iterable[Conditions]) -> Conditions | None:
-    counts = Counter(conditions)
-    return min(counts, key=lambda c: (-counts[c], str(c))) if counts else None
-
-
 def most_measured(comparisons: Iterable[Comparison]) -> tuple[Comparison, Section]:
     """The table, and the setting in it, for which the most rows were measured, then the most runs count.
 
     Raises:
         DataError: nothing was measured.
     """
-    found = [
-        (comparison, section) for comparison in comparisons for section in comparison.sections if section.measured_rows
-    ]
-    if not found:
+    found = [(comparison, section) for comparison in comparisons for section in comparison.sections]
+    if not any(section.measured_rows for _, section in found):
         raise DataError("no run of a row of the tables is done; `stmask sweep table4 recipe=tiny` trains a small one")
     return max(found, key=lambda pair: (pair[1].measured_rows, pair[1].measured_runs))
 
 
-def counted(comparisons: Iterable[Comparison]) -> Iterator[RunRecord]:
+def counted(comparisons: Iterable[Comparison]) -> list[RunRecord]:
     """Every run that counts for a row, once."""
-    seen: set[str] = set()
-    for comparison in comparisons:
-        for section in comparison.sections:
-            for run in (run for result in section.rows for run in result.runs):
-                if run.key not in seen:
-                    seen.add(run.key)
-                    yield run
+    results = (result for comparison in comparisons for section in comparison.sections for result in section.rows)
+    return list(dict.fromkeys(run for result in results for run in result.runs))

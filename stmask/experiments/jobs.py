@@ -1,22 +1,28 @@
-"""Jobs of a sweep: a configuration each, with the folder that it trains into."""
+"""Jobs of a sweep: a configuration each, with the folder that it trains into.
+
+`python -m stmask.experiments.jobs FOLDER` trains the job of a folder. It is not a Hydra application: the processes that
+Lightning or torchrun start for a distributed job repeat this command, and each reads the same finished configuration.
+"""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from stmask.config import check_config
+from stmask.console import exit_status
+from stmask.engine.identity import NEUTRAL_KEYS, config_hash
 from stmask.engine.run_folder import Origin
 from stmask.errors import ConfigError, DataError
-from stmask.experiments.naming import run_folder_of
 from stmask.experiments.rows import IMAGES, tables
 from stmask.files import read_json, write_json
 
+SWEEPS = "sweeps"
 _JOB = "job.json"
 _NO_EXPERIMENT = "none"
 _NAMES = {"name": "", "tags": [], "output_dir": ""}  # what jobs of one folder may differ in
@@ -25,14 +31,14 @@ _RESUME = "auto"
 
 @dataclass(frozen=True)
 class Job:
-    """One training of a sweep.
+    """One run of a sweep.
 
     Attributes:
         cfg: checked; it trains into `folder` and goes on from what is there.
         origin: what it was asked for with.
         folder: follows from the configuration and the seed.
         title: what sets it apart from the sweep's other jobs.
-        twins: titles of jobs that are the same training.
+        twins: titles of jobs that are the same run.
     """
 
     cfg: DictConfig
@@ -110,21 +116,28 @@ def origin_of(*, command: Sequence[str], overrides: Sequence[str], experiment: s
     return Origin(tuple(command), tuple(overrides), experiment, table if table in (*tables(), IMAGES) else None)
 
 
+def run_folder_of(cfg: DictConfig) -> Path:
+    """`<output_root>/sweeps/<network>-<hash>/seed_<n>`, absolute: it follows from the configuration and the seed."""
+    network = str(cfg.model.get("_target_") or "network").rpartition(".")[2].lower()
+    return Path(cfg.output_root).absolute() / SWEEPS / f"{network}-{config_hash(cfg)}" / f"seed_{cfg.seed}"
+
+
 def merged(jobs: Sequence[Job]) -> list[Job]:
-    """Each training once: jobs of the same folder that differ in their names only become one with `twins`.
+    """Each run once: jobs of the same folder that differ in their names only become one with `twins`.
 
     Raises:
         ConfigError: two jobs would train the same network into the same folder, differently read or logged.
     """
     firsts: dict[Path, Job] = {}
     for job in jobs:
-        first = firsts.get(job.folder)
-        if first is None:
-            firsts[job.folder] = job
+        first = firsts.setdefault(job.folder, job)
+        if first is job:
             continue
-        if keys := _differences(first.cfg, job.cfg):
+        a, b = (OmegaConf.merge(one.cfg, _NAMES) for one in (first, job))
+        # they have one hash, so nothing else can differ
+        if keys := sorted(key for key in NEUTRAL_KEYS if OmegaConf.select(a, key) != OmegaConf.select(b, key)):
             raise ConfigError(
-                f"{first.title} and {job.title} are the same training and would share {job.folder}: "
+                f"{first.title} and {job.title} are the same run and would share {job.folder}: "
                 f"they differ in {', '.join(keys)} only, so choose one of them"
             )
         firsts[job.folder] = replace(first, twins=(*first.twins, job.title))
@@ -139,35 +152,30 @@ def titles_of(batch: Sequence[Sequence[str]], *, command: Sequence[str] = ()) ->
         command: overrides of the command line; what a sweeper added to them is the title of a job that is alone, or
             else its experiment and seed.
     """
-    if len(batch) > 1:
-        common = set.intersection(*map(set, batch))
-        return [" ".join(text for text in overrides if text not in common) or "the defaults" for overrides in batch]
     given = {_key(override) for override in command}
-    return [
-        " ".join(
-            [text for text in overrides if _key(text) not in given]
-            or [text for text in overrides if _key(text) in ("experiment", "seed")]
-            or overrides
-        )
-        or "the defaults"
-        for overrides in batch
-    ]
+    shared = set.intersection(*map(set, batch)) if len(batch) > 1 else {t for t in batch[0] if _key(t) in given}
+
+    def title(overrides: Sequence[str]) -> str:
+        own = [text for text in overrides if text not in shared]
+        usual = [text for text in overrides if _key(text) in ("experiment", "seed")]
+        return " ".join(own or usual or overrides) or "the defaults"
+
+    return [title(overrides) for overrides in batch]
 
 
 def _key(override: str) -> str:
     return override.lstrip("+").partition("=")[0]
 
 
-def _differences(a: DictConfig, b: DictConfig) -> list[str]:
-    first, second = (
-        dict(_leaves(OmegaConf.to_container(OmegaConf.merge(cfg, _NAMES), resolve=True))) for cfg in (a, b)
-    )
-    return sorted(key for key in first.keys() | second.keys() if first.get(key) != second.get(key))
+def _main(argv: Sequence[str]) -> None:
+    if len(argv) != 1:
+        raise ConfigError("usage: python -m stmask.experiments.jobs FOLDER")
+    cfg, origin = read_job(Path(argv[0]))
+
+    from stmask.engine.train import train
+
+    train(cfg, origin=origin)
 
 
-def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping):
-        for name, child in value.items():
-            yield from _leaves(child, f"{key}.{name}" if key else str(name))
-    else:
-        yield key, value
+if __name__ == "__main__":
+    sys.exit(exit_status(lambda: _main(sys.argv[1:])))

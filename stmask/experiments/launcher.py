@@ -1,147 +1,98 @@
-"""Hydra launchers that give each job of a sweep a process of its own, and a folder that a repetition finds again."""
+"""What our launchers do: each job of a sweep gets a process of its own, and a folder that a repetition finds again."""
 
 from __future__ import annotations
 
 import copy
-import importlib
 import logging
 import os
 import sys
-import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.plugins import Plugins
-from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
-from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, ListConfig, open_dict, read_write
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.types import HydraContext
+from omegaconf import DictConfig, open_dict, read_write
 
 from stmask.config import check_config
 from stmask.config_folders import keep_folder
-from stmask.engine.run_folder import State, state_of
-from stmask.errors import Interrupted, StmaskError
+from stmask.errors import StmaskError
 from stmask.experiments.checks import check_jobs, check_queue
 from stmask.experiments.jobs import Job, job_of, merged, titles_of
-from stmask.experiments.outcomes import Outcome, after_running, at_last, table_of, value_of, without_running
-from stmask.experiments.processes import Queue, Task, job_command, job_environment, launched_by_torchrun
+from stmask.experiments.outcomes import Outcome, monitored_value, run_jobs, table_of
+from stmask.experiments.processes import launched_by_torchrun
 
-_PLUGINS = "hydra_plugins.stmask"  # Hydra takes launchers from below this name only
 _OUTPUT = "job.log"
 _PROGRAM = "stmask"
-_NO_SEARCH = "BasicSweeper"  # the one sweeper that looks at no figures
+_NO_SEARCH = "BasicSweeper"  # the one sweeper that looks at no metric
 _log = logging.getLogger(__name__)
 
 
-class InTurn(Launcher):
-    """One job after the other on this machine, each with all its devices, its output on the terminal.
+def launch(
+    job_overrides: Sequence[Sequence[str]],
+    *,
+    context: HydraContext,
+    config: DictConfig,
+    torchrun: bool = False,
+    on_gpus: bool = False,
+    devices: Sequence[int] | None = None,
+) -> Sequence[JobReturn]:
+    """Trains the jobs and prints what came of them: what the launchers of `hydra_plugins` are for.
 
     Args:
-        torchrun: start the processes of a distributed job by torchrun, and not by Lightning.
-    """
-
-    __module__ = _PLUGINS
-    name = "in_turn"
-
-    def __init__(self, *, torchrun: bool = False) -> None:
-        self.torchrun = torchrun
-
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Called by Hydra; the task function is left alone, because jobs are processes."""
-        self._context, self._config = hydra_context, config
-
-    def devices_for(self, jobs: Sequence[Job]) -> list[str] | None:
-        """What the queue hands out; None for one job at a time."""
-        return None
-
-    def log_of(self, job: Job) -> Path | None:
-        """Where a job's process writes; None for the terminal."""
-        return None
-
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Trains the jobs and prints what came of them.
-
-        Returns:
-            For each list of overrides the figure that the job monitors, or an error where it is not done.
-
-        Raises:
-            StmaskError: a job that cannot work; none is started then.
-            Interrupted: told to stop, when all jobs have stopped.
-        """
-        if launched_by_torchrun() and os.environ["RANK"] != "0":
-            raise SystemExit(0)  # one process runs the sweep, and starts the processes of its jobs
-        setup_globals()
-        configure_log(self._config.hydra.hydra_logging, self._config.hydra.verbose)
-        Path(self._config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)  # sweepers write their results there
-        titles = titles_of(job_overrides, command=self._config.hydra.overrides.task)
-        planned = [self._plan(*job) for job in zip(job_overrides, titles)]
-        jobs = merged(planned)
-        check_jobs(jobs, launcher=self.name)
-        keep_folder(Path(self._config.hydra.sweep.dir))
-        _tell(jobs)
-        outcomes = run_jobs(jobs, devices=self.devices_for(jobs), log_of=self.log_of, torchrun=self.torchrun)
-        if len(planned) > 1 or not all(outcome.good for outcome in outcomes.values()):
-            print(table_of(list(outcomes.values())), flush=True)
-        error = _error(list(outcomes.values()))
-        searched = not str(self._config.hydra.sweeper.get("_target_")).endswith(_NO_SEARCH)
-        return [_returned(job, outcomes[job.folder], error, searched=searched) for job in planned]
-
-    def _plan(self, overrides: Sequence[str], title: str) -> Job:
-        composed = self._context.config_loader.load_sweep_config(self._config, list(overrides))
-        outer, HydraConfig.instance().cfg = HydraConfig.instance().cfg, composed  # type: ignore[assignment]
-        try:
-            experiment = composed.hydra.runtime.choices.get("experiment")
-            cfg = copy.deepcopy(composed)
-            with read_write(cfg), open_dict(cfg):
-                del cfg["hydra"]
-            cfg = check_config(cfg, "train")
-            return job_of(cfg, overrides=overrides, experiment=experiment, command=_command(overrides), title=title)
-        finally:
-            HydraConfig.instance().cfg = outer
-
-
-class Gpus(InTurn):
-    """As many jobs at a time as there are GPUs for them; each has trainer.devices of its own. Output goes to job.log.
-
-    Args:
+        job_overrides: for each job.
+        context: Hydra's, which composes their configurations.
+        config: of the sweep.
+        torchrun: start the processes of a distributed job by torchrun, and not by itself.
+        on_gpus: as many jobs at a time as there are GPUs for, each writing to its job.log; otherwise one after the
+            other, on the terminal.
         devices: numbers of the GPUs to use; None for all that are visible.
-        torchrun: as of `InTurn`.
+
+    Returns:
+        For each list of overrides the metric that the job monitors, or an error where it is not done.
+
+    Raises:
+        StmaskError: a job that cannot work; none is started then.
+        Interrupted: told to stop, when all jobs have stopped.
     """
+    if launched_by_torchrun() and os.environ["RANK"] != "0":
+        raise SystemExit(0)  # one process runs the sweep, and starts the processes of its jobs
+    Path(config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)  # sweepers write their results there
+    titles = titles_of(job_overrides, command=config.hydra.overrides.task)
+    planned = [_plan(context, config, *job) for job in zip(job_overrides, titles)]
+    jobs = merged(planned)
+    check_jobs(jobs, launcher="gpus" if on_gpus else "in_turn")
+    keep_folder(Path(config.hydra.sweep.dir))
+    _tell(jobs)
+    names = check_queue(jobs, devices=devices) if on_gpus else None
+    outcomes = run_jobs(jobs, devices=names, log=_OUTPUT if on_gpus else None, torchrun=torchrun)
+    if len(planned) > 1 or not all(outcome.good for outcome in outcomes.values()):
+        print(table_of(list(outcomes.values())), flush=True)
+    error = _error(list(outcomes.values()))
+    searched = not str(config.hydra.sweeper.get("_target_")).endswith(_NO_SEARCH)
+    return [_returned(job, outcomes[job.folder], error, searched=searched) for job in planned]
 
-    __module__ = _PLUGINS
-    name = "gpus"
 
-    def __init__(self, *, devices: ListConfig | Sequence[int] | None = None, torchrun: bool = False) -> None:
-        super().__init__(torchrun=torchrun)
-        self.devices = None if devices is None else list(devices)
-
-    def devices_for(self, jobs: Sequence[Job]) -> list[str] | None:
-        return check_queue(jobs, devices=self.devices)
-
-    def log_of(self, job: Job) -> Path | None:
-        return job.folder / _OUTPUT
-
-
-def register() -> None:
-    """Makes the launchers known to Hydra, which takes plugins from one namespace only."""
-    for launcher in (InTurn, Gpus):
-        Plugins.instance().register(launcher)
-    namespace, _, name = _PLUGINS.partition(".")
+def _plan(context: HydraContext, config: DictConfig, overrides: Sequence[str], title: str) -> Job:
+    composed = context.config_loader.load_sweep_config(config, list(overrides))
+    HydraConfig.instance().set_config(composed)  # for what it says of its own job
     try:
-        package = importlib.import_module(namespace)
-    except ImportError:  # no plugin is installed
-        package = sys.modules.setdefault(namespace, types.ModuleType(namespace))
-    sys.modules[_PLUGINS] = sys.modules[__name__]
-    setattr(package, name, sys.modules[__name__])
+        experiment = composed.hydra.runtime.choices.get("experiment")
+        cfg = copy.deepcopy(composed)
+        with read_write(cfg), open_dict(cfg):
+            del cfg["hydra"]
+        cfg = check_config(cfg, "train")
+        return job_of(cfg, overrides=overrides, experiment=experiment, command=_command(overrides), title=title)
+    finally:
+        HydraConfig.instance().set_config(config)
 
 
 def train_as_process(cfg: DictConfig) -> float | None:
     """What the task of another launcher does with its job (submitit's, joblib's, Hydra's basic one).
 
     Returns:
-        The figure that the job monitors.
+        The metric that the job monitors.
 
     Raises:
         StmaskError: the job is not done.
@@ -162,89 +113,33 @@ def train_as_process(cfg: DictConfig) -> float | None:
     error = _error([outcome])
     if error is not None:
         raise error
-    return value_of(job)
-
-
-def run_jobs(
-    jobs: Sequence[Job],
-    *,
-    devices: Sequence[str] | None,
-    log_of: Any = lambda job: None,
-    torchrun: bool = False,
-) -> Mapping[Path, Outcome]:
-    """Starts what is to be started, waits for it, and tells what came of each job, by its folder.
-
-    Raises:
-        Interrupted: the sweep was told to stop.
-    """
-    torchrun = torchrun or launched_by_torchrun()
-    early = {job.folder: outcome for job in jobs if (outcome := without_running(job)) is not None}
-    to_start = [job for job in jobs if job.folder not in early]
-    before: dict[int, State] = {}
-    ran: dict[int, Outcome] = {}
-    for outcome in early.values():
-        _log.info("%s: %s", outcome.verdict, outcome.job.title)
-
-    def is_due(index: int) -> bool:
-        job = to_start[index]
-        if (outcome := without_running(job)) is not None:  # another sweep has been here since
-            _log.info("%s: %s", outcome.verdict, job.title)
-            return False
-        before[index] = state_of(job.folder)
-        job.write()
-        return True
-
-    def on_start(index: int, taken: Sequence[str]) -> None:
-        job, where = to_start[index], f" on device {', '.join(taken)}" if taken else ""
-        verb = "started" if before[index] in ("new", "failed") else "resumed"
-        _log.info("%s%s: %s -> %s", verb, where, job.title, os.path.relpath(job.folder))
-
-    def on_end(index: int, status: int) -> None:
-        job, stopped = to_start[index], queue.stopped_by is not None
-        ran[index] = after_running(job, before=before[index], exit_status=status, stopped=stopped, log=log_of(job))
-        _log.info("%s: %s", ran[index].verdict, job.title)
-
-    queue = Queue(devices, is_due=is_due, on_start=on_start, on_end=on_end)
-    environment = job_environment(jobs=len(jobs))
-    tasks = [
-        Task(
-            job_command(job.folder, processes=job.processes or 1, torchrun=torchrun),
-            devices=job.processes or 1,
-            log=log_of(job),
-            environment=environment,
-        )
-        for job in to_start
-    ]
-    queue.run(tasks)
-    started = {to_start[index].folder: outcome for index, outcome in ran.items()}
-    outcomes = {job.folder: at_last(job, started.get(job.folder) or early.get(job.folder)) for job in jobs}
-    if queue.stopped_by is not None:
-        print(table_of(list(outcomes.values())), flush=True)
-        raise Interrupted(128 + queue.stopped_by)
-    return outcomes
+    return monitored_value(job)
 
 
 class _Failed(JobReturn):
     """Raises its error without Hydra's line before it: the table has said it."""
 
+    def __init__(self, overrides: Sequence[str], cfg: DictConfig, error: StmaskError | None) -> None:
+        super().__init__(overrides, cfg, status=JobStatus.FAILED)
+        self.error = error or StmaskError("a job is not done")
+
     @property
     def return_value(self) -> Any:
-        raise self._return_value
+        raise self.error
 
     @return_value.setter
     def return_value(self, value: Any) -> None:
-        self._return_value = value
+        raise AttributeError("a job that is not done returns nothing")
 
 
 def _returned(job: Job, outcome: Outcome, error: StmaskError | None, *, searched: bool) -> JobReturn:
-    value = value_of(job) if outcome.good else None
+    value = monitored_value(job) if outcome.good else None
     if searched and outcome.good and value is None:
-        error = StmaskError(f"{job.title}: the training ended without a {job.cfg.monitor} to search by")
-    good = outcome.good and not (searched and value is None)
-    returned = JobReturn() if good else _Failed()
-    returned.overrides, returned.cfg = job.origin.overrides, job.cfg
-    returned.status = JobStatus.COMPLETED if good else JobStatus.FAILED
-    returned.return_value = value if good else error
+        error = StmaskError(f"{job.title}: the run ended without a {job.cfg.monitor} to search by")
+    if not outcome.good or (searched and value is None):
+        return _Failed(job.origin.overrides, job.cfg, error)
+    returned = JobReturn(job.origin.overrides, job.cfg, status=JobStatus.COMPLETED)
+    returned.return_value = value
     return returned
 
 

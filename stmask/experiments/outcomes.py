@@ -1,23 +1,30 @@
-"""What a sweep does with each job's folder as it finds it, and what came of it."""
+"""Jobs of a sweep as processes: what is done with each folder as it is found, and what came of it."""
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from stmask.engine.run_folder import SUMMARY, State, Status, status_of
-from stmask.errors import DataError
+from rich.table import Table
+from rich.text import Text
+
+from stmask.engine.run_folder import SUMMARY, State, status_of
+from stmask.errors import DataError, Interrupted
+from stmask.evaluation.report import render
 from stmask.experiments.jobs import Job
+from stmask.experiments.processes import Queue, Task, job_command, job_environment, launched_by_torchrun
 from stmask.files import read_json
 
 Verdict = Literal[
     "done", "resumed", "skipped", "failed", "failed before", "in use", "interrupted", "killed", "not started"
 ]
 _GOOD = frozenset({"done", "resumed", "skipped"})
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -40,19 +47,19 @@ class Outcome:
         return self.verdict in _GOOD
 
 
-def without_running(job: Job) -> Outcome | None:
+def outcome_before(job: Job) -> Outcome | None:
     """The outcome of a job that is not to be started, as its folder stands; None for one that is."""
     status = status_of(job.folder)
     if status.state == "done":
         return Outcome(job, "skipped")
     if status.state == "running":
-        return _in_use(job, status)
+        return Outcome(job, "in use", f"by process {status.pid} on {status.host}")
     if status.state == "failed" and not job.cfg.retry_failed:
         return Outcome(job, "failed before", f"{status.error} (retry_failed=true tries again)")
     return None
 
 
-def after_running(job: Job, *, before: State, exit_status: int, stopped: bool, log: Path | None) -> Outcome:
+def outcome_after(job: Job, *, before: State, exit_status: int, stopped: bool, log: Path | None) -> Outcome:
     """The outcome of a job that was started.
 
     Args:
@@ -69,15 +76,15 @@ def after_running(job: Job, *, before: State, exit_status: int, stopped: bool, l
         return Outcome(job, "failed", status.error)
     if stopped or status.state == "interrupted":
         return Outcome(job, "interrupted", "repeat the command to go on")
-    if status.state == "running":  # another sweep was the first to lock the folder
-        return _in_use(job, status)
+    if status.state == "running" and (taken := outcome_before(job)):  # another sweep was the first to lock the folder
+        return taken
     if exit_status < 0:
         return Outcome(job, "killed", f"by {signal.Signals(-exit_status).name}; repeat the command to go on")
     where = "above" if log is None else f"in {log}"
     return Outcome(job, "failed", f"exit status {exit_status}, the reason stands {where}")
 
 
-def at_last(job: Job, outcome: Outcome | None) -> Outcome:
+def final_outcome(job: Job, outcome: Outcome | None) -> Outcome:
     """The outcome of a job when all have ended; what another process trained may be done by now.
 
     Args:
@@ -85,31 +92,83 @@ def at_last(job: Job, outcome: Outcome | None) -> Outcome:
         outcome: None for a job that was never started.
     """
     if outcome is None or outcome.verdict == "in use":
-        return without_running(job) or outcome or Outcome(job, "not started")
+        return outcome_before(job) or outcome or Outcome(job, "not started")
     return outcome
 
 
-def _in_use(job: Job, status: Status) -> Outcome:
-    return Outcome(job, "in use", f"by process {status.pid} on {status.host}")
+class _JobTask(Task):
+    """The process of a job, which notes and logs what comes of it."""
+
+    def __init__(self, job: Job, *, log: str | None, torchrun: bool, environment: Mapping[str, str]) -> None:
+        processes = job.processes or 1
+        command = job_command(job.folder, processes=processes, torchrun=torchrun)
+        output = None if log is None else job.folder / log
+        super().__init__(command, devices=processes, log=output, environment=environment)
+        self.job = job
+        self.outcome: Outcome | None = None
+        self._before: State = "new"
+
+    def is_due(self) -> bool:
+        if (outcome := outcome_before(self.job)) is not None:
+            self._note(outcome)
+            return False
+        self._before = status_of(self.job.folder).state
+        self.job.write()
+        return True
+
+    def on_start(self, devices: Sequence[str]) -> None:
+        where = f" on device {', '.join(devices)}" if devices else ""
+        verb = "started" if self._before in ("new", "failed") else "resumed"
+        _log.info("%s%s: %s -> %s", verb, where, self.job.title, os.path.relpath(self.job.folder))
+
+    def on_end(self, *, stopped: bool) -> None:
+        assert self.status is not None
+        status = self.status
+        self._note(outcome_after(self.job, before=self._before, exit_status=status, stopped=stopped, log=self.log))
+
+    def _note(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+        _log.info("%s: %s", outcome.verdict, self.job.title)
 
 
-def value_of(job: Job) -> float | None:
-    """The figure that the job's configuration monitors, of its best validation; None where nothing was validated."""
+def run_jobs(
+    jobs: Sequence[Job], *, devices: Sequence[str] | None, log: str | None = None, torchrun: bool = False
+) -> dict[Path, Outcome]:
+    """Starts what is to be started, waits for it, and tells what came of each job, by its folder.
+
+    Args:
+        jobs: of one sweep.
+        devices: names for CUDA_VISIBLE_DEVICES; None for one job at a time that sees all there is.
+        log: name of the file in a job's folder that its process writes to; None for the terminal.
+        torchrun: start the processes of a distributed job by torchrun, and not by Lightning.
+
+    Raises:
+        Interrupted: the sweep was told to stop.
+    """
+    torchrun, environment = torchrun or launched_by_torchrun(), job_environment(jobs=len(jobs))
+    tasks = [_JobTask(job, log=log, torchrun=torchrun, environment=environment) for job in jobs]
+    queue = Queue(devices)
+    queue.run(tasks)
+    outcomes = {task.job.folder: final_outcome(task.job, task.outcome) for task in tasks}
+    if queue.stopped_by is not None:
+        print(table_of(list(outcomes.values())), flush=True)
+        raise Interrupted(128 + queue.stopped_by)
+    return outcomes
+
+
+def monitored_value(job: Job) -> float | None:
+    """The metric that the job's configuration monitors, of its best validation; None where nothing was validated."""
     try:
-        figure = read_json(job.folder / SUMMARY).get(job.cfg.monitor)
+        value = read_json(job.folder / SUMMARY).get(job.cfg.monitor)
     except (DataError, AttributeError):
         return None
-    return None if figure is None else float(figure)
+    return None if value is None else float(value)
 
 
 def table_of(outcomes: Sequence[Outcome]) -> str:
     """What happened, a line for each job and one for each thing to say of it."""
-    lines = [("", "job", "folder")]
-    lines += [(outcome.verdict, outcome.job.title, os.path.relpath(outcome.job.folder)) for outcome in outcomes]
-    widths = [max(len(line[column]) for line in lines) for column in range(2)]
-    text = []
-    for line, outcome in zip(lines, [None, *outcomes]):
-        text.append(f"{line[0]:{widths[0]}}  {line[1]:{widths[1]}}  {line[2]}")
-        if outcome is not None and outcome.error:
-            text.append(f"{'':{widths[0]}}  {outcome.error}")
-    return "\n".join(text)
+    table = Table("", "folder", "job", box=None, pad_edge=False)
+    for outcome in outcomes:
+        said = "\n".join(filter(None, (outcome.job.title, outcome.error)))
+        table.add_row(outcome.verdict, Text(os.path.relpath(outcome.job.folder)), Text(said))
+    return render(table)

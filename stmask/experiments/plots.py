@@ -1,17 +1,15 @@
-"""Pictures of a comparison: measured beside printed figures, learning curves, accuracy against speed."""
+"""Pictures of a comparison: measured beside printed metrics, learning curves, accuracy against speed."""
 
 from __future__ import annotations
 
-import csv
 import textwrap
-from collections.abc import Iterator
-from pathlib import Path
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from stmask.engine.run_folder import METRICS
-from stmask.errors import DataError
+from stmask.engine.run_history import read_series
 from stmask.experiments.comparison import RowResult, Section
 from stmask.plots import style
 
@@ -20,13 +18,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _COLOURS = (style.BLUE, style.ORANGE, style.GREEN, style.RED, style.PURPLE, style.SKY, style.INK)
-_DASHES = ("-", "--", ":")  # once the colours are used up
+_LOOKS = tuple((colour, dash) for dash in ("-", "--", ":") for colour in _COLOURS)  # of rows
 _ROW_HEIGHT, _FRAME_HEIGHT = 0.38, 1.1  # inches
 _CAPS = 3.0  # of error bars, points
 
 
-def paper_and_measured(section: Section, figure: str = "AP") -> Figure:
-    """A line for each row: the paper's figure as a diamond, every seed as a ring, their mean with its deviation.
+def paper_and_measured(section: Section, metric: str = "AP") -> Figure:
+    """A line for each row: the paper's number as a diamond, every seed as a ring, their mean with its deviation.
 
     Where ours are of another dataset or recipe, the paper's stand beside on a scale of their own: only the order of the
     rows can be compared.
@@ -41,9 +39,9 @@ def paper_and_measured(section: Section, figure: str = "AP") -> Figure:
         ours, printed = chart.subplots(1, 2, sharey=True, width_ratios=(3, 2))
         printed.set_title("paper", fontsize=9, color=style.INK, loc="left")
     for y, result in enumerate(section.rows):
-        if (paper := result.row.paper.get(figure)) is not None:
+        if (paper := result.row.paper.get(metric)) is not None:
             printed.plot(paper, y - 0.18, "D", color=style.INK, fillstyle="none", markersize=6, label="paper")
-        spread = result.figure(figure)
+        spread = result.metric(metric)
         if spread.mean is None:
             continue
         ours.plot(spread.values, [y + 0.18] * len(spread.values), "o", color=style.SKY, fillstyle="none", markersize=5,
@@ -56,7 +54,7 @@ def paper_and_measured(section: Section, figure: str = "AP") -> Figure:
         style.plain(axis)
         axis.tick_params(axis="y", length=0)
         axis.grid(axis="x", alpha=0.3)
-        axis.set_xlabel(f"{figure} (%)")
+        axis.set_xlabel(f"{metric} (%)")
     _title(ours, section, width=70)
     handles = {label: handle for axis in chart.axes for handle, label in zip(*axis.get_legend_handles_labels())}
     if handles:
@@ -64,8 +62,8 @@ def paper_and_measured(section: Section, figure: str = "AP") -> Figure:
     return chart
 
 
-def curves(section: Section, figure: str = "AP") -> Figure:
-    """A figure of the validations over the steps: the mean of a row's seeds, in a band from the lowest to the highest.
+def curves(section: Section, metric: str = "AP") -> Figure:
+    """A metric of the validations over the steps: the mean of a row's seeds, in a band from the lowest to the highest.
 
     Runs of W&B have no curves here, and a row's line ends where the first of its seeds does.
 
@@ -73,16 +71,17 @@ def curves(section: Section, figure: str = "AP") -> Figure:
         DataError: the metrics.csv of a run that counts is missing or broken.
     """
     chart, axis = style.chart(8.5, 4.0)
-    for result, (colour, dash) in zip(section.rows, _looks(len(section.rows)), strict=True):
-        runs = [read_curve(run.folder, f"valid/{figure}") for run in result.runs if run.folder is not None]
-        steps = sorted(set.intersection(*(set(run) for run in runs))) if runs else []
+    for result, (colour, dash) in zip(section.rows, cycle(_LOOKS)):
+        logs = [read_series(run.folder / METRICS) for run in result.runs if run.folder is not None]
+        found = [log[f"valid/{metric}"].defined() if f"valid/{metric}" in log else {} for log in logs]
+        steps = sorted(set.intersection(*map(set, found))) if found else []
         if not steps:
             continue
-        values = 100 * np.array([[run[step] for step in steps] for run in runs])  # (seeds, steps)
-        name = f"{result.row.name} ({len(runs)})"
+        values = 100 * np.array([[values[step] for step in steps] for values in found])  # (seeds, steps)
+        name = f"{result.row.name} ({len(found)})"
         axis.plot(steps, values.mean(0), dash, color=colour, linewidth=1.8, marker=".", markersize=5, label=name)
         axis.fill_between(steps, values.min(0), values.max(0), color=colour, alpha=0.15, linewidth=0)
-    axis.set(xlabel="step", ylabel=f"{figure} (%)")
+    axis.set(xlabel="step", ylabel=f"{metric} (%)")
     axis.grid(alpha=0.3)
     _title(axis, section)
     if axis.get_legend_handles_labels()[0]:
@@ -90,49 +89,25 @@ def curves(section: Section, figure: str = "AP") -> Figure:
     return chart
 
 
-def accuracy_and_speed(section: Section, figure: str = "AP") -> Figure | None:
-    """Mean and deviation of a figure against those of frames per second, in the colours of `curves`.
+def accuracy_and_speed(section: Section, metric: str = "AP") -> Figure | None:
+    """Mean and deviation of a metric against those of frames per second, in the colours of `curves`.
 
     None where no speed was measured under this setting.
     """
     if section.conditions is None:
         return None
     chart, axis = style.chart(8.5, 4.0)
-    for result, (colour, _) in zip(section.rows, _looks(len(section.rows)), strict=True):
-        accuracy, speed = result.figure(figure), result.fps
+    for result, (colour, _) in zip(section.rows, cycle(_LOOKS)):
+        accuracy, speed = result.metric(metric), result.fps
         if accuracy.mean is None or speed.mean is None:
             continue
         axis.errorbar(speed.mean, accuracy.mean, xerr=speed.std, yerr=accuracy.std, fmt="o", color=colour, markersize=7,
                       capsize=_CAPS, label=result.row.name)  # fmt: skip
-    axis.set(xlabel=f"frames per second ({section.conditions})", ylabel=f"{figure} (%)")
+    axis.set(xlabel=f"frames per second ({section.conditions})", ylabel=f"{metric} (%)")
     axis.grid(alpha=0.3)
     _title(axis, section)
     chart.legend(loc="outside right upper", fontsize=9, frameon=False, title="row")
     return chart
-
-
-def read_curve(folder: Path, name: str) -> dict[int, float]:
-    """A column of a run's metrics.csv: optimiser steps done to value, undefined values left out.
-
-    Raises:
-        DataError: no such file, or not one of a run.
-    """
-    path = folder / METRICS
-    try:
-        with path.open(newline="", encoding="utf-8") as handle:
-            rows = list(csv.DictReader(handle))
-        curve = {int(row["step"]) + 1: float(row[name]) for row in rows if row.get(name)}
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-    except (KeyError, ValueError, TypeError) as error:
-        raise DataError(f"{path} does not hold the scalars of a run ({error})") from error
-    return {step: value for step, value in curve.items() if value >= 0}
-
-
-def _looks(rows: int) -> Iterator[tuple[str, str]]:
-    """A colour and a dash for each row."""
-    for number in range(rows):
-        yield _COLOURS[number % len(_COLOURS)], _DASHES[number // len(_COLOURS) % len(_DASHES)]
 
 
 def _label(result: RowResult) -> str:

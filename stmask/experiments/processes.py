@@ -8,13 +8,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-_JOB_MODULE = "stmask.experiments.job"
+_JOB_MODULE = "stmask.experiments.jobs"
 _POLL = 0.1  # seconds
 # what an outer launcher tells its processes of each other; a job's processes find each other anew
 _RENDEZVOUS = (
@@ -26,23 +26,6 @@ _RENDEZVOUS_PREFIXES = ("TORCHELASTIC_", "PET_")
 _SLURM_TASK = ("SLURM_NTASKS", "SLURM_NPROCS", "SLURM_NTASKS_PER_NODE", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID")
 _AGENTS_RUN = ("WANDB_RUN_ID", "WANDB_NAME")
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
-
-
-@dataclass(frozen=True)
-class Task:
-    """A process to run.
-
-    Attributes:
-        command: program and arguments.
-        devices: how many of the queue's devices it takes.
-        log: file that its output is appended to; None for the terminal.
-        environment: in full.
-    """
-
-    command: tuple[str, ...]
-    devices: int = 1
-    log: Path | None = None
-    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
 
 
 def job_command(folder: Path, *, processes: int, torchrun: bool) -> tuple[str, ...]:
@@ -61,7 +44,7 @@ def job_environment(*, jobs: int = 1) -> dict[str, str]:
         jobs: of the sweep; more than one can't all be the run that an agent of W&B chose an id for.
     """
     several_tasks = int(os.environ.get("SLURM_NTASKS", "1")) > 1
-    if several_tasks:  # one process of the training each, which find each other by SLURM's variables
+    if several_tasks:  # one process of the run each, which find each other by SLURM's variables
         return dict(os.environ)
     dropped = {*_RENDEZVOUS, *_SLURM_TASK, *(_AGENTS_RUN if jobs > 1 else ())}
     return {
@@ -77,11 +60,63 @@ def launched_by_torchrun() -> bool:
 
 
 @dataclass
+class Task:
+    """A process to run. A subclass may decide whether it is still due, and hears of its start and its end.
+
+    Attributes:
+        command: program and arguments.
+        devices: how many of the queue's devices it takes.
+        log: file that its output is appended to; None for the terminal.
+        environment: in full.
+        status: exit status; None until it has ended.
+    """
+
+    command: tuple[str, ...]
+    devices: int = 1
+    log: Path | None = None
+    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    status: int | None = None
+
+    def is_due(self) -> bool:
+        """Asked right before it would start; if not, it is left out."""
+        return True
+
+    def on_start(self, devices: Sequence[str]) -> None:
+        """Called with the names of the devices that it has; none where the queue hands out none."""
+
+    def on_end(self, *, stopped: bool) -> None:
+        """Called with whether the queue was told to stop; `status` is set."""
+
+    def start(self, **variables: str) -> subprocess.Popen[bytes]:
+        """Starts the process, with further variables of its environment."""
+        with ExitStack() as files:
+            output = None
+            if self.log is not None:
+                self.log.parent.mkdir(parents=True, exist_ok=True)
+                output = files.enter_context(self.log.open("ab"))
+            return subprocess.Popen(
+                self.command,
+                env={**self.environment, **variables},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=None if output is None else subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C reaches this process alone, which passes it on once
+            )
+
+
+@dataclass
 class _Running:
-    index: int
+    task: Task
     process: subprocess.Popen[bytes]
-    devices: list[str]
+    devices: Sequence[str]
     signals: int = 0  # how many it was sent
+
+    def pass_on(self, signals: int) -> None:
+        """The first signal ends the process; the second kills it with all that it started: it leads a session."""
+        if self.signals < min(signals, 2):
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL) if signals > 1 else self.process.terminate()
+            self.signals = signals
 
 
 class Queue:
@@ -92,75 +127,45 @@ class Queue:
 
     Args:
         devices: names for CUDA_VISIBLE_DEVICES; None for one task at a time that sees all there is.
-        is_due: asked with a task's index right before it would start; if not, it is left out.
-        on_start: called with a task's index and its devices.
-        on_end: called with a task's index and its exit status.
+
+    Attributes:
+        stopped_by: the signal that came last.
     """
 
-    def __init__(
-        self,
-        devices: Sequence[str] | None,
-        *,
-        is_due: Callable[[int], bool] = lambda index: True,
-        on_start: Callable[[int, Sequence[str]], None] = lambda index, devices: None,
-        on_end: Callable[[int, int], None] = lambda index, status: None,
-    ) -> None:
+    def __init__(self, devices: Sequence[str] | None) -> None:
         self.devices = devices
         self.stopped_by: signal.Signals | None = None
         self._signals = 0
-        self._is_due, self._on_start, self._on_end = is_due, on_start, on_end
-        self._running: list[_Running] = []
 
-    def run(self, tasks: Sequence[Task]) -> list[int | None]:
-        """The exit status of each task; None for one never started: not due, or the queue was told to stop."""
-        statuses: list[int | None] = [None] * len(tasks)
-        free = list(self.devices or ["all"])
-        waiting = list(range(len(tasks)))
+    def run(self, tasks: Sequence[Task]) -> None:
+        """Returns when all tasks have ended that are due; those that a signal kept from their start have no status."""
+        free, waiting, running = list(self.devices or ["all"]), list(tasks), list[_Running]()
         with self._listening():
             try:
-                while self._running or (waiting and self.stopped_by is None):
-                    self._pass_on_signals()
-                    while waiting and self.stopped_by is None and self._needed(tasks[waiting[0]]) <= len(free):
-                        index = waiting.pop(0)
-                        if not self._is_due(index):
-                            continue
-                        taken = [free.pop(0) for _ in range(self._needed(tasks[index]))]
-                        self._start(index, tasks[index], taken)
-                    for done in [running for running in self._running if running.process.poll() is not None]:
-                        self._running.remove(done)
-                        free.extend(done.devices)
-                        statuses[done.index] = done.process.returncode
-                        self._on_end(done.index, done.process.returncode)
+                while running or (waiting and self.stopped_by is None):
+                    for one in running:
+                        one.pass_on(self._signals)
+                    while waiting and self.stopped_by is None:
+                        needed = 1 if self.devices is None else waiting[0].devices
+                        if needed > len(free):
+                            break
+                        if (task := waiting.pop(0)).is_due():
+                            taken, free = free[:needed], free[needed:]
+                            shown = () if self.devices is None else taken
+                            variables = {_VISIBLE: ",".join(shown)} if shown else {}
+                            running.append(_Running(task, task.start(**variables), taken))
+                            task.on_start(shown)
+                    for one in [one for one in running if one.process.poll() is not None]:
+                        running.remove(one)
+                        free.extend(one.devices)
+                        one.task.status = one.process.returncode
+                        one.task.on_end(stopped=self.stopped_by is not None)
                     time.sleep(_POLL)
             finally:  # whatever ends this process lets the tasks save what they have
-                for running in self._running:
-                    running.process.terminate()
-                for running in self._running:
-                    running.process.wait()
-        return statuses
-
-    def _needed(self, task: Task) -> int:
-        return 1 if self.devices is None else task.devices
-
-    def _start(self, index: int, task: Task, devices: list[str]) -> None:
-        environment = dict(task.environment)
-        if self.devices is not None:
-            environment[_VISIBLE] = ",".join(devices)
-        with ExitStack() as files:
-            output = None
-            if task.log is not None:
-                task.log.parent.mkdir(parents=True, exist_ok=True)
-                output = files.enter_context(task.log.open("ab"))
-            process = subprocess.Popen(
-                task.command,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=None if output is None else subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C reaches this process alone, which passes it on once
-            )
-        self._running.append(_Running(index, process, devices))
-        self._on_start(index, devices if self.devices is not None else ())
+                for one in running:
+                    one.process.terminate()
+                for one in running:
+                    one.process.wait()
 
     @contextmanager
     def _listening(self) -> Iterator[None]:
@@ -177,15 +182,3 @@ class Queue:
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self._signals += 1
         self.stopped_by = signal.Signals(number)
-
-    def _pass_on_signals(self) -> None:
-        for running in self._running:
-            if running.signals < min(self._signals, 2):
-                _kill(running.process) if self._signals > 1 else running.process.terminate()
-                running.signals = self._signals
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """With the processes that it started: each task leads a session."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)

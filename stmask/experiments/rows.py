@@ -1,4 +1,4 @@
-"""The paper's tables: each row is a configuration below conf/experiment/, beside the figures that the paper gives."""
+"""The paper's tables: each row is a configuration below conf/experiment/, beside the numbers that the paper gives."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stmask.errors import ConfigError
 from stmask.signatures import nearest
 
 ALL_TABLES = "all"
-IMAGES = "coco"  # the image networks that trainings on videos start from: a table beside the paper's six
+IMAGES = "coco"  # the image networks that training on videos starts from: a table beside the paper's six
 TITLES = {
     "table1": "FCA: kernels of the prediction head",
     "table2": "FCB: which branches are calibrated, and how",
@@ -26,7 +26,7 @@ TITLES = {
 _EXPERIMENTS = "experiment"
 # percent on YouTube-VIS 2019 valid (of images: on COCO, given with the authors' weights), frames per second on one
 # 2080 Ti; empty: not given
-_FIGURES = "paper.csv"
+_NUMBERS = "paper.csv"
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Row:
         table: the folder of its configuration below conf/experiment/.
         name: the file, and the run's name.
         experiment: what `experiment=` takes.
-        paper: the figures of the paper by their column, in percent and frames per second; none for rows of one's own.
+        paper: the numbers of the paper by their column, in percent and frames per second; none for rows of one's own.
     """
 
     table: str
@@ -62,10 +62,10 @@ def rows(table: str) -> tuple[Row, ...]:
         raise ConfigError(f"unknown table {table!r}; {_hint(table, known)}")
     folder: Path = conf_dir() / _EXPERIMENTS / table
     names = {file.stem for file in folder.glob("*.yaml")}
-    figures = _paper_figures()
-    printed = [name for name in figures if name in names]
+    numbers = _paper_numbers()
+    printed = [name for name in numbers if name in names]
     ordered = [*printed, *sorted(names - set(printed))]
-    return tuple(Row(table, name, f"{table}/{name}", dict(figures.get(name, {}))) for name in ordered)
+    return tuple(Row(table, name, f"{table}/{name}", dict(numbers.get(name, {}))) for name in ordered)
 
 
 def _hint(name: str, known: Sequence[str]) -> str:
@@ -76,9 +76,9 @@ def _hint(name: str, known: Sequence[str]) -> str:
 
 
 @cache
-def _paper_figures() -> dict[str, dict[str, float]]:
-    """Row name to the figures of its line, those that the paper gives."""
-    text = (resources.files(__package__) / _FIGURES).read_text(encoding="utf-8")
+def _paper_numbers() -> dict[str, dict[str, float]]:
+    """Row name to the numbers of its line, those that the paper gives."""
+    text = (resources.files(__package__) / _NUMBERS).read_text(encoding="utf-8")
     lines = list(csv.DictReader(text.splitlines()))
     labels = {"table", "row"}
     return {

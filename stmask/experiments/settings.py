@@ -47,7 +47,7 @@ class Setting:
 
     @staticmethod
     def of(overrides: Sequence[str]) -> Setting:
-        """The setting in a run's overrides. Where outputs go, loggers, names and loader workers are no part of it.
+        """The setting in a run's overrides. Where outputs go, loggers, names and loader workers are not part of it.
 
         Paths are shortened because a dataset lies elsewhere on another machine.
         """

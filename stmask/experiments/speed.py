@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+from stmask.errors import ConfigError, DataError
+from stmask.files import read_json, require_file, write_json
 from stmask.number_checks import require_number
 from stmask.signatures import check_arguments
 
-PROCEDURE = 1  # counts up when what `stmask.experiments.timing` times changes: such figures are not compared
+PROCEDURE = 1  # counts up when what `stmask.experiments.timing` times changes: such speeds are not compared
 PRECISIONS = ("float32", "bfloat16", "float16")  # of the network; the first one: as the weights are
 FRAMES = 100  # to time, unless told otherwise
+_FILE = "fps.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +73,30 @@ class Speed:
         """As in a run's fps.json."""
         return {"procedure": PROCEDURE, "fps": self.fps, **asdict(self)}
 
-    @staticmethod
-    def from_dict(values: Mapping[str, Any]) -> Speed | None:
-        """The inverse of `to_dict`; None for a measurement by another procedure.
 
-        Raises:
-            KeyError, TypeError, ValueError, ConfigError: it is no measurement.
-        """
-        if values["procedure"] != PROCEDURE:
+def write_speed(folder: str | os.PathLike[str], speed: Speed) -> None:
+    """Keeps a measurement in a run's folder."""
+    write_json(Path(folder) / _FILE, speed.to_dict(), indent=1)
+
+
+def read_speed(folder: str | os.PathLike[str]) -> Speed | None:
+    """What was measured for a run; None if nothing was, or by another procedure.
+
+    Raises:
+        DataError: the file is broken.
+    """
+    path = Path(folder) / _FILE
+    require_file(path)
+    if not path.exists():
+        return None
+    try:
+        values = {key: value for key, value in read_json(path).items() if key != "fps"}
+        if values.pop("procedure") != PROCEDURE:
             return None
-        own = {name: value for name, value in values.items() if name not in ("procedure", "fps")}
-        conditions = dict(own.pop("conditions"))
-        check_arguments(Speed, own, key="fps")
+        conditions = dict(values.pop("conditions"))
+        check_arguments(Speed, values, key="fps")
         check_arguments(Conditions, conditions, key="fps.conditions")
-        require_number(milliseconds=own["milliseconds"], open_low=True)
-        return Speed(**own, conditions=Conditions(**conditions))
+        require_number(milliseconds=values["milliseconds"], open_low=True)
+        return Speed(**values, conditions=Conditions(**conditions))
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, ConfigError) as error:
+        raise DataError(f"{path} holds no measurement: delete it, and measure again") from error

@@ -12,7 +12,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import cycle, islice
+from itertools import chain, cycle, islice
 from pathlib import Path
 
 import numpy as np
@@ -45,19 +45,12 @@ def take_clips(videos: Iterable[Iterable[Image]], *, frames: int, source: str) -
     """
     clips: list[Clip] = []
     left = frames
-    for clip in _cut(videos):
+    for clip in chain(_cut(videos), clips):  # behind the last video: the clips again, a list that grows as it is read
         clips.append(clip[: left + 1])
         left -= len(clips[-1]) - 1
         if left <= 0:
             return clips
-    if not clips:
-        raise ConfigError(f"{source} holds no video of two frames or more to time: give --frames-from VIDEO_OR_FOLDER")
-    for clip in cycle(tuple(clips)):
-        clips.append(clip[: left + 1])
-        left -= len(clips[-1]) - 1
-        if left <= 0:
-            break
-    return clips
+    raise ConfigError(f"{source} holds no video of two frames or more to time: give --frames-from VIDEO_OR_FOLDER")
 
 
 def _cut(videos: Iterable[Iterable[Image]]) -> Iterator[Clip]:

@@ -1,6 +1,6 @@
 """Runs that were logged to W&B's server, as records. Its runs hold what a run's folder does:
 
-`config` the resolved configuration, and under "run" the content of run.json; `summary` the figures of the best
+`config` the resolved configuration, and under "run" the content of run.json; `summary` the metrics of the best
 validation (valid/AP, ..) and train_seconds.
 """
 
@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
+from stmask.engine.wandb_environment import is_refusal, one_line
 from stmask.errors import ConfigError, DataError
-from stmask.experiments.collect import DONE, RunRecord, record_of
+from stmask.experiments.collect import DONE, RunRecord, record_of, records_of
 
 RUN_KEY = "run"
 _STATES = {"finished": DONE, "crashed": "cut off", "killed": "interrupted"}
@@ -31,46 +33,29 @@ def collect_project(project: str, api: Any = None) -> tuple[list[RunRecord], lis
     """
     if len(parts := project.split("/")) != 2 or not all(parts):
         raise ConfigError(f"--wandb takes ENTITY/PROJECT, got {project!r}")
-    records: list[RunRecord] = []
-    problems: list[str] = []
-    for run in _runs(project, api):
-        try:
-            record = _record(project, run)
-        except DataError as error:
-            problems.append(str(error))
-            continue
-        if record is not None:
-            records.append(record)
-    return records, problems
+    return records_of([partial(_record, project, run) for run in _runs(project, api)])
 
 
 def _runs(project: str, api: Any) -> list[Any]:
     try:
         return list((api or _connect()).runs(project))
-    except (ValueError, OSError) as error:
-        raise _explained(project, error) from error
     except Exception as error:
-        if type(error).__module__.split(".")[0] != "wandb":
+        if is_refusal(error):
+            raise ConfigError(
+                f"W&B does not give the runs of {project!r} ({one_line(error)}): log in with `wandb login` or a right "
+                "WANDB_API_KEY, and check --wandb ENTITY/PROJECT"
+            ) from error
+        if not isinstance(error, OSError) and type(error).__module__.split(".")[0] != "wandb":
             raise
-        raise _explained(project, error) from error
+        raise DataError(
+            f"W&B's server can't be reached ({one_line(error)}): leave out --wandb to use the folders alone"
+        ) from error
 
 
 def _connect() -> Any:
     import wandb
 
     return wandb.Api(timeout=_TIMEOUT)
-
-
-def _explained(project: str, error: Exception) -> ConfigError | DataError:
-    kinds = {kind.__name__ for kind in type(error).__mro__}
-    reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
-    if "UsageError" in kinds:
-        return ConfigError(f"no key for W&B ({reason}): run `wandb login`, or set WANDB_API_KEY")
-    if "AuthenticationError" in kinds:
-        return ConfigError(f"W&B's server does not take the key, or can't be reached ({reason})")
-    if isinstance(error, ValueError) or "not find" in reason or "not found" in reason:
-        return ConfigError(f"no project {project!r} on W&B that this key may read ({reason})")
-    return DataError(f"W&B's server can't be reached ({reason}): leave out --wandb to use the folders alone")
 
 
 def _record(project: str, run: Any) -> RunRecord | None:

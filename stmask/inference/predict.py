@@ -20,10 +20,10 @@ from stmask import viz
 from stmask.errors import OutputError
 from stmask.evaluation import write_results
 from stmask.files import atomic_path, require_writable
-from stmask.inference.results import VideoResultBuilder
 from stmask.inference.segmenter import VideoSegmenter
 from stmask.inference.video import VideoReader, VideoWriter, is_ours, require_video_suffix
 from stmask.structures import TrackedFrame
+from stmask.tasks.results import VideoResultBuilder
 
 Image = npt.NDArray[np.uint8]
 _VIDEO_ID = 1

@@ -104,7 +104,7 @@ def quality(history: RunHistory) -> Figure:
     figure, axis = style.chart(8.0, 3.2)
     steps = [validation.step for validation in history.validations]
     for name, colour in _CURVES.items():
-        values = [100 * validation.figures.get(name, math.nan) for validation in history.validations]
+        values = [100 * validation.metrics.get(name, math.nan) for validation in history.validations]
         axis.plot(steps, values, "o-", color=colour, markersize=3, label=name)
     if history.validations:
         best = history.best
@@ -119,11 +119,11 @@ def quality(history: RunHistory) -> Figure:
 def classes(validation: Validation) -> Figure:
     """AP and AP50 of each class with annotations, the best on top; of very many, those with the most objects."""
     rows = sorted((row for row in validation.classes if row.tracks), key=lambda row: -row.tracks)[:_MOST_CLASSES]
-    rows.sort(key=lambda row: row.figures.get("AP", 0.0))
+    rows.sort(key=lambda row: row.metrics.get("AP", 0.0))
     places_ = np.arange(len(rows))
     figure, axis = style.chart(8.0, 0.26 * len(rows) + 1.0)
     for name, colour, height in (("AP50", style.SKY, 0.7), ("AP", style.BLUE, 0.36)):
-        axis.barh(places_, [100 * row.figures.get(name, 0.0) for row in rows], height, color=colour, label=name)
+        axis.barh(places_, [100 * row.metrics.get(name, 0.0) for row in rows], height, color=colour, label=name)
     names = {row.name: for_plot(row.name, f"class {label}") for label, row in enumerate(validation.classes, start=1)}
     axis.set_yticks(places_, [f"{names[row.name]}  ({row.tracks})" for row in rows], fontsize=8)
     axis.tick_params(axis="y", length=0)
@@ -135,7 +135,7 @@ def classes(validation: Validation) -> Figure:
 
 def errors(history: RunHistory) -> Figure:
     """What each cause of error costs in AP50, at every validation and at the best, and how many errors it explains."""
-    if "explain/cost/missed" not in history.best.figures:
+    if "explain/cost/missed" not in history.best.metrics:
         return _note("no causes of errors: they are looked for in videos")
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -153,7 +153,7 @@ def errors(history: RunHistory) -> Figure:
     costs.set_yticks(rows, [cause.title for cause in Cause], fontsize=8)
     costs.set_title(f"the same at step {best.step}")
     for shift, kind, colour in ((-0.2, "false_positives", style.SKY), (0.2, "missed", style.INK)):
-        numbers = [best.figures.get(f"explain/{kind}/{cause.name.lower()}", 0.0) for cause in Cause]
+        numbers = [best.metrics.get(f"explain/{kind}/{cause.name.lower()}", 0.0) for cause in Cause]
         counts.barh(rows + shift, numbers, 0.36, color=colour, label=kind.replace("_", " "))
     counts.set_yticks(rows, [])
     counts.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -194,7 +194,7 @@ def _note(text: str) -> Figure:
 
 
 def _costs(validations: Sequence[Validation], cause: Cause) -> list[float]:
-    return [100 * one.figures.get(f"explain/cost/{cause.name.lower()}", math.nan) for one in validations]
+    return [100 * one.metrics.get(f"explain/cost/{cause.name.lower()}", math.nan) for one in validations]
 
 
 def _charts(series: Mapping[str, Series], *, colour: str, exact: Sequence[str] = ()) -> Figure:
@@ -238,5 +238,5 @@ def _smooth(values: Floats) -> Floats:
 
 
 def _one_line(best: Validation) -> str:
-    figures = ", ".join(f"{name} {100 * best.figures[name]:.1f}" for name in _CURVES if name in best.figures)
+    figures = ", ".join(f"{name} {100 * best.metrics[name]:.1f}" for name in _CURVES if name in best.metrics)
     return f"{figures} at step {best.step}"

@@ -90,6 +90,23 @@ def test_a_mixture_ignores_what_it_does_not_learn(tmp_path):
     assert sorted({tuple(counts) for counts in regions}) == [(0, 0), (1, 1)]
 
 
+def test_a_mixture_carries_the_crowds_of_each_of_its_datasets(tmp_path):
+    """Videos whose crowd begins at x = 40, images whose crowd begins at x = 44."""
+    write_dataset(tmp_path / "main", crowded())
+    images = crowded(frames=1)
+    images["annotations"][1]["segmentations"] = [compressed(rectangle(44, 4, 20, 30))]
+    write_dataset(tmp_path / "other", images)
+    mix = [Source(root=str(tmp_path / "other"))]
+    data = VISDataModule(root=str(tmp_path / "main"), preprocessor=SIZE, valid=None, mix=mix, num_workers=0)
+    found = set()
+    for position in range(12):
+        for target in data.stream.draw(position).flat_targets:
+            (crowd,) = (target.crowds * PIXELS).tolist()
+            assert learnt(target)[0] == NEUTRAL
+            found.add(round(crowd[0]))
+    assert found == {40, 44}
+
+
 def test_a_batch_moves_as_a_whole(tmp_path):
     clip = FramePairDataset(dataset_of(tmp_path, crowded()), SIZE)[0].to("meta")
     tensors = [clip.frames, clip.image_sizes, clip.video_ids, clip.frame_indices]

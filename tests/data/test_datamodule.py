@@ -1,5 +1,4 @@
 import errno
-import json
 import os
 import re
 import signal
@@ -13,11 +12,17 @@ import torch
 from data.makers import contents, write_dataset
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
-from stmask.data import Augmentation, VISDataModule, loading
+from stmask.cli import main
+from stmask.config import compose as composed
+from stmask.data import Augmentation, ImageDataModule, VISDataModule, loading
+from stmask.data.keywords import takes
 from stmask.data.loading import EpochSampler, PairLoader, VideoSampler, start_worker
+from stmask.data.parts import Splits
 from stmask.errors import ConfigError, DataError
 from stmask.ops.frames import FramePreprocessor
+from stmask.signatures import check_arguments
 
 SMALL = FramePreprocessor(height=24, width=32)
 
@@ -157,13 +162,10 @@ def test_an_unreadable_frame_of_a_video_is_named(tmp_path):
         list(next(iter(data.val_dataloader())))
 
 
-def test_names_ids_and_ground_truth(tmp_path):
+def test_names_and_ids(tmp_path):
     data = make(tmp_path / "d")
     assert data.class_names == ("square", "bar")
-    assert data.category_ids == (7, 3)
-    path, document = data.ground_truth
-    assert path == tmp_path / "d/valid.json"
-    assert document == json.loads(path.read_text())
+    assert data.splits.valid_category_ids == (7, 3)
     assert make(tmp_path / "d", train=None).class_names == ("square", "bar")
 
 
@@ -207,15 +209,45 @@ def test_configurations_make_a_module(pytestconfig, name):
     assert set(config) == keys
     data = instantiate(config, _convert_="object")
     assert isinstance(data, VISDataModule)
-    assert len(data.mix) == (name == "ytvis2019_coco")
+    assert len(data.clips.mix or ()) == (name == "ytvis2019_coco")
     with pytest.raises(DataError, match="/nowhere"):
         data.setup("fit")
 
 
-@pytest.mark.parametrize("wrong", [{"gap": 0}, {"samples_per_epoch": 0}, {"prefetch": 0}, {"batch_size": 0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"gap": 0}, {"samples_per_epoch": 0}, {"prefetch": 0}, {"batch_size": 0}, {"repeat": 0}, {"num_workers": -1}],
+)
 def test_wrong_numbers_are_refused_before_anything_is_opened(wrong):
-    with pytest.raises(ConfigError, match=f"data.{next(iter(wrong))}"):
+    with pytest.raises(ValueError, match=f"data.{next(iter(wrong))} must be an integer of at least"):
         VISDataModule(root="/nowhere", **wrong)
+
+
+def test_keywords_are_those_of_the_parts():
+    with pytest.raises(TypeError, match="unexpected keyword argument 'gop'"):
+        VISDataModule(root="/nowhere", gop=3)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'gap'"):
+        ImageDataModule(root="/nowhere", gap=3)
+    with pytest.raises(ConfigError, match="data.batch_size must be int, got '4'"):
+        check_arguments(VISDataModule, {"batch_size": "4"}, key="data")
+    with pytest.raises(ValueError, match="duplicate parameter name"):
+        takes(Splits, Splits)(VISDataModule.__init__)
+
+
+def test_a_dataset_is_a_file_of_a_few_lines(pytestconfig):
+    """Its folder, where the names of its splits are others, those; coco alone has more to say."""
+    files = sorted((pytestconfig.rootpath / "conf/data").glob("*.yaml"))
+    lines = {file.stem: sum(not line.startswith("#") for line in file.read_text().splitlines()) for file in files}
+    assert all(lines[name] <= 4 for name in ("custom", "ovis", "synthetic", "ytvis2019", "ytvis2021"))
+
+
+def test_a_dataset_of_ones_own_is_a_file_of_two_lines(tmp_path, capsys):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/mine.yaml").write_text("defaults: [base]\nroot: /data/mine\n")
+    assert main(["train", "--config-dir", str(tmp_path), "data=mine", "data.gap=3", "--cfg", "job"]) == 0
+    mine = OmegaConf.create(capsys.readouterr().out)
+    same = composed("train", ["data=custom", "data.root=/data/mine", "data.gap=3"])
+    assert mine.data == same.data
 
 
 # --- workers that cannot pass on what they have, or hang

@@ -105,7 +105,7 @@ def test_files_of_videos_are_refused_and_converted_ones_taken(tmp_path):
     (tmp_path / "d/train.json").write_text(json.dumps(to_images(contents(videos=2, frames=3))))
     data = make(tmp_path / "d", valid=None)
     data.setup("fit")
-    assert data.train_samples().references == 6
+    assert data.stream.references == 6
     assert data.class_names == ("square", "bar")
 
 
@@ -150,6 +150,6 @@ def test_the_configuration_makes_a_module():
     assert set(config) < set(compose("train", ["data=custom"], check=False).data)
     data = instantiate(config, _convert_="all")
     assert isinstance(data, ImageDataModule)
-    assert data.preprocessor.padded_size == (550, 550)
+    assert data.sampling.preprocessor.padded_size == (550, 550)
     with pytest.raises(DataError, match="/nowhere"):
         data.setup("fit")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import pytorch_lightning as pl
 
-from stmask.engine.callbacks import ProgressBar
+from stmask.engine.lightning_private import ProgressBar
 
 
 @pytest.mark.parametrize(("max_epochs", "text"), [(-1, "Epoch 3"), (12, "Epoch 3/11")])

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from stmask.checkpoints import ModelCard
-from stmask.data import ImageDataModule, VISDataModule
+from stmask.checkpoints import ModelCard, registry
+from stmask.data import VISDataModule
 from stmask.engine.evaluation_data import evaluation_data, evaluation_settings
 from stmask.engine.run_config import read_config
 from stmask.errors import ConfigError, DataError
 from stmask.ops.frames import FramePreprocessor
+from stmask.tasks import Images, Videos
 
 FRAMES = FramePreprocessor(height=64, width=96)
 DATA: dict[str, Any] = {
@@ -54,10 +55,10 @@ def test_of_a_card_come_the_kind_the_split_and_what_is_read_ahead(
         "augmentation": None,
     }  # fmt: skip
     data = evaluation_data(card(), tmp_path / "best.ckpt", {"root": "/mine"})
-    assert (data.root, data.cache, data.mix, data.prefetch, data.preprocessor) == ("/mine", None, (), 7, FRAMES)
+    assert (data.splits.root, data.splits.cache, data.clips.mix, data.loading.prefetch) == ("/mine", None, None, 7)
     assert not (tmp_path / "appeared").exists()
     kind = {"_target_": "stmask.data.ImageDataModule"}
-    assert isinstance(evaluation_data(card(**kind), "x", {"root": "/mine"}), ImageDataModule)
+    assert evaluation_data(card(**kind), "x", {"root": "/mine"}).task == Images()
 
 
 def test_without_a_place_the_card_is_shown_and_not_followed(tmp_path: Path) -> None:
@@ -128,8 +129,40 @@ def test_what_a_card_cannot_mean_is_refused(changes: dict[str, Any], message: st
         evaluation_data(card(**changes), "x.ckpt", {"root": "/mine"})
 
 
-def test_a_dataset_of_the_users_own_leaves_nothing_of_the_card_but_the_frames(tmp_path: Path) -> None:
+def share(truth: Any, entries: list[dict[str, Any]], item_ids: list[int], *, of: float = 1.0) -> float:
+    """A metric of one's own."""
+    return of * len(entries) / len(item_ids)
+
+
+SHARE = {"_target_": "engine.test_evaluation_data.share", "_partial_": True, "of": 2.0}
+
+
+def test_metrics_of_the_training_are_those_of_its_evaluation_once_they_are_registered(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(registry, "_registered", {})
+    trained = card(task={"_target_": "stmask.tasks.Videos", "metrics": {"mine": SHARE}})
+    assert evaluation_data(trained, "x.ckpt", {"root": "/mine"}).task == Videos()
+    assert (
+        "mine was a metric of the training: to have it here, trust=[engine.test_evaluation_data.share]" in caplog.text
+    )
+    new = {"root": "/mine", "task": {"metrics": {"new": SHARE}}}
+    assert list(evaluation_data(trained, "x.ckpt", new).task.metrics) == ["new"]
+    registry.trust(["engine.test_evaluation_data.share"])
+    metrics = evaluation_data(trained, "x.ckpt", new).task.metrics
+    assert {name: metric(None, [{}], [1]) for name, metric in metrics.items()} == {"mine": 2.0, "new": 2.0}
+    with pytest.raises(ConfigError, match=r"unknown key 'data\.task\.metric'; did you mean 'data\.task\.metrics'"):
+        evaluation_data(trained, "x.ckpt", {"root": "/mine", "task": {"metric": {}}})
+
+
+@pytest.mark.parametrize("task", [3, "stmask.tasks.Videos", {"metrics": [1]}, {"metrics": {"a": "os.system"}}])
+def test_a_task_that_a_card_cannot_mean_is_refused(task: Any) -> None:
+    with pytest.raises(ConfigError, match=r"the checkpoint's data\.task is .*, not a task with metrics"):
+        evaluation_data(card(task=task), "x.ckpt", {"root": "/mine"})
+
+
+def test_a_dataset_of_the_users_own_leaves_nothing_of_the_card(tmp_path: Path) -> None:
     mine = {"_target_": "stmask.data.VISDataModule", "root": "/mine", "valid": "test"}
     data = evaluation_data(card(_target_="os.system"), tmp_path / "best.ckpt", mine)
     assert isinstance(data, VISDataModule)
-    assert (data.root, data.valid_split, data.prefetch, data.preprocessor) == ("/mine", "test", 4, FRAMES)
+    assert (data.splits.root, data.splits.valid, data.loading.prefetch) == ("/mine", "test", 4)

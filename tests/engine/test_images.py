@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from stmask.data.convert import to_images
 from stmask.data.synthetic import SyntheticConfig, write_dataset
 from stmask.engine.train import train
 from stmask.evaluation.image_ap import IMAGE_FIGURES
+from stmask.evaluation.image_truth import ImageGroundTruth
 
 # the image experiments' network, as small as TINY's
 TINY_IMAGES = [
@@ -76,6 +78,25 @@ def test_any_of_the_figures_can_decide(images: Path, run: Path, tmp_path: Path) 
     figures = fit(images, tmp_path, "monitor=valid/box_AP50", "trainer.max_steps=2")
     assert (tmp_path / "checkpoints/best.ckpt").exists()
     assert figures["valid/box_AP50"] >= 0
+
+
+OWN = "engine.test_images.share"  # a metric of one's own: a file with a function, and these lines
+WITH_OWN = [f"+data.task.metrics.share._target_={OWN}", "+data.task.metrics.share._partial_=true"]
+
+
+def share(truth: ImageGroundTruth, entries: list[dict[str, Any]], item_ids: list[int]) -> float:
+    return len(entries) / len(item_ids)
+
+
+def test_a_metric_of_ones_own_is_logged_decides_and_is_evaluated(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures = fit(images, tmp_path, *WITH_OWN, "monitor=valid/share", "trainer.max_steps=2")
+    evaluation = ["evaluate", f"checkpoint={tmp_path / 'checkpoints/best.ckpt'}", f"output={tmp_path / 'out'}"]
+    for words, found in (([], None), ([f"trust=[{OWN}]"], figures["valid/share"]), (WITH_OWN, figures["valid/share"])):
+        assert main([*evaluation, *words]) == 0
+        assert json.loads((tmp_path / "out/metrics.json").read_text()).get("share") == found
+        assert ("share: " in capsys.readouterr().out) == (found is not None)
 
 
 def test_a_resumed_run_is_the_same_run(images: Path, run: Path, tmp_path: Path) -> None:

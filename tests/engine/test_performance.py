@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from stmask.data.loading import PairLoader
-from stmask.engine.performance import FIGURES, Performance, read_performance
+from stmask.engine.performance import METRICS, Performance
 from stmask.structures import Clip
 
 
@@ -36,8 +37,8 @@ class Logger:
     def __init__(self) -> None:
         self.rows: list[tuple[int, dict[str, float]]] = []
 
-    def log_metrics(self, figures: dict[str, float], step: int) -> None:
-        self.rows.append((step, figures))
+    def log_metrics(self, metrics: dict[str, float], step: int) -> None:
+        self.rows.append((step, metrics))
 
 
 def trainer(**changes: Any) -> Any:
@@ -60,12 +61,17 @@ def run_steps(callback: Performance, running: Any, *, until: int, wait: float = 
             callback.on_train_batch_end(running, module, None, pair_batch(), 0)
 
 
+def rows_of(folder: Path) -> list[dict[str, float]]:
+    with (folder / "performance.csv").open(newline="") as handle:
+        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(handle)]
+
+
 def test_a_row_for_every_interval(tmp_path: Path) -> None:
     running = trainer()
     run_steps(Performance(tmp_path), running, until=5, wait=2.0)
-    rows = read_performance(tmp_path / "performance.csv")
+    rows = rows_of(tmp_path)
     assert [row["step"] for row in rows] == [1, 3]
-    assert set(rows[0]) == {"step", *FIGURES} - {"performance/gpu_memory_gib"}  # no GPU, no figure
+    assert set(rows[0]) == {"step", *METRICS} - {"performance/gpu_memory_gib"}  # no GPU, no metric
     assert rows[0]["performance/step_seconds"] == pytest.approx(2, abs=0.1)
     assert rows[0]["performance/data_wait_share"] == pytest.approx(1, abs=0.05)
     assert rows[0]["performance/samples_per_second"] == pytest.approx(3 * 2 / 2, abs=0.2)  # two processes
@@ -76,14 +82,14 @@ def test_a_row_for_every_interval(tmp_path: Path) -> None:
 def test_loggers_get_the_same_rows(tmp_path: Path) -> None:
     logger = Logger()
     run_steps(Performance(tmp_path, [logger]), trainer(), until=2)  # type: ignore[list-item]
-    ((step, figures),) = logger.rows
-    (row,) = read_performance(tmp_path / "performance.csv")
-    assert row == {"step": step} | {name: pytest.approx(value, rel=1e-5) for name, value in figures.items()}
+    ((step, metrics),) = logger.rows
+    (row,) = rows_of(tmp_path)
+    assert row == {"step": step} | {name: pytest.approx(value, rel=1e-5) for name, value in metrics.items()}
 
 
 def test_accumulated_batches_are_one_step(tmp_path: Path) -> None:
     run_steps(Performance(tmp_path), trainer(), until=4, wait=1.0, batches=3)
-    rows = read_performance(tmp_path / "performance.csv")
+    rows = rows_of(tmp_path)
     assert [row["step"] for row in rows] == [1, 3]
     assert rows[1]["performance/step_seconds"] == pytest.approx(3, abs=0.1)
 
@@ -95,7 +101,7 @@ def test_a_resumed_run_keeps_the_rows_before_it(tmp_path: Path) -> None:
     run_steps(Performance(tmp_path), trainer(global_step=4), until=8)
     again = (tmp_path / "performance.csv").read_text()
     assert again.splitlines()[:3] == whole.splitlines()[:3]
-    assert [row["step"] for row in read_performance(tmp_path / "performance.csv")] == [1, 3, 5, 7]
+    assert [row["step"] for row in rows_of(tmp_path)] == [1, 3, 5, 7]
 
 
 def test_other_processes_write_nothing(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -10,16 +11,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 from engine.runs import fit
 from omegaconf import OmegaConf
-from pytorch_lightning.plugins.environments import LightningEnvironment
-from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from pytorch_lightning.utilities import rank_zero_only
 
 from stmask.engine import processes
-from stmask.engine.processes import LastResort, Launcher, in_words, is_first_process
+from stmask.engine.processes import Processes, in_words, is_first_process
 from stmask.engine.run_folder import RunFolder, status_of
-from stmask.errors import ConfigError
+from stmask.errors import ConfigError, Interrupted
 
 NAMES = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "SLURM_PROCID",
          "SLURM_NTASKS", "SLURM_NTASKS_PER_NODE", "SLURM_JOB_NAME", "TORCHELASTIC_RUN_ID",
@@ -98,12 +98,10 @@ def test_a_run_writes_whatever_rank_the_shell_has(shell: pytest.MonkeyPatch, dat
 # --- processes that end
 
 
-def launcher(folder: Path, *codes: str) -> Launcher:
-    made = Launcher(
-        _SubprocessScriptLauncher(LightningEnvironment(), num_processes=1 + len(codes), num_nodes=1),
-        LastResort(RunFolder(folder)),
-    )
-    made.procs = [subprocess.Popen([sys.executable, "-S", "-c", code]) for code in codes]
+def started(folder: Path, *codes: str) -> Processes:
+    made = Processes(RunFolder(folder))
+    made._started = [subprocess.Popen([sys.executable, "-S", "-c", code]) for code in codes]
+    made._of = 1 + len(codes)
     return made
 
 
@@ -116,15 +114,15 @@ def launcher(folder: Path, *codes: str) -> Launcher:
     ],
 )
 def test_a_lost_connection_is_told_by_who_ended(tmp_path: Path, codes: list[str], said: str) -> None:
-    strategy = SimpleNamespace(launcher=launcher(tmp_path, *codes))
-    trainer: Any = SimpleNamespace(world_size=1 + len(codes), global_rank=0, strategy=strategy)
+    others = started(tmp_path, *codes)
+    trainer: Any = SimpleNamespace(world_size=1 + len(codes), global_rank=0)
     error = RuntimeError("[../third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:1")
-    explained = in_words(error, trainer)
+    explained = in_words(error, trainer, others)
     assert explained is not None
     assert explained.args[0].count("\n") == 0
     with pytest.raises(type(explained), match=said):
         raise explained
-    assert in_words(RuntimeError("shapes do not fit"), trainer) is None
+    assert in_words(RuntimeError("shapes do not fit"), trainer, others) is None
 
 
 @pytest.mark.parametrize(
@@ -135,8 +133,8 @@ def test_a_lost_connection_is_told_by_who_ended(tmp_path: Path, codes: list[str]
         ("DataLoader worker (pid(s) 7, 8) exited unexpectedly with exit code 3.", "a process that loads data ended; "),
     ],
 )
-def test_a_worker_that_ends_is_told_in_words(text: str, said: str) -> None:
-    explained = in_words(RuntimeError(text), SimpleNamespace(world_size=1))  # type: ignore[arg-type]
+def test_a_worker_that_ends_is_told_in_words(tmp_path: Path, text: str, said: str) -> None:
+    explained = in_words(RuntimeError(text), SimpleNamespace(world_size=1), started(tmp_path))  # type: ignore[arg-type]
     with pytest.raises(type(explained), match=said):  # type: ignore[arg-type]
         raise explained  # type: ignore[misc]
 
@@ -148,25 +146,54 @@ def test_a_process_that_waits_for_a_lost_one_is_ended_after_a_while(
     monkeypatch.setattr(processes, "_PATIENCE", 0.02)
     ended: list[int] = []
     monkeypatch.setattr(processes.os, "_exit", ended.append)
-    lost = launcher(tmp_path, "import os; os.kill(os.getpid(), 9)")
+    lost = started(tmp_path, "import os; os.kill(os.getpid(), 9)")
     lost._watch()
     assert ended == [2]
     assert str(status_of(tmp_path).error).startswith("process 2 of 2 was killed by SIGKILL; to go on from the last")
     assert capsys.readouterr().err.startswith("stmask: error: process 2 of 2 was killed")
 
 
-def test_a_process_that_hangs_does_not_outlive_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "_PATIENCE", 0.05)
-    hanging = launcher(tmp_path, "import time; time.sleep(60)")
-    monkeypatch.setattr(hanging, "_call_children_scripts", lambda: None)
-    monkeypatch.setattr(hanging.cluster_environment, "validate_settings", lambda **_: None, raising=False)
-    monkeypatch.setattr(processes, "_set_num_threads_if_needed", lambda **_: None)
+@pytest.fixture
+def ddp(shell: pytest.MonkeyPatch) -> pl.Trainer:
+    """Of two processes, not begun; starting a process of it starts one that hangs."""
+    hanging = [sys.executable, "-S", "-c", "import time; time.sleep(60)"]
+    shell.setattr(processes, "_command", lambda rank: (hanging, None))
+    silent = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    return pl.Trainer(accelerator="cpu", devices=2, strategy="ddp", **silent)
 
-    def fails() -> None:
-        raise ZeroDivisionError
 
+@pytest.mark.parametrize(
+    ("error", "patience"), [(ZeroDivisionError(), 0.05), (SystemExit(1), 60.0), (KeyboardInterrupt(), 60.0)]
+)
+def test_a_process_that_hangs_does_not_outlive_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ddp: pl.Trainer, error: BaseException, patience: float
+) -> None:
+    monkeypatch.setattr(processes, "_PATIENCE", patience)
+    others = Processes(RunFolder(tmp_path))
     start = time.monotonic()
-    with pytest.raises(ZeroDivisionError):
-        hanging.launch(fails)
-    assert hanging.procs[0].wait() == -9
+    with pytest.raises(type(error)), others.running(ddp):
+        raise error
+    assert others._started[0].wait() == -9
     assert time.monotonic() - start < 30
+
+
+def test_a_run_that_was_told_to_stop_leaves_the_others_to_end(tmp_path: Path, ddp: pl.Trainer) -> None:
+    others = Processes(RunFolder(tmp_path))
+    with pytest.raises(Interrupted), others.running(ddp):
+        raise Interrupted(143)
+    assert others._started[0].poll() is None
+    others._started[0].kill()
+
+
+def test_the_others_are_told_how_to_find_this_one(tmp_path: Path, ddp: pl.Trainer) -> None:
+    """And Lightning, for as long as it runs, that they are started."""
+    environment = ddp.strategy.cluster_environment  # type: ignore[attr-defined]
+    before = dict(os.environ)
+    others = Processes(RunFolder(tmp_path))
+    with others.running(ddp):
+        assert environment.creates_processes_externally
+        told = {name: os.environ[name] for name in ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR")}
+        assert told == {"LOCAL_RANK": "0", "NODE_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+        assert os.environ["MASTER_PORT"] == str(environment.main_port)
+        others._started[0].kill()
+    assert dict(os.environ) == before

@@ -15,7 +15,7 @@ from stmask.engine import pictures
 from stmask.engine.module import VISModule
 from stmask.engine.pictures import busiest_videos, draw_clips
 from stmask.engine.records import ValidationRecord, ValidationRecords, record_folders
-from stmask.engine.validation import VideoValidator
+from stmask.engine.validation import Validator
 from stmask.errors import OutputError
 from stmask.evaluation import GroundTruth
 from stmask.inference.video import VideoReader
@@ -55,16 +55,16 @@ class Validation:
 
     def __init__(self, data: VISDataModule, folder: Path, **options: Any) -> None:
         self.data, self.logger = data, Logger()
-        self.validator = VideoValidator(GroundTruth.load(data.valid_dataset.annotations_path))
+        truth = data.task.truth(data.valid_dataset.annotations_path)
+        self.validator = Validator(data.task, truth, truth.category_ids)
         self.module = VISModule.__new__(VISModule)
         torch.nn.Module.__init__(self.module)
         self.module.validator = self.validator
         self.callback = ValidationRecords(folder, **options)
 
     def __call__(self, step: int, *, found: bool = True, rank: int = 0, **changes: Any) -> None:
-        self.validator.metric.reset()
-        for result in truth_as_results(self.data.valid_dataset):
-            self.validator.metric.update(result if found else VideoResult(result.video_id, result.length, ()))
+        for item, result in zip(self.data.videos(), truth_as_results(self.data.valid_dataset), strict=False):
+            self.validator.record(item, result if found else VideoResult(result.video_id, result.length, ()))
         figures = self.validator.finish()
         trainer: Any = SimpleNamespace(
             global_step=step, is_global_zero=rank == 0, sanity_checking=False, world_size=1, num_val_batches=[2],

@@ -249,16 +249,16 @@ def test_the_best_stays_the_best_through_a_resume(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second of three validations is the best."""
-    from stmask.engine.validation import VideoValidator
+    from stmask.engine.validation import Validator
 
-    real = VideoValidator.finish
+    real = Validator.finish
     found = iter([0.25, 0.75, 0.5])
 
-    def finish(self: VideoValidator) -> dict[str, float]:
+    def finish(self: Validator) -> dict[str, float]:
         ap = next(found)
         return {**real(self), "AP": ap, "AP50": ap / 2}
 
-    monkeypatch.setattr(VideoValidator, "finish", finish)
+    monkeypatch.setattr(Validator, "finish", finish)
     fit(dataset, tmp_path, "trainer.max_steps=10", "scheduler.total_steps=15")
     summary = fit(dataset, tmp_path, "trainer.max_steps=15", "resume=auto")
     assert (summary["valid/AP"], summary["valid/AP50"], summary["step"]) == (0.75, 0.375, 10)

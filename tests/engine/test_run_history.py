@@ -42,10 +42,10 @@ def test_validations_with_what_is_defined(folder: Path) -> None:
     assert [validation.step for validation in history.validations] == [2, 4]
     best = history.best  # by what the run was to be judged by
     assert best.step == 2
-    assert best.figures == {"AP": 0.2, "AP50": 0.5, "explain/cost/missed": 0.1}
+    assert best.metrics == {"AP": 0.2, "AP50": 0.5, "explain/cost/missed": 0.1}
     cat, dog = best.classes
-    assert (cat.name, cat.tracks, cat.predictions, cat.figures) == ("cat", 3, 5, {"AP": 0.2})
-    assert dog.figures == {}
+    assert (cat.name, cat.tracks, cat.predictions, cat.metrics) == ("cat", 3, 5, {"AP": 0.2})
+    assert dog.metrics == {}
     assert best.sheet == best.folder / "clips.png"
     assert best.film is None
 

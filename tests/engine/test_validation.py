@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -10,16 +12,18 @@ import torch
 from engine.tiny import TINY
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from torch import distributed
 
 from stmask.checkpoints import ModelCard, build_model
 from stmask.config import compose
-from stmask.data import ImageDataModule, VISDataModule
+from stmask.data import DataModule, ImageDataModule, VideoClips, VideoDataset, VISDataModule
 from stmask.data.convert import to_images
-from stmask.engine.validation import ImageValidator, Validator, VideoValidator, validator_for
-from stmask.errors import DataError
+from stmask.engine.validation import Validator, validator_for
+from stmask.errors import ConfigError, DataError
 from stmask.models.stmask import STMask
 from stmask.ops.frames import FramePreprocessor
-from stmask.structures import ImageResult, VideoResult
+from stmask.structures import ImageInstance, ImageResult, TrackResult, VideoResult
+from stmask.tasks import Images, Task, Videos
 
 SMALL = FramePreprocessor(height=64, width=96)
 
@@ -41,27 +45,35 @@ def image_file(dataset: Path, folder: Path) -> Path:
     return path
 
 
-def run(validator: Validator, data: VISDataModule, model: STMask) -> tuple[list[object], dict[str, float]]:
+def run(validator: Validator, data: DataModule, model: STMask) -> tuple[list[object], dict[str, float]]:
     validator.start(model, card(data.class_names), device=torch.device("cpu"))
     results = [validator.step(item) for item in data.val_dataloader()]
     return results, validator.finish()
 
 
+def tracks(truth: object, entries: list[dict[str, object]], item_ids: list[int]) -> float:
+    """A metric of one's own."""
+    return len(entries) / len(item_ids)
+
+
 def test_videos(dataset: Path, model: STMask) -> None:
-    data = VISDataModule(root=str(dataset), train=None, preprocessor=SMALL)
+    data = VISDataModule(root=str(dataset), train=None, preprocessor=SMALL, task=Videos(metrics={"tracks": tracks}))
     validator = validator_for(data)
-    assert isinstance(validator, VideoValidator)
-    results, figures = run(validator, data, model)
+    assert validator is not None
+    results, metrics = run(validator, data, model)
     assert [type(result) for result in results] == [VideoResult] * 2
-    assert set(VideoValidator.figures) <= set(figures)
-    assert "explain/cost/wrong_class" in figures
-    assert validator.report.stats["AP"] == figures["AP"]
-    assert len(validator.report.per_class) == 6
-    assert validator.metric.explanation().total.tracks > 0
-    assert len(validator.results()) == sum(len(result.tracks) for result in results)  # type: ignore[attr-defined]
-    assert validator.state_dict() == {}
+    found = sum(len(result.tracks) for result in results)  # type: ignore[attr-defined]
+    assert set(data.task.judged_by) <= set(metrics)
+    assert metrics["tracks"] == found / 2
+    assert "explain/cost/wrong_class" in metrics
+    assert "AR100" not in metrics
+    assert {"AR100", "tracks"} < set(validator.scores.metrics)
+    assert validator.scores.metrics["AP"] == metrics["AP"]
+    assert len(validator.scores.report.per_class) == 6
+    assert len(validator.entries) == found
     again, _ = run(validator, data, model)
     assert again == results  # `start` forgot the first validation
+    assert len(validator.entries) == found
 
 
 def test_images(dataset: Path, model: STMask, tmp_path: Path) -> None:
@@ -71,17 +83,80 @@ def test_images(dataset: Path, model: STMask, tmp_path: Path) -> None:
     }
     data = ImageDataModule(train=None, preprocessor=SMALL, **paths)
     validator = validator_for(data)
-    assert isinstance(validator, ImageValidator)
-    results, figures = run(validator, data, model)
+    assert validator is not None
+    results, metrics = run(validator, data, model)
     assert [type(result) for result in results] == [ImageResult] * 8  # four frames of two videos
-    assert tuple(figures) == ImageValidator.figures
-    assert validator.report.stats == figures
-    assert len(validator.results()) == sum(len(result.instances) for result in results)  # type: ignore[attr-defined]
-    assert validator.state_dict() == {}
+    assert tuple(metrics) == data.task.judged_by
+    assert validator.scores.metrics == metrics
+    assert len(validator.entries) == sum(len(result.instances) for result in results)  # type: ignore[attr-defined]
     for result in results:
         scores = [instance.score for instance in result.instances]  # type: ignore[attr-defined]
         assert scores == sorted(scores, reverse=True)
         assert len(scores) <= 100
+
+
+@pytest.mark.parametrize(("task", "taken"), [(Videos, "AR100"), (Images, "box_AP")])
+def test_a_metric_of_ones_own_has_a_name_of_its_own(task: type[Videos | Images], taken: str) -> None:
+    with pytest.raises(ConfigError, match=f"data.task.metrics.{taken}: {taken} is a metric of stmask"):
+        task(metrics={taken: tracks})
+
+
+# --- several processes
+
+
+def recorded(task: Task, dataset: VideoDataset, folder: Path, *, rank: int = 0, world: int = 1) -> Validator:
+    """A validator that has recorded a share of made results."""
+    truth = task.truth(dataset.annotations_path)
+    validator = Validator(task, truth, truth.category_ids)
+    masks = {entry["id"]: entry for entry in json.loads(dataset.annotations_path.read_text())["annotations"]}
+    for place in range(rank, len(dataset), world):
+        clip = VideoClips(dataset)[place]
+        own = [entry for entry in masks.values() if entry.get("video_id", entry.get("image_id")) == clip.video_id]
+        if isinstance(task, Images):
+            found = [
+                ImageInstance(1 + n % 3, 0.9 - n / 9, (1.0, 2.0, 30.0, 40.0), e["segmentation"])
+                for n, e in enumerate(own)
+            ]
+            validator.record(clip, ImageResult(clip.video_id, tuple(found)))
+        else:
+            segmentations = [tuple(e["segmentations"]) for e in own]
+            tracked = [TrackResult(n, 1 + n % 3, 0.9 - n / 9, masks) for n, masks in enumerate(segmentations)]
+            validator.record(clip, VideoResult(clip.video_id, len(clip), tuple(tracked)))
+    return validator
+
+
+def _validate_a_share(rank: int, port: int, task: Task, dataset: VideoDataset, folder: Path) -> None:
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    distributed.init_process_group("gloo", rank=rank, world_size=3)
+    validator = recorded(task, dataset, folder, rank=rank, world=3)
+    (folder / f"{rank}.json").write_text(json.dumps([validator.finish(), validator.entries]))
+    distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("task", [Videos(), Images()])
+def test_every_process_has_the_results_of_all_in_the_order_of_the_dataset(
+    dataset: Path, tmp_path: Path, task: Task
+) -> None:
+    """Two videos for three processes, of which one has none; eight images."""
+    path = image_file(dataset, tmp_path) if isinstance(task, Images) else dataset / "valid.json"
+    document = json.loads(path.read_text())
+    key = "images" if isinstance(task, Images) else "videos"
+    document[key].reverse()  # the ids are not in order
+    (tmp_path / "valid.json").write_text(json.dumps(document))
+    split = VideoDataset(tmp_path / "valid.json", dataset / "valid" / "JPEGImages")
+    alone = recorded(task, split, tmp_path)
+    metrics = alone.finish()
+    assert 0 < metrics["AP"] < 1
+    ids = list(dict.fromkeys(entry.get("video_id", entry.get("image_id")) for entry in alone.entries))
+    assert ids == [item["id"] for item in document[key] if item["id"] in ids]
+    assert ids != sorted(ids)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    arguments = (port, task, split, tmp_path)
+    torch.multiprocessing.start_processes(_validate_a_share, args=arguments, nprocs=3, start_method="fork")
+    for rank in range(3):
+        assert json.loads((tmp_path / f"{rank}.json").read_text()) == [metrics, json.loads(json.dumps(alone.entries))]
 
 
 def test_the_validated_split_may_list_its_classes_otherwise(
@@ -102,7 +177,7 @@ def test_the_validated_split_may_list_its_classes_otherwise(
         validator = validator_for(data)
         assert validator is not None
         run(validator, data, model)
-        return [(names[entry["category_id"]], entry["score"]) for entry in validator.results()]
+        return [(names[entry["category_id"]], entry["score"]) for entry in validator.entries]
 
     every = found(document["categories"])
     assert len({name for name, _ in every}) > 1

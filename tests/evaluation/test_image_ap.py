@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import socket
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from evaluation.builders import box, rle
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
@@ -18,10 +14,10 @@ from pycocotools.cocoeval import COCOeval
 from stmask.errors import DataError
 from stmask.evaluation import FIGURES
 from stmask.evaluation.image_ap import IMAGE_FIGURES, ImageAPReport, evaluate_images, to_detections
-from stmask.evaluation.image_metric import ImageMeanAveragePrecision
 from stmask.evaluation.image_truth import ImageGroundTruth
 from stmask.evaluation.report import class_csv, class_table, image_figures_table
 from stmask.structures import ImageInstance, ImageResult
+from stmask.tasks import Images
 
 SIZE = 40, 50
 HALF = 51 / 101  # one of two objects found: precision 1 at the recall points 0, 0.01 .. 0.5
@@ -218,44 +214,13 @@ def test_results_of_another_dataset_are_refused() -> None:
         score(content, ImageResult(1, (found(A, label=3),)))
     with pytest.raises(DataError, match="entry 0: image_id 8 is not in"):
         score(content, ImageResult(8, (found(A),)))
-    with pytest.raises(DataError, match="image 8 is not in"):
-        ImageMeanAveragePrecision(ImageGroundTruth.from_dict(content)).update(ImageResult(8, ()))
 
 
-def test_the_metric_scores_the_images_that_were_seen() -> None:
-    content = document(truth_object(1, 1, A), truth_object(2, 2, B))
-    metric = ImageMeanAveragePrecision(ImageGroundTruth.from_dict(content))
-    metric.update(ImageResult(1, (found(A),)))
-    assert metric.compute()["AP"] == pytest.approx(1)
-    metric.reset()
-    metric.update(ImageResult(1, (found(A),)))
-    metric.update(ImageResult(2, ()))
-    assert metric.compute()["AP"] == pytest.approx(HALF)
-    assert metric.report().stats["AP"] == metric.compute()["AP"]
-    assert [entry["bbox"] for entry in metric.results()] == [[2.0, 2.0, 20.0, 18.0]]
-
-
-def _score_a_share(rank: int, world: int, port: int, folder: str) -> None:
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    torch.distributed.init_process_group("gloo", rank=rank, world_size=world)
-    content, results = random_case(1)
-    metric = ImageMeanAveragePrecision(ImageGroundTruth.from_dict(content))
-    for result in results[rank::2]:  # the third has none
-        if rank < 2:
-            metric.update(result)
-    torch.save([dict(metric.compute()), metric.results()], Path(folder) / f"{rank}.pt")
-    torch.distributed.destroy_process_group()
-
-
-def test_any_number_of_processes_scores_each_image_once(tmp_path: Path) -> None:
-    content, results = random_case(1)
-    truth = ImageGroundTruth.from_dict(content)
-    entries = to_detections(results, truth.category_ids)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    torch.multiprocessing.start_processes(_score_a_share, args=(3, port, str(tmp_path)), nprocs=3, start_method="fork")
-    for rank in range(3):
-        figures, gathered = torch.load(tmp_path / f"{rank}.pt")
-        assert {name: float(value) for name, value in figures.items()} == evaluate_images(truth, entries).stats
-        assert gathered == entries
+def test_only_the_images_that_were_seen_are_scored() -> None:
+    truth = ImageGroundTruth.from_dict(document(truth_object(1, 1, A), truth_object(2, 2, B)))
+    entries = to_detections([ImageResult(1, (found(A),)), ImageResult(2, ())], truth.category_ids)
+    assert [entry["bbox"] for entry in entries] == [[2.0, 2.0, 20.0, 18.0]]
+    assert Images().score(truth, entries, [1]).metrics["AP"] == pytest.approx(1)
+    scores = Images().score(truth, entries, [2, 1])
+    assert scores.metrics["AP"] == pytest.approx(HALF)
+    assert scores.metrics == evaluate_images(truth, entries).stats

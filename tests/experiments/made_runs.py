@@ -1,4 +1,4 @@
-"""Folders of runs as a sweep leaves them, with figures that are made up and nothing trained."""
+"""Folders of runs as a sweep leaves them, with metrics that are made up and nothing trained."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def write_run(
     finished: str = "2026-01-01T10:00:00+00:00",
     fps: float | None = None,
     conditions: Conditions = CPU,
-    **figures: float,
+    **metrics: float,
 ) -> Path:
     """One run; `ap` in [0, 1] is that of its best validation, the last of three."""
     words = (f"experiment={experiment}", f"seed={seed}", *overrides)
@@ -64,7 +64,7 @@ def write_run(
             writer.writerow({"epoch": part, "step": 100 * part - 1, "valid/AP": ap * part / 3})
     if state == "done":
         summary = {"valid/AP": ap, "valid/AP50": 1.5 * ap, "valid/AP75": ap, "valid/APL": -1.0, "step": 300}
-        named = {f"valid/{name}": value for name, value in figures.items()}
+        named = {f"valid/{name}": value for name, value in metrics.items()}
         _write_json(folder / "summary.json", {**summary, **named, "train_seconds": 3900.0 + seed})
     if fps is not None:
         _write_json(folder / "fps.json", made_speed(fps, conditions).to_dict())

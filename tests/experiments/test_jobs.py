@@ -11,9 +11,8 @@ from stmask.engine.run_folder import Origin, RunFolder
 from stmask.errors import ConfigError, DataError
 from stmask.experiments import checks
 from stmask.experiments.checks import check_jobs, check_queue
-from stmask.experiments.jobs import Job, job_of, merged, read_job, titles_of
-from stmask.experiments.naming import label_of, run_folder_of
-from stmask.experiments.outcomes import after_running, at_last, table_of, value_of, without_running
+from stmask.experiments.jobs import Job, job_of, merged, read_job, run_folder_of, titles_of
+from stmask.experiments.outcomes import final_outcome, monitored_value, outcome_after, outcome_before, table_of
 from stmask.files import write_json
 
 
@@ -31,22 +30,6 @@ def job(*overrides: str, root: Path | None = None) -> Job:
 # --- names and folders
 
 
-@pytest.mark.parametrize(
-    ("overrides", "label"),
-    [
-        (["experiment=table4/t4_fca_ada_tf"], "r101dcn-fca-ada_class_mask-tf"),
-        (["experiment=table4/t4_fca_ali"], "r101dcn-fca-ali"),
-        (["experiment=table2/t2_class_mask_track_ada"], "r101dcn-fca-ada"),
-        (["experiment=table1/t1_3x3"], "r101dcn-plain"),
-        (["experiment=table1/t1_3x2"], "r101dcn-fca_3x2"),
-        (["experiment=table3/t3_p3"], "r101dcn-fca-tf_p3"),
-        (["experiment=table6/t6_stmask_r50_ada"], "r50dcn-fca9-ada_class_mask-tf"),
-    ],
-)
-def test_a_folder_is_named_after_the_network(overrides: list[str], label: str) -> None:
-    assert label_of(compose("train", overrides)) == label
-
-
 def test_a_folder_follows_from_configuration_and_seed_alone(tmp_path: Path) -> None:
     first = run_folder_of(compose("train", [*TINY, "seed=3", f"output_root={tmp_path}"]))
     again = run_folder_of(compose("train", [*TINY, "seed=3", f"output_root={tmp_path}", "name=b", "retry_failed=true"]))
@@ -55,6 +38,7 @@ def test_a_folder_follows_from_configuration_and_seed_alone(tmp_path: Path) -> N
     assert first == again
     assert first.parent == other.parent != changed.parent
     assert first.parent.parent == tmp_path / "sweeps"
+    assert first.parent.name.startswith("stmask-")
     assert first.name == "seed_3"
 
 
@@ -97,14 +81,14 @@ def test_a_sweep_decides_on_folders_itself(override: str, message: str) -> None:
     assert str(caught.value) == message
 
 
-def test_one_training_under_two_names_is_one_job() -> None:
+def test_one_run_under_two_names_is_one_job() -> None:
     first, other, twin = job("name=a"), job("seed=1"), job("name=b", "tags=[x]")
     jobs = merged([first, other, twin])
     assert [(each.title, each.twins) for each in jobs] == [("name=a", ("name=b tags=[x]",)), ("seed=1", ())]
 
 
 def test_two_jobs_for_one_folder_are_refused_when_they_are_not_one_job() -> None:
-    with pytest.raises(ConfigError, match="are the same training and would share .*: they differ in data.num_workers"):
+    with pytest.raises(ConfigError, match="are the same run and would share .*: they differ in data.num_workers"):
         merged([job("data.num_workers=0"), job("data.num_workers=1")])
 
 
@@ -196,19 +180,19 @@ def in_state(state: str, root: Path, *overrides: str) -> Job:
 def test_a_repeated_sweep_starts_what_is_not_done(
     state: str, overrides: list[str], verdict: str | None, tmp_path: Path
 ) -> None:
-    outcome = without_running(in_state(state, tmp_path, *overrides))
+    outcome = outcome_before(in_state(state, tmp_path, *overrides))
     assert (None if outcome is None else outcome.verdict) == verdict
 
 
 def test_a_new_job_is_started(tmp_path: Path) -> None:
-    assert without_running(job(root=tmp_path)) is None
+    assert outcome_before(job(root=tmp_path)) is None
 
 
 def test_a_job_that_another_process_trains_is_left_to_it(tmp_path: Path) -> None:
     taken = job(root=tmp_path)
     with RunFolder(taken.folder).locked():
         write_json(taken.folder / "status.json", {"state": "running", "pid": 7, "host": "a"})
-        outcome = without_running(taken)
+        outcome = outcome_before(taken)
     assert outcome is not None
     assert (outcome.verdict, outcome.error, outcome.good) == ("in use", "by process 7 on a", False)
 
@@ -229,7 +213,7 @@ def test_outcomes(
     state: str, before: str, exit_status: int | None, stopped: bool, expected: tuple[str, str], tmp_path: Path
 ) -> None:
     ran = in_state(state, tmp_path)
-    outcome = after_running(ran, before=before, exit_status=exit_status, stopped=stopped, log=None)  # type: ignore[arg-type]
+    outcome = outcome_after(ran, before=before, exit_status=exit_status, stopped=stopped, log=None)  # type: ignore[arg-type]
     assert (outcome.verdict, outcome.error) == expected
     assert expected[0] in table_of([outcome])
 
@@ -238,19 +222,19 @@ def test_two_sweeps_leave_a_job_to_the_one_that_was_first(tmp_path: Path) -> Non
     taken = job(root=tmp_path)
     with RunFolder(taken.folder).locked():
         write_json(taken.folder / "status.json", {"state": "running", "pid": 7, "host": "a"})
-        late = after_running(taken, before="new", exit_status=2, stopped=False, log=None)
+        late = outcome_after(taken, before="new", exit_status=2, stopped=False, log=None)
         assert (late.verdict, late.error) == ("in use", "by process 7 on a")
-        assert at_last(taken, late) == at_last(taken, None) == late
+        assert final_outcome(taken, late) == final_outcome(taken, None) == late
     write_json(taken.folder / "status.json", {"state": "done"})
-    assert at_last(taken, late).verdict == at_last(taken, None).verdict == "skipped"
+    assert final_outcome(taken, late).verdict == final_outcome(taken, None).verdict == "skipped"
 
 
 def test_a_job_that_was_never_started_says_so(tmp_path: Path) -> None:
-    assert at_last(job(root=tmp_path), None).verdict == "not started"
+    assert final_outcome(job(root=tmp_path), None).verdict == "not started"
 
 
-def test_a_search_gets_the_monitored_figure(tmp_path: Path) -> None:
+def test_a_search_gets_the_monitored_metric(tmp_path: Path) -> None:
     ran = job(root=tmp_path)
-    assert value_of(ran) is None
+    assert monitored_value(ran) is None
     write_json(ran.folder / "summary.json", {"valid/AP": 0.25})
-    assert value_of(ran) == 0.25
+    assert monitored_value(ran) == 0.25

@@ -39,7 +39,7 @@ def diamonds(axis: Any) -> list[float]:
     return [float(line.get_xdata()[0]) for line in axis.get_lines() if line.get_marker() == "D"]
 
 
-def test_every_row_has_the_papers_figure_its_seeds_and_their_mean(tmp_path: Path) -> None:
+def test_every_row_has_the_papers_number_its_seeds_and_their_mean(tmp_path: Path) -> None:
     write_sweep(tmp_path, {"table4/t4_baseline": [0.27, 0.28, 0.32], "table4/t4_fca": [0.3]}, overrides=[])
     figure = plots.paper_and_measured(measured(tmp_path))
     (axis,) = figure.axes
@@ -50,7 +50,7 @@ def test_every_row_has_the_papers_figure_its_seeds_and_their_mean(tmp_path: Path
     assert len(figure.legends[0].get_texts()) == 3
 
 
-def test_figures_of_another_recipe_have_a_scale_of_their_own(sweep: Section) -> None:
+def test_numbers_of_another_recipe_have_a_scale_of_their_own(sweep: Section) -> None:
     ours, printed = plots.paper_and_measured(sweep).axes
     assert "another dataset or recipe" in ours.get_title(loc="left")
     assert (len(diamonds(ours)), len(diamonds(printed))) == (0, 6)
@@ -68,11 +68,12 @@ def test_curves_are_means_in_the_band_of_the_seeds(sweep: Section) -> None:
 
 def test_a_broken_log_is_named(tmp_path: Path) -> None:
     section = measured((write_run(tmp_path / "a") / "metrics.csv").parent)
-    (tmp_path / "a" / "metrics.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "a" / "metrics.csv").write_text("step,loss\n1,2\n")
     assert plots.curves(section).axes[0].get_lines() == []
-    (tmp_path / "a" / "metrics.csv").write_text("step,valid/AP\n1,high\n")
-    with pytest.raises(DataError, match=r"a/metrics.csv does not hold the scalars"):
-        plots.curves(section)
+    for text in ("a,b\n1,2\n", "step,valid/AP\n1,high\n"):
+        (tmp_path / "a" / "metrics.csv").write_text(text)
+        with pytest.raises(DataError, match=r"a/metrics.csv is not as a run writes it"):
+            plots.curves(section)
     (tmp_path / "a" / "metrics.csv").unlink()
     with pytest.raises(DataError, match=r"cannot read .*a/metrics.csv"):
         plots.curves(section)

@@ -24,9 +24,16 @@ sys.exit(int(sys.argv[4]))
 """
 
 
-def task(notes: Path, name: str, *, seconds: float = 0.2, status: int = 0, devices: int = 1) -> Task:
+def task(
+    notes: Path, name: str, *, seconds: float = 0.2, status: int = 0, devices: int = 1, kind: type[Task] = Task
+) -> Task:
     command = (sys.executable, "-S", "-c", NOTE, str(notes), name, str(seconds), str(status))
-    return Task(command, devices=devices, environment={"PATH": os.environ["PATH"]})
+    return kind(command, devices=devices, environment={"PATH": os.environ["PATH"]})
+
+
+def run(tasks: Sequence[Task], devices: Sequence[str] | None = None) -> list[int | None]:
+    Queue(devices).run(tasks)
+    return [task.status for task in tasks]
 
 
 def events(notes: Path) -> list[tuple[str, str, list[str]]]:
@@ -36,7 +43,7 @@ def events(notes: Path) -> list[tuple[str, str, list[str]]]:
 
 def test_without_devices_tasks_run_in_turn_and_see_them_all(tmp_path: Path) -> None:
     notes = tmp_path / "notes"
-    statuses = Queue(None).run([task(notes, "a", devices=4), task(notes, "b", status=3), task(notes, "c")])
+    statuses = run([task(notes, "a", devices=4), task(notes, "b", status=3), task(notes, "c")])
     assert statuses == [0, 3, 0]
     assert [event[:2] for event in events(notes)] == [(what, name) for name in "abc" for what in ("start", "end")]
     assert {event[2][0] for event in events(notes)} == {"-"}
@@ -44,14 +51,18 @@ def test_without_devices_tasks_run_in_turn_and_see_them_all(tmp_path: Path) -> N
 
 def test_a_device_has_one_task_at_a_time_and_none_stays_idle(tmp_path: Path) -> None:
     notes = tmp_path / "notes"
-    started: list[tuple[int, tuple[str, ...]]] = []
-    ended: list[tuple[int, int]] = []
+    started: list[tuple[str, tuple[str, ...]]] = []
+    ended: list[tuple[str, int | None, bool]] = []
 
-    def on_start(index: int, devices: Sequence[str]) -> None:
-        started.append((index, tuple(devices)))
+    class Noting(Task):
+        def on_start(self, devices: Sequence[str]) -> None:
+            started.append((self.command[-3], tuple(devices)))
 
-    queue = Queue(["4", "7"], on_start=on_start, on_end=lambda index, status: ended.append((index, status)))
-    queue.run([task(notes, "a", seconds=1.0), task(notes, "b"), task(notes, "c"), task(notes, "d", devices=2)])
+        def on_end(self, *, stopped: bool) -> None:
+            ended.append((self.command[-3], self.status, stopped))
+
+    kinds = [{"name": "a", "seconds": 1.0}, {"name": "b"}, {"name": "c"}, {"name": "d", "devices": 2}]
+    run([task(notes, **kind, kind=Noting) for kind in kinds], ["4", "7"])  # type: ignore[arg-type]
     busy: dict[str, list[str]] = {}
     for what, name, devices in events(notes):
         if what == "end":
@@ -59,14 +70,18 @@ def test_a_device_has_one_task_at_a_time_and_none_stays_idle(tmp_path: Path) -> 
             continue
         assert not {used for others in busy.values() for used in others} & set(devices), "a device is taken twice"
         busy[name] = devices
-    assert started == [(0, ("4",)), (1, ("7",)), (2, ("7",)), (3, ("7", "4"))]
-    assert sorted(ended) == [(0, 0), (1, 0), (2, 0), (3, 0)]
+    assert started == [("a", ("4",)), ("b", ("7",)), ("c", ("7",)), ("d", ("7", "4"))]
+    assert sorted(ended) == [(name, 0, False) for name in "abcd"]
 
 
 def test_what_is_no_longer_due_is_left_out(tmp_path: Path) -> None:
     notes = tmp_path / "notes"
-    queue = Queue(["0"], is_due=lambda index: not notes.exists() or index == 2)  # asked when it would start
-    assert queue.run([task(notes, name) for name in "abc"]) == [0, None, 0]
+
+    class Once(Task):
+        def is_due(self) -> bool:  # asked when it would start
+            return not notes.exists() or self.command[-3] == "c"
+
+    assert run([task(notes, name, kind=Once) for name in "abc"], ["0"]) == [0, None, 0]
     assert [name for what, name, _ in events(notes) if what == "start"] == ["a", "c"]
 
 
@@ -94,9 +109,10 @@ print("ready", flush=True)
 while True:
     time.sleep(0.05)
 '''
-task = Task((sys.executable, "-S", "-c", child.replace("STUBBORN", sys.argv[1])))
+tasks = [Task((sys.executable, "-S", "-c", child.replace("STUBBORN", sys.argv[1]))) for _ in range(2)]
 queue = Queue(None)
-print(queue.run([task, task]), queue.stopped_by, flush=True)
+queue.run(tasks)
+print([task.status for task in tasks], queue.stopped_by, flush=True)
 """
 
 
@@ -120,12 +136,13 @@ def test_a_signal_is_passed_on_once_and_the_second_kills(number: int, stubborn: 
 def test_a_queue_that_is_left_stops_its_tasks(tmp_path: Path) -> None:
     """As by the handler of a cluster's tool, which raises SystemExit wherever the program is."""
 
-    def leave(index: int, devices: Sequence[str]) -> None:
-        raise SystemExit(3)
+    class Leaving(Task):
+        def on_start(self, devices: Sequence[str]) -> None:
+            raise SystemExit(3)
 
     notes = tmp_path / "notes"
     with pytest.raises(SystemExit):
-        Queue(None, on_start=leave).run([task(notes, "a", seconds=60)])
+        run([task(notes, "a", seconds=60, kind=Leaving)])
     assert not notes.exists() or "end" not in notes.read_text()
 
 

@@ -49,7 +49,7 @@ def test_every_row_of_the_paper_that_is_stmask_is_there() -> None:
     assert [len(rows(table)) for table in tables()] == [3, 9, 2, 6, 5, 3]
 
 
-def test_rows_stand_in_the_order_of_the_paper_with_its_figures() -> None:
+def test_rows_stand_in_the_order_of_the_paper_with_its_numbers() -> None:
     assert rows("table3") == (
         Row("table3", "t3_p3", "table3/t3_p3", {"AP": 33.8, "AP50": 51.3, "AP75": 35.8, "AR1": 32.1, "AR10": 39.6}),
         Row("table3", "t3_p4", "table3/t3_p4", {"AP": 35.0, "AP50": 53.0, "AP75": 38.7, "AR1": 32.8, "AR10": 40.1}),
@@ -80,7 +80,7 @@ def test_rows_are_one_run_where_they_are_one_network(recipe: str) -> None:
     assert sorted(sorted(names) for names in shared.values() if len(names) > 1) == sorted(map(sorted, SAME))
 
 
-def test_figures_of_one_run_agree() -> None:
+def test_metrics_of_one_run_agree() -> None:
     """The paper gives the same AP wherever it repeats a row."""
     for names in SAME:
         assert len({row.paper["AP"] for row in ROWS if row.name in names}) == 1

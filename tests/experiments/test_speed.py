@@ -19,9 +19,9 @@ from stmask.config import compose
 from stmask.data.synthetic import SyntheticConfig, write_dataset
 from stmask.errors import ConfigError
 from stmask.experiments import benchmark
-from stmask.experiments.collect import read_speed
-from stmask.experiments.speed import PROCEDURE, Speed
+from stmask.experiments.speed import PROCEDURE, read_speed, write_speed
 from stmask.experiments.timing import Image, Yardstick, measure, take_clips
+from stmask.files import read_json, write_json
 from stmask.inference.segmenter import VideoSegmenter
 from stmask.ops.frames import FramePreprocessor
 
@@ -118,12 +118,14 @@ def test_networks_take_turns_after_every_clip_each_from_its_first_frame() -> Non
         assert speed.conditions.threads == torch.get_num_threads()
 
 
-def test_a_speed_is_kept_in_full_and_not_taken_from_another_procedure() -> None:
+def test_a_speed_is_kept_in_full_and_not_taken_from_another_procedure(tmp_path: Path) -> None:
     speed = made_speed(25.0)
-    stored = json.loads(json.dumps(speed.to_dict()))
+    write_speed(tmp_path, speed)
+    assert read_speed(tmp_path) == speed
+    stored = read_json(tmp_path / "fps.json")
     assert stored["fps"] == pytest.approx(25.0)
-    assert Speed.from_dict(stored) == speed
-    assert Speed.from_dict({**stored, "procedure": PROCEDURE + 1}) is None
+    write_json(tmp_path / "fps.json", {**stored, "procedure": PROCEDURE + 1})
+    assert read_speed(tmp_path) is None
 
 
 def test_the_yardstick_is_a_network_of_its_own() -> None:
@@ -135,7 +137,7 @@ def test_the_yardstick_is_a_network_of_its_own() -> None:
 # --- the command
 
 
-def test_networks_side_by_side_and_a_run_keeps_its_figures(
+def test_networks_side_by_side_and_a_run_keeps_its_speed(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"

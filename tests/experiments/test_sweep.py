@@ -21,7 +21,6 @@ import stmask.commands.train
 from stmask.data.synthetic import SyntheticConfig, write_dataset
 from stmask.engine.run_folder import state_of
 from stmask.errors import ConfigError, Interrupted, StmaskError
-from stmask.experiments.launcher import register
 from stmask.experiments.rows import rows
 from stmask.files import read_json
 
@@ -115,7 +114,6 @@ def test_mistakes_are_refused_before_anything_starts(words: list[str], message: 
 def test_a_missing_plugin_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     from hydra.core.config_store import ConfigStore
 
-    register()
     launchers = ConfigStore.instance().repo["hydra"]["launcher"]
     monkeypatch.delitem(launchers, "submitit_slurm.yaml", raising=False)
     with pytest.raises(ConfigError, match=r"needs the extra 'slurm': pip install 'stmask\[slurm\]'"):

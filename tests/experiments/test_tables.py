@@ -16,7 +16,7 @@ from experiments.made_runs import CPU, TINY, write_run, write_sweep
 from stmask.cli import main
 from stmask.experiments.collect import collect
 from stmask.experiments.comparison import Comparison, Section, Spread, compare
-from stmask.experiments.report import duration, table_markdown
+from stmask.experiments.report import table_markdown
 from stmask.experiments.rows import IMAGES, rows, tables
 from stmask.experiments.settings import Setting, configuration_of
 
@@ -31,7 +31,7 @@ def section(comparison: Comparison, *overrides: str) -> Section:
 
 
 def aps(section: Section) -> dict[str, list[float]]:
-    return {r.row.name: [round(v, 6) for v in r.figure("AP").values] for r in section.rows if r.runs}
+    return {r.row.name: [round(v, 6) for v in r.metric("AP").values] for r in section.rows if r.runs}
 
 
 # --- settings
@@ -90,10 +90,10 @@ def test_seeds_of_a_row_are_averaged_and_rows_of_one_network_share_them(tmp_path
     tiny = section(compared("table4", tmp_path), *TINY)
     assert aps(tiny) == {"t4_fca": [20.0, 24.0], "t4_fca_ada": [30.0]}
     fca = tiny.rows[1]
-    assert (fca.seeds, fca.figure("AP").mean) == ((0, 1), pytest.approx(22.0))
-    assert fca.figure("AP").std == pytest.approx(8**0.5)  # of the sample
+    assert (fca.seeds, fca.metric("AP").mean) == ((0, 1), pytest.approx(22.0))
+    assert fca.metric("AP").std == pytest.approx(8**0.5)  # of the sample
     assert fca.difference("AP") == pytest.approx(22.0 - 30.8)
-    assert fca.figure("APL") == Spread()  # undefined in the metric
+    assert fca.metric("APL") == Spread()  # undefined in the metric
     assert aps(section(compared("table1", tmp_path), *TINY)) == {"t1_3x5": [20.0, 24.0]}
     assert not section(compared("table4", tmp_path)).measured_rows  # nothing under the rows' own setting
 
@@ -220,14 +220,6 @@ def test_a_folder_given_twice_counts_once(tmp_path: Path) -> None:
 # --- the files
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(None, "-"), (0.2, "0 s"), (59.6, "1 min"), (125, "2 min 5 s"), (3600, "1 h"), (97300, "1 d 3 h"), (86405, "1 d")],
-)
-def test_durations(seconds: float | None, text: str) -> None:
-    assert duration(seconds) == text
-
-
 def test_the_command_writes_the_same_bytes_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs, output = tmp_path / "runs", tmp_path / "out"
     write_sweep(runs, {"table4/t4_baseline": [0.1, 0.2, 0.3], "table4/t4_fca": [0.25]})
@@ -264,7 +256,7 @@ def test_the_table_reads_well(tmp_path: Path) -> None:
     assert "22.5 ± 10.6 (45.8)" in parts[2]
     assert "FPS, ours: a processor, float32, 2 threads, torch 2.11.0." in parts[2]
     assert "1.2 M" in parts[2]
-    assert "1 h 5 min" in parts[2]
+    assert "1:05:00" in parts[2]
 
 
 def test_image_networks_have_masks_and_boxes(tmp_path: Path) -> None:
@@ -273,9 +265,9 @@ def test_image_networks_have_masks_and_boxes(tmp_path: Path) -> None:
     own = section(comparison, "data.root=/data/coco")
     assert own.setting.like_the_paper
     fca = next(result for result in own.rows if result.row.name == "r50dcn_fca")
-    assert comparison.figures == ("AP", "box_AP")
+    assert comparison.metrics == ("AP", "box_AP")
     assert fca.row.paper == {"AP": 32.9, "box_AP": 34.5}
-    assert fca.figure("box_AP").mean == pytest.approx(35.0)
+    assert fca.metric("box_AP").mean == pytest.approx(35.0)
     assert "on COCO at 550 x 550" in table_markdown(comparison)
 
 

@@ -7,11 +7,11 @@ from pycocotools import mask as coco_mask
 from torch import Tensor, nn
 
 from stmask.inference import VideoResultBuilder, VideoSegmenter
-from stmask.inference.results import encode_masks
 from stmask.models import Tracker, VideoModel
 from stmask.models.stmask import DensePredictions, Detections, Detector, FrameMemory, TemporalTracker
 from stmask.ops.frames import FramePreprocessor
 from stmask.structures import DenseMasks, Frame, Placement, TrackedFrame
+from stmask.tasks.results import encode_masks
 from stmask.tracking import PlainTracker
 
 SMALL = FramePreprocessor(height=90, width=160)  # padded to 96 x 160

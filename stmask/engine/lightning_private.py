@@ -1,8 +1,10 @@
-"""Lightning's loops, with a moment between two steps at which a checkpoint goes on exactly.
+"""All that this package takes from inside Lightning, which may change from one minor version to the next.
 
-Lightning's hooks lie within a step: `on_train_batch_end` comes before the step's figures are logged, and a checkpoint
-taken in the last of an epoch goes on without the epoch's validation. Here a listener is told when a step is over, all
-of it, and when a validation is due; a checkpoint taken at either moment goes on with what comes next.
+No other module touches a private name of Lightning's; a test holds that, and another one tries each touch of this file
+(tests/engine/test_lightning_private.py). The loops are the larger part: Lightning's hooks lie within a step
+(`on_train_batch_end` comes before the step's figures are logged), and a checkpoint taken in the last of an epoch goes
+on without the epoch's validation. Here a listener is told when a step is over, all of it, and when a validation is due;
+a checkpoint taken at either moment goes on with what comes next.
 """
 
 from __future__ import annotations
@@ -10,9 +12,11 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback, RichProgressBar
 from pytorch_lightning.loops.fetchers import _DataFetcher
 from pytorch_lightning.loops.fit_loop import _FitLoop
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
+from pytorch_lightning.utilities import rank_zero_only
 
 _DUE = "validation_due"
 
@@ -27,12 +31,43 @@ class StepListener(Protocol):
         """The step, and its validation where there is one, is over, but not the epoch."""
 
 
-def install(trainer: pl.Trainer, listener: StepListener) -> None:
-    """Gives a new trainer these loops."""
+def listen(trainer: pl.Trainer, listener: StepListener) -> None:
+    """Gives a new trainer loops that tell a listener of the moments between steps. They are private since 2.0."""
     old = trainer.fit_loop
     epochs = _Epochs(trainer, min_epochs=old.min_epochs, max_epochs=old.max_epochs)
     epochs.epoch_loop = _Steps(trainer, listener, min_steps=old.epoch_loop.min_steps, max_steps=old.max_steps)
     trainer.fit_loop = epochs
+
+
+def leave_signals_alone(trainer: pl.Trainer) -> None:
+    """Keeps Lightning from its own handlers, which talk to the other processes from within a step; none turns it off.
+
+    `stmask.engine.interruption` takes the signals.
+    """
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+
+
+def set_rank(trainer: pl.Trainer) -> None:
+    """`rank_zero_only` goes by the trainer, and not by what Lightning's import read from a shell's leftover RANK."""
+    rank_zero_only.rank = trainer.global_rank  # type: ignore[attr-defined]
+
+
+class LoggedStep(Callback):
+    """Loggers see the optimiser's step; Lightning's own count is one ahead after a resume from an epoch's end.
+
+    Stands before every callback that logs.
+    """
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
+
+
+class ProgressBar(RichProgressBar):
+    """Lightning's, which names the last epoch as -2 where a training ends by steps."""
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        text = super()._get_train_description(current_epoch)
+        return text.replace("/-2", "") if self.trainer.max_epochs == -1 else text
 
 
 class _Steps(_TrainingEpochLoop):

@@ -1,0 +1,131 @@
+"""What a task is: all that validation and `stmask evaluate` know of videos and images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from stmask.errors import ConfigError
+from stmask.evaluation.report import ReportByClass
+from stmask.structures import TrackedFrame
+
+Entry = dict[str, Any]  # of a results.json
+
+
+class Item(Protocol):
+    """As `stmask.data.VideoClip`: a video whose RGB frames (h, w, 3) uint8 are decoded one by one."""
+
+    @property
+    def video_id(self) -> int:
+        """Its id in the annotation file."""
+        ...
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of its frames."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[npt.NDArray[np.uint8]]: ...
+
+
+class Segmenter(Protocol):
+    """As `stmask.VideoSegmenter`."""
+
+    def reset(self) -> None:
+        """The next frame begins another video."""
+        ...
+
+    def step(self, frame: npt.NDArray[np.uint8]) -> TrackedFrame:
+        """The next frame of the video, as reported."""
+        ...
+
+    def detect(self, image: npt.NDArray[np.uint8]) -> TrackedFrame:
+        """What is in a single image; no track is touched."""
+        ...
+
+
+class Metric(Protocol):
+    """A metric of one's own, the better the higher.
+
+    Args (of the call):
+        truth: of the whole split, `GroundTruth` for videos and `ImageGroundTruth` for images.
+        entries: of a results.json, of the items that were seen.
+        item_ids: of these items, in the order of the dataset.
+    """
+
+    def __call__(self, truth: Any, entries: Sequence[Entry], item_ids: Sequence[int], /) -> float: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What a task makes of results.
+
+    Attributes:
+        report: what lies behind the metrics, with a row for each class.
+        metrics: all of them by name, those of one's own last; -1 where undefined.
+        causes: what each cause of error costs and how often it occurs ("explain/cost/missed"), where the task explains.
+    """
+
+    report: ReportByClass
+    metrics: Mapping[str, float]
+    causes: Mapping[str, float] = field(default_factory=dict)
+
+
+class Task(Protocol):
+    """How the items of a dataset are run, recorded, scored and reported.
+
+    Attributes:
+        judged_by: the metrics that validation logs and a run can be judged by, the usual one first.
+        drawn: whether validation draws pictures of its results.
+        metrics: of the user's own, by name; they are among `judged_by` too.
+    """
+
+    @property
+    def judged_by(self) -> tuple[str, ...]: ...
+
+    @property
+    def drawn(self) -> bool: ...
+
+    @property
+    def metrics(self) -> Mapping[str, Metric]: ...
+
+    def check(self, *, items: int, frames: int, source: Path) -> None:
+        """Raises DataError where a dataset, the items and frames of the file `source`, is not of this task."""
+
+    def run(self, segmenter: Segmenter, item: Item, *, on_frame: Callable[[], None] | None = None) -> Any:
+        """One item through a segmenter, to its result; `on_frame` is called after each frame, for progress bars."""
+
+    def entries(self, result: Any, category_ids: Sequence[int | None]) -> list[Entry]:
+        """A result as entries of a results.json.
+
+        Args:
+            category_ids: the dataset's ids of the labels 1..K; None for a class that it does not have.
+
+        Raises:
+            DataError: a label is not in 1..K.
+        """
+
+    def truth(self, annotations: Path) -> Any:
+        """What entries are scored against; raises DataError where the file is wrong or has no annotations."""
+
+    def score(self, truth: Any, entries: Sequence[Entry], item_ids: Sequence[int]) -> Scores:
+        """Scores the entries of the items that were seen; raises DataError where an entry does not fit the truth."""
+
+    def table(self, report: Any) -> str:
+        """The metrics of a report, for the terminal."""
+
+    def count(self, items: int, frames: int) -> str:
+        """So many items, in words."""
+
+
+def require_own_names(metrics: Mapping[str, Metric], taken: Sequence[str]) -> None:
+    """Raises ConfigError where a metric of one's own has a name that is taken."""
+    if double := sorted(metrics.keys() & set(taken)):
+        raise ConfigError(f"data.task.metrics.{double[0]}: {double[0]} is a metric of stmask, give yours another name")
