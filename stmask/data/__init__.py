@@ -1,4 +1,4 @@
-"""Datasets: files, frame-pair sampling, augmentation, batches. See README, "Data".
+"""Datasets: files, frame-pair sampling, augmentation, batches. See docs/data.md.
 
 Names are imported when they are first used: whoever reads a frame needs neither Lightning nor the metrics.
 """

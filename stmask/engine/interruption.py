@@ -80,7 +80,7 @@ class StopRequest:
         if self.patient and not again:
             return
         self._ending = True
-        if number == signal.SIGINT:
+        if number == signal.SIGINT and self._first:  # the others end without a word
             raise KeyboardInterrupt
         raise self.interrupt()
 
