@@ -143,9 +143,12 @@ def it_evaluates(stranger: Stranger) -> None:
     assert {entry["category_id"] for entry in found} == {1, 2}
     assert max(sum(mask is not None for mask in entry["segmentations"]) for entry in found) == 8
 
-    stranger.run([*other(refused, output="iou"), "model/tracker=iou"], PYTHONPATH=installed(stranger))
-    assert stranger.json("iou/metrics.json")["counting"] >= 0
-    assert stranger.json("iou/results.json") != found
+    never_joined = ["model/tracker=iou", "model.tracker.new_object.mask_iou=1.0"]
+    stranger.run([*other(refused, output="iou"), *never_joined], PYTHONPATH=installed(stranger))
+    assert stranger.json("iou/metrics.json")["counting"] < metrics["counting"]
+    assert {
+        sum(mask is not None for mask in entry["segmentations"]) for entry in stranger.json("iou/results.json")
+    } == {1}
 
 
 def installed(stranger: Stranger) -> str:
