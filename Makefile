@@ -23,7 +23,7 @@ $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || {
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo notebooks test test-oldest lint sampler clean
+.PHONY: help env demo notebooks test test-oldest lint docs sampler clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,7 +37,7 @@ $(STAMP): pyproject.toml setup.py constraints.txt
 	@$(CHECK_PYTHON)
 	@test -x $(BIN)/python || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV); }
 	@echo "installing stmask and what it needs (PyTorch is large, the first time takes minutes)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,notebooks]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,docs,notebooks]'
 	@touch $@
 
 demo: $(STAMP) ## data, training, evaluation and pictures, from nothing (about 15 minutes on two cores)
@@ -66,9 +66,11 @@ lint: $(STAMP) ## ruff and mypy
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
+docs: $(STAMP) ## the site, in site/; a broken link, an unknown reference or a missing docstring fails
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --clean --strict
+
 sampler: $(STAMP) ## spatial-correlation-sampler, which our correlation is compared with (needs nvcc and a C++ compiler)
 	@tools/build_sampler.sh $(BIN)/python
 
 clean: ## remove caches and build leftovers, keep the environment, runs/ and demo/
-	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	@find . -name __pycache__ -not -path './$(VENV)*' -prune -exec rm -rf {} +
+.PHONY: help env demo notebooks test test-oldest lint docs sampler clean

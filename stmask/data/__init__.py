@@ -1,4 +1,4 @@
-"""Datasets: files, frame-pair sampling, augmentation, batches. See README, "Data".
+"""Datasets: files, frame-pair sampling, augmentation, batches. See docs/data.md.
 
 Names are imported on first use: reading a frame needs neither Lightning nor the metrics.
 """

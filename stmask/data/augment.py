@@ -63,6 +63,7 @@ class Augmentation:
 
 
 NO_AUGMENTATION = Augmentation(flip=0.0, scale=(1.0, 1.0), colour=0.0)
+"""Frames are resized and nothing else."""
 
 
 class ClipAugmenter:

@@ -25,3 +25,4 @@ OVIS = _names("""
 """)
 
 CLASS_NAMES = {"ytvis2019": YOUTUBE_VIS_2019, "ytvis2021": YOUTUBE_VIS_2021, "ovis": OVIS}
+"""The class names of each dataset, in the order of its category ids."""

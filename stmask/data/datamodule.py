@@ -85,6 +85,7 @@ class DataModule(pl.LightningDataModule):
         return self.stream.cut(self.loading.samples_per_epoch, multiple_of=step, repeat=self.loading.repeat)
 
     def train_dataloader(self) -> PairLoader:
+        """Batches of clips for this process; it continues within an epoch after a resume."""
         samples, workers = self.train_samples(), self.loading.num_workers
         return PairLoader(
             samples,
@@ -103,6 +104,7 @@ class DataModule(pl.LightningDataModule):
         return VideoClips(self.valid_dataset, prefetch=self.loading.prefetch)
 
     def val_dataloader(self) -> DataLoader[VideoClip | None] | list[Any]:
+        """The validation items of this process, one at a time; an empty list without a validation split."""
         if self.splits.valid is None:
             return []
         clips = self.videos()

@@ -40,6 +40,7 @@ class FramePairDataset(ClipDataset):
         self._mover = ImageMover(motion) if motion is not None else None
 
     def shots(self, video: int, reference: int, rng: np.random.Generator) -> Sequence[Shot]:
+        """The reference frame and a target frame; a still image is paired with a moved copy of itself."""
         target = self._target_frame(video, reference, rng)
         pair = [self.shot(video, position) for position in (reference, target)]
         if self._mover is not None and reference == target:

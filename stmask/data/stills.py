@@ -13,4 +13,5 @@ class ImageDataset(ClipDataset):
     """Annotated frames as clips of one frame each, (1, 1, 3, H, W)."""
 
     def shots(self, video: int, reference: int, rng: np.random.Generator) -> Sequence[Shot]:
+        """The image itself."""
         return (self.shot(video, reference),)

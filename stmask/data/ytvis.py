@@ -132,10 +132,12 @@ class VideoDataset:
 
     @property
     def categories(self) -> Categories:
+        """Ids and names of the classes."""
         return self._categories
 
     @property
     def labelled(self) -> bool:
+        """Whether the annotation file has annotations at all, rather than videos alone."""
         return bool(self.index.labelled[0])
 
     @property
@@ -185,6 +187,7 @@ class VideoDataset:
         return np.asarray(self.index.annotated_frames[low:high] - start, dtype=np.int64)
 
     def frame_path(self, video: int, position: int) -> Path:
+        """Where the frame at `position` of the video is stored."""
         return self.frames_path / self.file_name(int(self.index.frame_starts[video]) + position)
 
     def read_frame(self, video: int, position: int) -> npt.NDArray[np.uint8]:

@@ -17,6 +17,7 @@ from stmask.evaluation.results import Predictions, check_results
 
 _AREAS = {"S": "small", "M": "medium", "L": "large"}
 MASK_METRICS = ("AP", "AP50", "AP75", "APS", "APM", "APL", "AR1", "AR10", "AR100", "ARS", "ARM", "ARL")
+"""Names of the 12 official metrics, in the official order."""
 
 
 @dataclass(frozen=True, slots=True)

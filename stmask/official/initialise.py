@@ -47,10 +47,12 @@ class InitReport:
 
     @property
     def mostly_fresh(self) -> bool:
+        """Whether less than half of the parameters were taken."""
         return self.share < _MOST
 
     @property
     def has_backbone(self) -> bool:
+        """Whether any tensor of the backbone was taken."""
         return any(name.startswith(_BACKBONE) for name in self.taken)
 
     def summary(self) -> str:

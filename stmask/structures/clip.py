@@ -48,6 +48,7 @@ class FrameTargets:
         return _each(self, lambda value: value.to(*args, **kwargs))
 
     def pin_memory(self) -> FrameTargets:
+        """The same targets in pinned memory."""
         return _each(self, lambda value: value.pin_memory())
 
 
@@ -58,7 +59,7 @@ class Clip:
     Attributes:
         frames: (B, T, 3, H, W) float, normalised, zero padded at the bottom and on the right.
         image_sizes: (B, T, 2) int64, (height, width) of each frame inside the padded input.
-        targets: targets[b][t] of each frame.
+        targets: `targets[b][t]` of each frame.
         video_ids: (B,) int64, as in the dataset.
         frame_indices: (B, T) int64, position of each frame in its video.
     """
@@ -91,6 +92,7 @@ class Clip:
         return _each(self, lambda value: value.to(*args, **kwargs))
 
     def pin_memory(self) -> Clip:
+        """The same clip in pinned memory."""
         return _each(self, lambda value: value.pin_memory())
 
 

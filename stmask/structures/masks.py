@@ -50,7 +50,8 @@ class Placement:
         return maps[:, :rows, :columns]
 
 
-WHOLE = Placement()  # an image that fills the input
+WHOLE = Placement()
+"""An image that fills the input."""
 
 
 class Masks(Protocol):

@@ -21,10 +21,14 @@ class Item(Protocol):
     """As `stmask.data.VideoClip`: a video whose RGB frames (h, w, 3) uint8 are decoded one by one."""
 
     @property
-    def video_id(self) -> int: ...
+    def video_id(self) -> int:
+        """Its id in the annotation file."""
+        ...
 
     @property
-    def size(self) -> tuple[int, int]: ...
+    def size(self) -> tuple[int, int]:
+        """(height, width) of its frames."""
+        ...
 
     def __len__(self) -> int: ...
 
@@ -34,11 +38,17 @@ class Item(Protocol):
 class Segmenter(Protocol):
     """As `stmask.VideoSegmenter`."""
 
-    def reset(self) -> None: ...
+    def reset(self) -> None:
+        """The next frame begins another video."""
+        ...
 
-    def step(self, frame: npt.NDArray[np.uint8]) -> TrackedFrame: ...
+    def step(self, frame: npt.NDArray[np.uint8]) -> TrackedFrame:
+        """The next frame of the video, as reported."""
+        ...
 
-    def detect(self, image: npt.NDArray[np.uint8]) -> TrackedFrame: ...
+    def detect(self, image: npt.NDArray[np.uint8]) -> TrackedFrame:
+        """What is in a single image; no track is touched."""
+        ...
 
 
 class Metric(Protocol):

@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from stmask.checkpoints import build_model
-from stmask.config import compose
+from stmask.config import compose, plain
 from stmask.engine.identity import config_hash
 from stmask.errors import ConfigError
 from stmask.experiments.rows import TITLES, Row, rows, tables
@@ -37,7 +37,7 @@ def config(name: str, recipe: str = "paper") -> DictConfig:
 def parameters(name: str) -> int:
     """Learnable values of the row's network; nothing is computed, nothing is filled."""
     with torch.device("meta"):
-        network = build_model(config(name).model, num_classes=CLASSES)
+        network = build_model(plain(config(name).model), num_classes=CLASSES)
     return sum(parameter.numel() for parameter in network.parameters())
 
 

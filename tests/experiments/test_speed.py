@@ -23,7 +23,9 @@ from stmask.experiments.speed import PROCEDURE, read_speed, write_speed
 from stmask.experiments.timing import Image, Yardstick, measure, take_clips
 from stmask.files import read_json, write_json
 from stmask.inference.segmenter import VideoSegmenter
+from stmask.models import Tracker, VideoModel
 from stmask.ops.frames import FramePreprocessor
+from stmask.tracking import PlainTracker
 
 
 def video(frames: int, value: int = 0) -> list[Image]:
@@ -87,11 +89,20 @@ def test_without_two_frames_in_a_row_there_is_nothing_to_time() -> None:
         take_clips([video(1), video(1)], frames=3, source="here")
 
 
+class _Nothing(VideoModel):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(1, 1)
+
+    def tracker(self) -> Tracker:
+        return PlainTracker()
+
+
 class _Counting(VideoSegmenter):
     """Notes what it is given instead of looking at it."""
 
     def __init__(self, name: str, log: list[str]) -> None:
-        super().__init__(torch.nn.Linear(1, 1), preprocessor=FramePreprocessor(height=10, width=12))
+        super().__init__(_Nothing(), preprocessor=FramePreprocessor(height=10, width=12))
         self.name, self.log = name, log
 
     def reset(self) -> None:

@@ -144,11 +144,11 @@ def test_a_draw_of_positives_weighs_as_much_as_all() -> None:
         target_boxes=torch.rand(12, 4),
         boxes=torch.rand(12, 4),
     )
-    drawn = Criterion(max_masks=4)._limited(positives)
+    drawn = Criterion(max_masks=4)._limited(positives, None)
     assert torch.bincount(drawn.frames).tolist() == [4, 0, 3]
     assert drawn.anchors.tolist() == sorted(set(drawn.anchors.tolist()))
     torch.testing.assert_close(torch.zeros(3).index_add(0, drawn.frames, drawn.weights), torch.tensor([1.0, 0.0, 1.0]))
-    assert len(Criterion(max_masks=None)._limited(positives)) == 12
+    assert len(Criterion(max_masks=None)._limited(positives, None)) == 12
 
 
 def test_an_unknown_box_loss_is_refused() -> None:

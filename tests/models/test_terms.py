@@ -7,9 +7,11 @@ import math
 import pytest
 import torch
 
+from stmask.models.stmask.losses import Criterion
 from stmask.models.stmask.losses.box import centerness_loss, diou_loss, smooth_l1_box_loss
 from stmask.models.stmask.losses.classification import hard_negative_cross_entropy, hard_negatives
 from stmask.models.stmask.losses.mask import crop_boxes, cropped_mask_bce
+from stmask.models.stmask.losses.positives import Positives
 from stmask.models.stmask.losses.tracking import embedding_loss
 from stmask.ops.boxes import encode
 
@@ -34,8 +36,9 @@ def test_centreness_learns_the_quality_and_leaves_the_boxes_alone() -> None:
     boxes = HALF.clone().requires_grad_()
     centerness = torch.tensor([0.5 - 0.0625 / 2], requires_grad=True)
     assert centerness_loss(centerness, boxes, target_boxes=UNIT, weights=torch.ones(1)).item() == pytest.approx(0)
-    loss = centerness_loss(centerness + 1, boxes, target_boxes=UNIT, weights=torch.ones(1))
-    loss.backward()
+    one = torch.zeros(1, dtype=torch.int64)
+    positives = Positives(one, one, one, one, torch.ones(1), target_boxes=UNIT, boxes=boxes)
+    Criterion().centerness_cost(centerness + 1, positives).backward()
     assert boxes.grad is None
     assert centerness.grad is not None
 

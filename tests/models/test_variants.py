@@ -13,7 +13,7 @@ from hydra.utils import instantiate
 from torch import Tensor, nn
 
 from stmask.checkpoints import build_model
-from stmask.config import compose, conf_dir
+from stmask.config import compose, conf_dir, plain
 from stmask.models.layers import FPN, ProtoNet, ResNet
 from stmask.models.stmask import PredictionHead, STMask, TemporalFusion
 from stmask.models.stmask.losses import Criterion
@@ -34,7 +34,7 @@ def build(backbone: str, head: str, align: str, temporal: str, *, frozen_norm: b
     groups += [f"model/temporal={temporal}", f"model.backbone.frozen_norm={frozen_norm}"]
     cfg = compose("train", [*groups, *SMALL, *(SMALL_TEMPORAL if temporal != "none" else [])])
     torch.manual_seed(0)
-    return build_model(cfg.model, num_classes=NUM_CLASSES)
+    return build_model(plain(cfg.model), num_classes=NUM_CLASSES)
 
 
 def targets(size: int) -> tuple[FrameTargets, FrameTargets]:
@@ -129,14 +129,14 @@ def test_calibration_is_where_it_is_asked_for(align: str, branches: list[str]) -
             *SMALL,
         ],
     )
-    model = build_model(cfg.model, num_classes=NUM_CLASSES)
+    model = build_model(plain(cfg.model), num_classes=NUM_CLASSES)
     calibrated = {name.split(".")[1] for name, _ in model.named_parameters() if name.endswith(".adapt")}
     assert calibrated == {f"{branch}_outputs" for branch in branches}
 
 
 def test_the_head_without_centreness() -> None:
     cfg = compose("train", ["model/backbone=r18", "model.head.centerness=false", *SMALL])
-    model = build_model(cfg.model, num_classes=NUM_CLASSES)
+    model = build_model(plain(cfg.model), num_classes=NUM_CLASSES)
     predictions = model(torch.randn(2, 3, 64, 64))
     assert predictions.centerness is None
     report = Criterion()(predictions, targets(64), clip_length=2, temporal=model.temporal)
@@ -177,12 +177,11 @@ def test_sizes_that_no_network_can_have(make: Callable[[], object], message: str
         make()
 
 
-@pytest.mark.parametrize("loss", options("../loss"))
+@pytest.mark.parametrize("loss", options("loss"))
 def test_loss_groups(loss: str) -> None:
-    cfg = compose("train", ["model/backbone=r18", f"loss={loss}", *SMALL, *SMALL_TEMPORAL])
-    model = build_model(cfg.model, num_classes=NUM_CLASSES)
-    criterion = instantiate(cfg.loss, _convert_="all")
-    report = criterion(model(torch.randn(2, 3, 64, 64)), targets(64), clip_length=2, temporal=model.temporal)
+    cfg = compose("train", ["model/backbone=r18", f"model/loss={loss}", *SMALL, *SMALL_TEMPORAL])
+    model = build_model(plain(cfg.model), num_classes=NUM_CLASSES)
+    report = model.loss(model(torch.randn(2, 3, 64, 64)), targets(64), clip_length=2, temporal=model.temporal)
     assert report.total.isfinite()
     assert ("centerness" in report.terms) == (loss != "yolact")
 

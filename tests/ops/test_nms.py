@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -45,7 +47,7 @@ def test_per_class_keeps_a_box_under_each_class_that_scores() -> None:
 
 
 def test_per_class_drops_what_does_not_score_more_than_the_minimum() -> None:
-    kept = suppress(PerClassNMS(min_score=0.5), CHAIN[[0, 3]], torch.tensor([[0.5, 0.0], [0.0, 0.6]]))
+    kept = suppress(partial(PerClassNMS(), score_threshold=0.5), CHAIN[[0, 3]], torch.tensor([[0.5, 0.0], [0.0, 0.6]]))
     assert kept.indices.tolist() == [1]
 
 
@@ -90,7 +92,7 @@ def test_quality_scales_scores_and_does_not_choose_the_class() -> None:
     alone = CrossClassNMS()(boxes[2:], probabilities[2:], quality[2:])
     assert alone.labels.tolist() == [2]
     assert alone.scores.tolist() == pytest.approx([-0.7])
-    per_class = PerClassNMS(min_score=0.0)(boxes, probabilities, quality)
+    per_class = PerClassNMS()(boxes, probabilities, quality, score_threshold=0.0)
     assert list(zip(per_class.indices.tolist(), per_class.labels.tolist(), strict=True)) == [
         (1, 1),
         (0, 1),

@@ -135,3 +135,4 @@ PRESETS: dict[str, dict[str, Any]] = {
         "noise": 8.0,
     },
 }
+"""What each preset changes of `SyntheticConfig`."""

@@ -90,6 +90,7 @@ SHAPES: dict[str, Callable[[], Outline]] = {
     "heart": _heart,
     "crescent": _crescent,
 }
+"""Name of a class -> the function that draws its outline."""
 
 
 def transform(outline: Outline, matrix: FloatArray) -> Outline:

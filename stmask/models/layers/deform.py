@@ -27,6 +27,7 @@ class ModulatedDeformConv(nn.Module):
         nn.init.zeros_(self.offset_mask.bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Maps (B, in, h, w) to (B, out, h / stride, w / stride)."""
         offsets, factors = self.offset_mask(x).split([18, 9], dim=1)
         return deform_conv(x, offsets, self.weight, bias=self.bias, mask=factors.sigmoid(), stride=self.stride)
 
@@ -41,4 +42,5 @@ class SameConv2d(nn.Conv2d):
         self._pad = None if odd else same_padding(kernel)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Maps (B, in, h, w) to (B, out, h, w)."""
         return super().forward(x if self._pad is None else F.pad(x, self._pad))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from stmask.number_checks import require_integer
 
 LEVELS = ("P3", "P4", "P5", "P6", "P7")
+"""Names of the pyramid's levels, from stride 8 to 128."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,6 +111,7 @@ class ResNet(nn.Module):
         return maps
 
     def train(self, mode: bool = True) -> ResNet:
+        """Sets training or evaluation mode; frozen batch norms stay in evaluation mode."""
         super().train(mode)
         if self.frozen_norm:
             for norm in self._norms():

@@ -109,6 +109,7 @@ class PredictionHead(nn.Module):
         self.centerness_outputs = _outputs(channels, 1, self.anchor_shapes) if centerness else None
 
     def forward(self, pyramid: Pyramid) -> HeadOutputs:
+        """Predicts for every anchor of every level."""
         boxes, classes, coeffs, embeddings, centres, towers = [], [], [], [], [], {}
         for name in pyramid:
             shared = self.tower(pyramid[name])

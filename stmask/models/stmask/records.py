@@ -51,6 +51,7 @@ class DensePredictions:
 
     @property
     def batch_size(self) -> int:
+        """B, the number of frames."""
         return self.class_logits.shape[0]
 
     def float(self) -> DensePredictions:

@@ -20,7 +20,10 @@ from stmask.ops.nms import PerClassNMS
 from stmask.structures import Clip, Frame, LossReport
 from stmask.tracking import PlainTracker
 
-BASE_SIDE, BASE_SCALES = 550, (24, 48, 96, 192, 384)  # pixels; of P3 .. P7
+BASE_SIDE = 550
+"""Side of the square input that `BASE_SCALES` are meant for, in pixels."""
+BASE_SCALES = (24, 48, 96, 192, 384)
+"""Side of the square anchors of P3 .. P7, in pixels."""
 _RATIOS = (1.0, 0.5, 2.0)
 
 

@@ -21,6 +21,7 @@ from stmask.ops.matching import AnchorMatcher, AnchorMatches
 from stmask.structures import FrameTargets, LossReport
 
 BOX_LOSSES = ("diou", "smooth_l1")
+"""The values of `Criterion.box_loss`."""
 
 
 @dataclass(frozen=True, slots=True)
