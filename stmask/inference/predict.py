@@ -208,10 +208,10 @@ def check_places(
     for link in (Path(path) for path in (output, results) if path is not None and Path(path).is_symlink()):
         raise OutputError(f"{link} is a link, which a file would take the place of: give the place that it leads to")
     if output is not None and _is_filled(Path(output)) and not is_ours(output):
-        raise OutputError(f"{output} is there already and not a video of stmask's: give another output, or remove it")
+        raise OutputError(f"{output} exists already and is not a video of stmask's: give another output, or remove it")
     if results is not None and _is_filled(Path(results)) and not _holds_results(Path(results)):
         raise OutputError(
-            f"{results} is there already and not a list of predicted tracks: give results=FILE, "
+            f"{results} exists already and is not a list of predicted tracks: give results=FILE, "
             "results=null for none, or remove it"
         )
 

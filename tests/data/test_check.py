@@ -161,7 +161,7 @@ WARNINGS = [
     (
         lambda d: d["categories"][1].update(name="square"),
         {"two categories of one name": 1},
-        "two categories of one name are two classes: square",
+        "two categories with one name are two classes: square",
     ),
     (
         lambda d: d["categories"][1].update(name=" Square"),
@@ -201,7 +201,7 @@ WARNINGS = [
     (
         lambda d: every_box(d, lambda x, y, w, h: [x / WIDTH, y / HEIGHT, w / WIDTH, h / HEIGHT]),
         {"a box in another convention": 5},
-        "the numbers are parts of the frame",
+        "the numbers are fractions of the frame",
     ),
     (
         lambda d: every_box(d, lambda x, y, w, h: [x + w / 2, y + h / 2, w, h]),

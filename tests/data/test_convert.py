@@ -143,7 +143,7 @@ def test_mask_folders_that_cannot_be_used(tmp_path):
     with pytest.raises(DataError, match="does not name classes"):
         from_masks(tmp_path / "frames", tmp_path / "masks", tmp_path / "c.json")
     cv2.imwrite(str(tmp_path / "masks/v1/00001.png"), np.zeros((9, 9), np.uint8))
-    with pytest.raises(DataError, match=r"00001\.png is not 64 x 48"):
+    with pytest.raises(DataError, match=r"00001\.png is 9 x 9, the first one of its video is 64 x 48"):
         from_masks(tmp_path / "frames", tmp_path / "masks")
     cv2.imwrite(str(tmp_path / "masks/v1/00000.png"), np.zeros((9, 9, 3), np.uint8))
     with pytest.raises(DataError, match="has colours"):

@@ -351,7 +351,7 @@ def test_what_mask_images_cannot_say(tmp_path, capsys):
     assert "2 videos, 4 mask images, 4 tracks, 4 masks" in said
     for line in (
         "crowd regions, left out: 1",
-        "not in the order of their names",
+        "not in name order",
         "wholly covered and lost: 1",
         "called by their id: 1",
         "separators",

@@ -155,7 +155,7 @@ def test_nothing_is_written_over(tmp_path, frames):
     (tmp_path / "link.json").symlink_to(path)
     common = ["--frame-folder", str(frames), "--fix"]
     for out in ("train.json", "valid.json", "link.json"):
-        with pytest.raises(OutputError, match=f"{out} is there already"):
+        with pytest.raises(OutputError, match=f"{out} exists already"):
             main([str(path), *common, str(tmp_path / out)])
     with pytest.raises(ConfigError, match="--fix fixes one file: choose by --split train or valid"):
         main([str(tmp_path), *common, str(tmp_path / "b.json")])

@@ -117,7 +117,7 @@ def test_any_depth_channels_and_trailers(tmp_path, data, expected):
         (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
         (b"\0\0\0\x18ftypheic\0\0\0\0", "it is HEIC, save it as JPEG or PNG"),
         (b"\0\5\26\7\0\2\0\0Mac OS X", "is not a readable image$"),
-        (png_of_size(HUGE), "says that it is 60000 x 60000 pixels, which is too large"),
+        (png_of_size(HUGE), "claims 60000 x 60000 pixels, which is too large"),
         (encoded().replace(b"\x08\0\x30\0\x40\3", b"\x08\xea\x60\xea\x60\3"), "60000 x 60000 pixels"),
         (encoded("PNG", **TWICE), "is an animation of 2 pictures: save each"),
         (encoded("WEBP", **TWICE), "is an animation of 2 pictures: save each"),

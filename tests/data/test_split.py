@@ -58,7 +58,7 @@ def test_the_parts_are_splits_of_the_same_layout(tmp_path, capsys, annotations, 
     parts = [VideoDataset.from_root(tmp_path, name) for name in ("train-sub", "valid-sub")]
     assert [len(part) for part in parts] == [3, 1]
     parts[1].read_frame(0, 0)
-    with pytest.raises(ConfigError, match="there already"):
+    with pytest.raises(ConfigError, match="exists already"):
         main([str(tmp_path), "--ratio", "3:1"])
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from stmask.commands import benchmark, benchmark_metric, metric, submit
 from stmask.errors import ConfigError, DataError
-from stmask.evaluation import GroundTruth, MASK_metricsICS, check_results, synthetic
+from stmask.evaluation import MASK_METRICS, GroundTruth, check_results, synthetic
 from stmask.evaluation.synthetic import MetricCase, write_case
 
 CASE = Path(__file__).parent / "data" / "case3_noisy"
@@ -23,7 +23,7 @@ def test_metric_prints_and_writes_the_metrics(tmp_path: Path, capsys: pytest.Cap
     assert metric.main([*FILES, "--json", str(out), "--csv", str(table), "--per-class"]) == 0
     expected = json.loads((CASE / "expected.json").read_text())["stats"]
     metrics = json.loads(out.read_text())
-    assert tuple(metrics) == MASK_metricsICS
+    assert tuple(metrics) == MASK_METRICS
     assert list(metrics.values()) == pytest.approx(list(expected.values()), abs=1e-12)
     with table.open() as handle:
         rows = list(csv.DictReader(handle))

@@ -600,5 +600,5 @@ def test_a_submission_replaces_a_submission_and_nothing_else(tmp_path, capsys):
     for _ in range(2):
         assert main(["submit", str(found)]) == 0
     assert main(["submit", str(found), "--output", str(path)]) == 2
-    assert "train.json is there already and is not a submission" in capsys.readouterr().err
+    assert "train.json exists already and is not a submission" in capsys.readouterr().err
     assert json.loads(path.read_text()) == document()

@@ -89,7 +89,7 @@ def test_what_cannot_be_scored_is_refused_at_once() -> None:
     metric = VideoMeanAveragePrecision(truth())
     with pytest.raises(DataError, match="video 9 is not in ground truth"):
         metric.update(VideoResult(9, LENGTH, ()))
-    with pytest.raises(DataError, match="video 1 was given 3 frames, it has 2"):
+    with pytest.raises(DataError, match="video 1 was given with 3 frames, it has 2"):
         metric.update(VideoResult(1, 3, ()))
     with pytest.raises(DataError, match="has no annotations"):
         VideoMeanAveragePrecision(GroundTruth.from_dict(ground_truth([(4, 4, 1)], None)))

@@ -237,7 +237,7 @@ def test_places_that_cannot_work_are_refused_before_the_work(folder: Path, tmp_p
 )
 def test_only_lists_of_tracks_are_written_over(folder: Path, content: bytes) -> None:
     (folder.parent / "out.json").write_bytes(content)
-    with pytest.raises(OutputError, match=r"out\.json is there already and not a list of predicted tracks"):
+    with pytest.raises(OutputError, match=r"out\.json exists already and is not a list of predicted tracks"):
         run(folder)
     assert (folder.parent / "out.json").read_bytes() == content
     assert sorted(p.name for p in folder.parent.iterdir()) == ["frames", "out.json"]
@@ -256,7 +256,7 @@ def test_only_videos_of_ours_are_written_over(folder: Path) -> None:
         container.mux(stream.encode(None))
     for content in (out.read_bytes(), b"a letter"):
         out.write_bytes(content)
-        with pytest.raises(OutputError, match=r"out\.mp4 is there already and not a video of stmask's"):
+        with pytest.raises(OutputError, match=r"out\.mp4 exists already and is not a video of stmask's"):
             run(folder)
         assert out.read_bytes() == content
 
