@@ -139,7 +139,7 @@ def test_a_queue_has_the_gpus_that_this_process_sees(monkeypatch: pytest.MonkeyP
     [
         ("trainer.accelerator=gpu", [0, 7], "hydra.launcher.devices names GPU 7; there are: 0 to 1"),
         ("trainer.accelerator=gpu", [0, 0], "hydra.launcher.devices=[0, 0] must name each device once"),
-        ("trainer.devices=3", [0, 1], "trainer.devices=3, but hydra/launcher=gpus has 2"),
+        ("trainer.devices=3", [0, 1], "trainer.devices=3, but hydra/launcher=gpus has only 2"),
         (
             "trainer.devices=-1",
             [0, 1],

@@ -99,7 +99,7 @@ def test_tables_take_what_no_folder_holds(
     ("raised", "error", "message"),
     [
         (UsageError("No API key configured. Use ..."), ConfigError, "No API key configured. .*wandb login"),
-        (AuthenticationError("Failed to verify\nmore"), ConfigError, "Failed to verify; more.*right WANDB_API_KEY"),
+        (AuthenticationError("Failed to verify\nmore"), ConfigError, "Failed to verify; more.*valid WANDB_API_KEY"),
         (ValueError("Could not find project team/vis"), ConfigError, "runs of 'team/vis' .*check --wandb"),
         (CommError("project not found"), ConfigError, "runs of 'team/vis' .*check --wandb"),
         (CommError("timed out"), DataError, r"can't be reached \(timed out\): leave out --wandb"),
