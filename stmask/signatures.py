@@ -60,6 +60,8 @@ def wrong_type(key: str, value: Any, annotation: Any) -> ConfigError:
         hint = f"; as a text: '{key}=\"{value}\"'"
     elif isinstance(value, str) and any(_is_sequence(typing.get_origin(choice)) for choice in choices):
         hint = f"; as a list: {key}=[{shown(value)[1:-1]}]"
+    elif isinstance(value, Mapping) and value:
+        hint = f"; it has no key {next(iter(value))!r} here"
     return ConfigError(f"{key} must be {describe(annotation)}, got {shown(value)}{hint}")
 
 

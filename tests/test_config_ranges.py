@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from stmask.config_ranges import check_ranges
+from stmask.config_check import check_ranges
 from stmask.errors import ConfigError
 
 

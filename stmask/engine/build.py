@@ -61,7 +61,7 @@ def build_trainer(
     if cfg.trainer.enable_progress_bar:
         callbacks.append(ProgressBar())
     if cfg.trainer.get("max_time") is not None:
-        callbacks.append(TimeLimit(plain(cfg.trainer)["max_time"], verbose=False))
+        callbacks.append(TimeLimit(plain(cfg.trainer)["max_time"]))
     trainer: pl.Trainer = instantiate(
         cfg.trainer,
         callbacks=callbacks,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +158,27 @@ class LastCheckpoint(Checkpoint):
 
 
 class TimeLimit(Timer):
-    """Ends a training after so much time of this attempt, at the end of a step; a run that goes on has it anew."""
+    """Ends a run after so much time of this attempt, at the end of a step; a run that goes on has it anew.
+
+    Args:
+        duration: DD:HH:MM:SS, or the arguments of a timedelta.
+
+    Raises:
+        ConfigError: another form, or no time at all.
+    """
+
+    def __init__(self, duration: Any) -> None:
+        try:
+            parts = duration
+            if isinstance(duration, str):
+                days, hours, minutes, seconds = map(int, duration.split(":"))
+                parts = {"days": days, "hours": hours, "minutes": minutes, "seconds": seconds}
+            length = timedelta(**parts)
+        except (TypeError, ValueError, OverflowError):
+            length = timedelta()
+        if length <= timedelta():
+            raise ConfigError(f"trainer.max_time must be DD:HH:MM:SS, such as 00:11:30:00, got {duration!r}")
+        super().__init__(length, verbose=False)
 
     def on_fit_start(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
         """The time begins with the first step."""
