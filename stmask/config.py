@@ -10,8 +10,8 @@ import io
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +24,17 @@ from omegaconf.errors import (
 
 from stmask.config_check import check_fields, check_ranges, check_targets, leaves
 from stmask.config_folders import discard_empty_folder, discarding_empty_folders
-from stmask.config_globs import expand_globs
+from stmask.config_globs import expand_globs, options
 from stmask.config_overrides import argument, as_hydra_reads
 from stmask.config_paths import at_home, expand_home
 from stmask.config_schemas import OVERLAYS, SCHEMAS, groups, keys, text_keys
-from stmask.errors import ConfigError, StmaskError
+from stmask.errors import ConfigError, StmaskError, one_line
 from stmask.hydra_private import flag_parser, set_aside
 from stmask.signatures import nearest
 
 _VERSION_BASE = "1.3"
 _CONF_VARIABLE = "STMASK_CONF"
+_FULL_ERROR = "HYDRA_FULL_ERROR"  # only with it Hydra lets errors reach its caller
 _NESTED = "experiment"  # the group that has folders of options
 _RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")  # Lightning reads them when it is imported
 _ADDING = "++"  # before a key: it is set whether it is there or not
@@ -161,16 +162,18 @@ def run_hydra_app(config_name: str, task: Callable[[DictConfig], Any] | None, ar
 
     job.__module__ = f"stmask.commands.{config_name}"  # Hydra names the job after it
     app = hydra.main(config_path=str(conf_dir()), config_name=config_name, version_base=_VERSION_BASE)(job)
+    full_error = os.environ.get(_FULL_ERROR)
     try:
-        with (
-            _hydra_process(["stmask", *_overrides_first(argv, config_name)]),
-            discarding_empty_folders(log=f"{config_name}.log"),
-        ):
+        sys.argv = ["stmask", *_overrides_first(argv, config_name)]  # which Hydra reads
+        os.environ[_FULL_ERROR] = "1"
+        with discarding_empty_folders(log=f"{config_name}.log"):
             app()
     except (HydraException, OmegaConfBaseException) as error:
         raise explain(error, config_name) or error from error
     finally:
         sys.argv = invoked
+        os.environ.pop(_FULL_ERROR, None)
+        os.environ.update({} if full_error is None else {_FULL_ERROR: full_error})
     if failures:
         raise failures[0]
     return 0
@@ -232,21 +235,6 @@ def hyphenated(word: str) -> str:
     return f"unknown flag {word}: write {word.lstrip('-')} (in the command of a W&B sweep: ${{args_no_hyphens}})"
 
 
-@contextmanager
-def _hydra_process(argv: list[str]) -> Iterator[None]:
-    """Hydra reads `sys.argv`, and lets errors reach its caller only when this variable is set."""
-    variable = "HYDRA_FULL_ERROR"
-    before = os.environ.get(variable)
-    sys.argv, os.environ[variable] = argv, "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[variable]
-        else:
-            os.environ[variable] = before
-
-
 def explain(error: Exception, config_name: str = "train") -> StmaskError | None:
     """An error of Hydra or OmegaConf in the words of the user's command line; None where it is no user's error."""
     from hydra.errors import InstantiationException, MissingConfigException, OverrideParseException
@@ -278,7 +266,7 @@ def explain(error: Exception, config_name: str = "train") -> StmaskError | None:
     cause = error.__cause__
     if isinstance(cause, OmegaConfBaseException):
         return ConfigError(f"{message.splitlines()[0] if message else cause.full_key}: {str(cause).splitlines()[0]}")
-    return ConfigError("; ".join(line.strip() for line in message.splitlines() if line.strip()))
+    return ConfigError(one_line(message))
 
 
 def _unreadable(override: str, reason: str) -> ConfigError:
@@ -290,14 +278,14 @@ def _unreadable(override: str, reason: str) -> ConfigError:
     return ConfigError(f"cannot read the override {override!r} ({reason}); as a text: {argument(key, value)}")
 
 
-def _no_option(group: str, option: str, options: Sequence[str]) -> ConfigError:
-    names, listed = list(options), list(options)
+def _no_option(group: str, option: str, direct: Sequence[str]) -> ConfigError:
+    names, listed = list(direct), list(direct)
     if group.partition("/")[0] == _NESTED:
         folder = conf_dir() / _NESTED
         group, option = _NESTED, f"{group}/{option}".removeprefix(f"{_NESTED}/")
         if option and (folder / option).is_dir():
             return ConfigError(f"{_NESTED}={option} is a folder; for all in it: -m '{_NESTED}=glob({option}/*)'")
-        names += sorted(file.relative_to(folder).with_suffix("").as_posix() for file in folder.glob("*/*.yaml"))
+        names += options([folder], "*/*")
         listed += sorted(f"{path.name}/.." for path in folder.iterdir() if path.is_dir())
     near = nearest(option, names)
     hint = f"did you mean {near!r}?" if near else f"there are: {', '.join(listed)}"
@@ -314,7 +302,7 @@ def _explain_instantiation(error: Exception) -> StmaskError | None:
         return ConfigError(f"{key}: {str(error).splitlines()[0]}")
     plain = isinstance(cause, (ValueError, TypeError, OSError, RuntimeError, ImportError))
     if plain or type(cause).__name__ == "MisconfigurationException":
-        return ConfigError(f"{key}: {cause}")
+        return ConfigError(f"{key}: {one_line(cause)}")
     return None
 
 

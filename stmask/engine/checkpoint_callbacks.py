@@ -94,8 +94,6 @@ class LastCheckpoint(Checkpoint):
     """
 
     def __init__(self, folder: RunFolder, *, every: int | None, stop: StopRequest, log: MetricsLog) -> None:
-        if every is not None and every < 1:
-            raise ConfigError(f"checkpoint_every must be at least 1, or null, got {every}")
         self._folder, self._every, self._stop, self._log = folder, every, stop, log
         self._seconds_before = 0.0
         self._start: float | None = None
@@ -148,7 +146,7 @@ class LastCheckpoint(Checkpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._seconds_before = float(state_dict["seconds"])
-        self._log.keep(int(state_dict["rows"]))
+        self._log.keep(rows=int(state_dict["rows"]))
 
     def _save(self, trainer: pl.Trainer) -> None:
         if trainer.fast_dev_run:  # type: ignore[attr-defined]

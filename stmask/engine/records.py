@@ -19,10 +19,10 @@ from pytorch_lightning.callbacks import Callback
 from stmask.data import VideoDataset
 from stmask.engine.checkpoint_callbacks import validation_figures
 from stmask.engine.module import VISModule
-from stmask.engine.pictures import LabelledFrame, busiest_videos, draw_clips
 from stmask.engine.validation import Validator
 from stmask.evaluation.report import class_csv
 from stmask.files import atomic_open, read_json, write_json
+from stmask.inference.pictures import LabelledFrame, busiest_videos, draw_clips
 
 FIGURES, CLASSES, RESULTS, SHEET, FILM = "figures.json", "classes.csv", "results.json", "clips.png", "clip.mp4"
 _FOLDER = "step_"

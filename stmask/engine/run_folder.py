@@ -16,7 +16,7 @@ from typing import Any, Literal
 from omegaconf import DictConfig, OmegaConf
 
 from stmask.engine.folder_lock import is_locked, lock
-from stmask.errors import ConfigError, DataError, OutputError, StmaskError
+from stmask.errors import ConfigError, DataError, OutputError, StmaskError, one_line
 from stmask.files import atomic_open, read_json, require_file, write_json
 from stmask.signatures import check_arguments
 
@@ -142,7 +142,8 @@ class RunFolder:
             try:
                 yield
             except Exception as error:
-                self.end("failed", error=_one_line(error))
+                kind = "" if isinstance(error, StmaskError) else f"{type(error).__name__}: "
+                self.end("failed", error=kind + one_line(error))
                 failed = {"name": __name__, "levelname": "ERROR", "msg": "the run failed", "exc_info": sys.exc_info()}
                 log.emit(logging.makeLogRecord(failed))
                 raise
@@ -222,11 +223,6 @@ class RunFolder:
 class _RunLog(logging.FileHandler):
     def handleError(self, record: logging.LogRecord) -> None:
         """A full disk ends the run where it writes what counts, and is told of there."""
-
-
-def _one_line(error: Exception) -> str:
-    text = "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
-    return text if isinstance(error, StmaskError) else f"{type(error).__name__}: {text}"
 
 
 def _now() -> str:

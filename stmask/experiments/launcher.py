@@ -162,4 +162,4 @@ def _command(overrides: Sequence[str]) -> tuple[str, ...]:
     words = [Path(word).name for word in sys.orig_argv]
     if _PROGRAM in words:
         return (_PROGRAM, *sys.orig_argv[words.index(_PROGRAM) + 1 :])
-    return (_PROGRAM, "train", *overrides)
+    return (_PROGRAM, "train", *as_typed(overrides))

@@ -96,9 +96,9 @@ def test_what_a_trainer_can_be(gpus: int, trainer: dict[str, Any], monkeypatch: 
         (0, -1, "`devices` selected with `CPUAccelerator` should be an int > 0."),
         (0, [0, 1], "`devices` selected with `CPUAccelerator` should be an int > 0."),
         (0, "two", "`devices` selected with `CPUAccelerator` should be an int > 0."),
-        (2, 3, "You requested gpu: [0, 1, 2]\n But your machine only has: [0, 1]"),
+        (2, 3, "You requested gpu: [0, 1, 2]; But your machine only has: [0, 1]"),
         (2, 0, "`Trainer(devices=0)` value is not a valid input using cuda accelerator."),
-        (2, [0, 2], "You requested gpu: [0, 2]\n But your machine only has: [0, 1]"),
+        (2, [0, 2], "You requested gpu: [0, 2]; But your machine only has: [0, 1]"),
         (2, [1, 1], "Device ID's (GPU) must be unique."),
     ],
 )
