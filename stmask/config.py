@@ -6,6 +6,7 @@ signature; the few plain keys at the top are checked against the schemas below.
 
 from __future__ import annotations
 
+import argparse
 import io
 import os
 import re
@@ -25,7 +26,7 @@ from omegaconf.errors import (
 from stmask.config_check import check_fields, check_ranges, check_targets, leaves
 from stmask.config_folders import discard_empty_folder, discarding_empty_folders
 from stmask.config_globs import expand_globs, options
-from stmask.config_overrides import argument, as_hydra_reads
+from stmask.config_overrides import argument, as_hydra_reads, quoted
 from stmask.config_paths import at_home, expand_home
 from stmask.config_schemas import OVERLAYS, SCHEMAS, groups, keys, text_keys
 from stmask.errors import ConfigError, StmaskError, one_line
@@ -116,6 +117,26 @@ def plain(cfg: Any) -> dict[str, Any]:
     container = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(container, dict)
     return {str(key): value for key, value in container.items()}
+
+
+def without_config_dir(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """A command line without `--config-dir FOLDER`, and what that means as overrides for `compose`.
+
+    Raises:
+        ConfigError: there is no such folder.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--config-dir")
+    try:
+        options, rest = parser.parse_known_args(list(argv))
+    except argparse.ArgumentError as error:
+        raise ConfigError("--config-dir needs a folder") from error
+    if options.config_dir is None:
+        return rest, []
+    folder = Path(at_home(options.config_dir)).absolute()
+    if not folder.is_dir():
+        raise ConfigError(f"--config-dir {options.config_dir}: there is no such folder")
+    return rest, [f"hydra.searchpath=[{quoted(f'file://{folder}')}]"]
 
 
 def run_hydra_app(config_name: str, task: Callable[[DictConfig], Any] | None, argv: Sequence[str]) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from stmask.checkpoints import registry
+from stmask.checkpoints import construct, registry
 from stmask.checkpoints.format import is_ours, load_model
 from stmask.errors import ConfigError
 from stmask.inference.segmenter import VideoSegmenter
@@ -32,13 +32,14 @@ def load(
         path: a checkpoint of a run, what `stmask import` or `save_model` wrote, or a file of the authors' weights.
         model: changes of its configuration, laid over what the checkpoint says: {"tracker": {"max_age": 5}}. A part
             with a `_target_` takes the place of the checkpoint's.
-        trust: classes of one's own, or their names, that the checkpoint may name; see `stmask.register`.
+        trust: classes of one's own, or their names, that the checkpoint may name; see `stmask.register`. Those that
+            `model` names are trusted anyway.
 
     Raises:
         CheckpointError: missing, broken, of another project, or naming a class that is not registered.
         ConfigError: a change that does not exist or cannot work.
     """
-    registry.trust(trust)
+    registry.trust([*trust, *construct.names_in(model or {})])  # the user's own words
     content = read_file(path)
     if is_ours(content):
         return load_model(content, source=str(path), changes=model)

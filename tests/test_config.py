@@ -11,7 +11,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from stmask.config import check_config, compose, conf_dir, explain, plain, run_hydra_app
+from stmask.config import check_config, compose, conf_dir, explain, plain, run_hydra_app, without_config_dir
 from stmask.config_check import check_targets
 from stmask.errors import ConfigError, DataError
 
@@ -423,6 +423,23 @@ def test_users_own_groups(conf: Path, tmp_path: Path) -> None:
     seen: list[DictConfig] = []
     run_hydra_app("train", partial(record, seen), ["--config-dir", str(mine.parent), "+experiment=x"])
     assert seen[0].seed == 42
+
+
+def test_users_own_groups_without_an_application(tmp_path: Path) -> None:
+    group = tmp_path / "my conf, too" / "model" / "tracker"
+    group.mkdir(parents=True)
+    (group / "mine.yaml").write_text("_target_: builtins.dict\n")
+    folder = str(group.parents[1])
+    for flags in (["--config-dir", folder], [f"--config-dir={folder}"]):
+        rest, places = without_config_dir(["clip.mp4", *flags, "model/tracker=mine", "-c", "job"])
+        assert rest == ["clip.mp4", "model/tracker=mine", "-c", "job"]
+        cfg = compose("predict", [*places, "model/tracker=mine", "checkpoint=a.ckpt", "output=b.mp4"])
+        assert cfg.model == {"tracker": {"_target_": "builtins.dict"}}
+    assert without_config_dir(["a=b"]) == (["a=b"], [])
+    with pytest.raises(ConfigError, match="--config-dir needs a folder"):
+        without_config_dir(["a=b", "--config-dir"])
+    with pytest.raises(ConfigError, match="there is no such folder"):
+        without_config_dir(["--config-dir", str(tmp_path / "gone")])
 
 
 def test_the_schema_types_what_it_knows() -> None:

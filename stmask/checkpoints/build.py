@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from stmask.checkpoints import construct, registry
-from stmask.errors import ConfigError
+from stmask.errors import ConfigError, StmaskError
 from stmask.models import VideoModel
 from stmask.signatures import TARGET
 
@@ -37,6 +37,10 @@ def build_model(config: Mapping[str, Any], *, num_classes: int) -> VideoModel:
     model = construct.build(config, key=KEY, num_classes=num_classes)
     if not isinstance(model, VideoModel):
         raise ConfigError(f"the model configuration builds a {type(model).__name__}, not a VideoModel")
+    try:
+        model.tracker()
+    except (StmaskError, ValueError, TypeError) as error:  # now, and not when the first video is run
+        raise ConfigError(f"{KEY}.tracker: {error}") from error
     return model
 
 

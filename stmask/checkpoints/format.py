@@ -13,7 +13,7 @@ from torch import Tensor
 from stmask.checkpoints import construct, format1
 from stmask.checkpoints.build import build_model, overlaid, skeleton, without_files
 from stmask.checkpoints.card import ModelCard
-from stmask.errors import CheckpointError, StmaskError
+from stmask.errors import CheckpointError, ConfigError, StmaskError
 from stmask.files import atomic_open
 from stmask.models import VideoModel
 from stmask.signatures import shown
@@ -123,7 +123,12 @@ def filled(
     """
     card = replace(card, model=overlaid(card.model, changes or {}))
     model = build_model(card.model, num_classes=card.model["num_classes"])
-    load_weights(model, weights, source=source)
+    try:
+        load_weights(model, weights, source=source)
+    except CheckpointError as error:
+        if changes:
+            raise ConfigError(f"these changes of model make another network than was trained ({error})") from error
+        raise
     model.card = card
     return model.eval()
 

@@ -1,6 +1,7 @@
 """Which classes a checkpoint may name: an explicit table. A name out of a file is looked up in it, never imported.
 
-The table holds the parts of our own networks. A class of one's own joins it in one of three ways:
+The table holds the parts of our own networks, and what the user's own configuration of a training names. A class of
+one's own joins it in one of three ways:
 
 >>> stmask.register(MyBackbone)          # in a module that is imported anyway, also as a decorator
 >>> stmask.load(path, trust=["mypkg.MyBackbone"])   # by name; on the command line trust=[mypkg.MyBackbone]
@@ -93,5 +94,6 @@ def _homes(kind: Kind | None) -> tuple[str, ...]:
 
 
 HOW_TO_ALLOW = (  # in words
-    "a class of your own is allowed by trust=[NAME] of train, evaluate, predict and load, or stmask.register(CLASS)"
+    "a class of your own is allowed by trust=[NAME], by stmask.register(CLASS), or by an entry point of its package in "
+    f"the group {ENTRY_POINTS} (docs/extending.md)"
 )

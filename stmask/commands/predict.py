@@ -31,10 +31,11 @@ _KEY = re.compile(r"[~+]{0,2}(((model|hydra)/[\w/@.]*)|[A-Za-z_][\w.@]*)")
 
 def main(argv: Sequence[str]) -> int:
     """Runs the command; see `stmask predict --help`."""
-    from stmask.config import hyphenated, run_hydra_app
+    from stmask.config import hyphenated, run_hydra_app, without_config_dir
     from stmask.errors import ConfigError
 
-    options = [argument for argument in argv if argument.startswith("-") and not Path(argument).exists()]
+    rest, places = without_config_dir(argv)
+    options = [argument for argument in rest if argument.startswith("-") and not Path(argument).exists()]
     if refused := sorted(option for option in options if option.partition("=")[0] not in _ANSWERS):
         if "=" in refused[0]:
             raise ConfigError(hyphenated(refused[0]))
@@ -44,8 +45,8 @@ def main(argv: Sequence[str]) -> int:
         )
     if options:
         return run_hydra_app("predict", None, argv)
-    source, overrides = _split(argv)
-    _predict(_compose(source, overrides))
+    source, overrides = _split(rest)
+    _predict(_compose(source, [*places, *overrides]))
     return 0
 
 

@@ -72,7 +72,7 @@ class MetricsLog(Logger):
         self.rows += 1
 
     @rank_zero_only
-    def keep(self, *, rows: int = sys.maxsize, before: int = sys.maxsize) -> None:
+    def keep(self, rows: int = sys.maxsize, *, before: int = sys.maxsize) -> None:
         """Takes up the file of the run that goes on: its first `rows` rows, those of steps `before` one."""
         found = [row for row in self._read(rows) if int(row[_FIRST]) < before] if self.file.exists() else []
         self._columns = [_FIRST, *sorted({name for row in found for name in row} - {_FIRST})]

@@ -11,6 +11,8 @@ from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Callback
 
 from stmask.checkpoints import trust
+from stmask.checkpoints.construct import names_in
+from stmask.config import plain
 from stmask.data import DataModule
 from stmask.data.loading import PairLoader
 from stmask.engine.batch import batch_of
@@ -52,9 +54,9 @@ def train(cfg: DictConfig, *, origin: Origin = Origin()) -> dict[str, float]:
         StmaskError: whatever the user can mend.
         Interrupted: a signal came; the run can go on from checkpoints/last.ckpt, if it was training already.
     """
-    trust(cfg.get("trust") or ())
     check_groups(cfg)
     check_optimisation(cfg)
+    trust([*(cfg.get("trust") or ()), *names_in(plain(cfg.model))])  # the user's own words
     folder = RunFolder(cfg.output_dir, first=is_first_process(cfg.trainer))
     processes = Processes(folder)
     stop = StopRequest(first=folder.first, end_now=processes.interrupt)

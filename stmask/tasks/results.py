@@ -42,7 +42,11 @@ class VideoResultBuilder:
         self._labels: dict[int, Counter[int]] = defaultdict(Counter)
 
     def add(self, tracked: TrackedFrame, masks: Tensor) -> None:
-        """One frame: its instances and their masks (N, h, w) bool at the video's own size."""
+        """One frame: its instances and their masks (N, h, w) bool at the video's own size.
+
+        Raises:
+            ValueError: another number of masks, or a track for the second time in a frame.
+        """
         if masks.shape[0] != len(tracked):
             raise ValueError(f"{len(tracked)} instances need as many masks, got {masks.shape[0]}")
         if len(tracked) == 0:
@@ -55,6 +59,11 @@ class VideoResultBuilder:
             strict=True,
         )
         for track_id, score, label, rle in rows:
+            if tracked.frame_index in self._segmentations[track_id]:
+                raise ValueError(
+                    f"track {track_id} is reported for frame {tracked.frame_index} twice: a tracker gives "
+                    "the instances of a frame different ids, and counts its frames from 0 after each reset"
+                )
             self._segmentations[track_id][tracked.frame_index] = rle
             self._scores[track_id].append(score)
             self._labels[track_id][label] += 1

@@ -14,7 +14,7 @@ import stmask
 from stmask.checkpoints import ModelCard, save_model
 from stmask.checkpoints import format as checkpoint_module
 from stmask.engine.checkpoint_callbacks import AtomicCheckpointIO
-from stmask.errors import CheckpointError, OutputError
+from stmask.errors import CheckpointError, ConfigError, OutputError
 from stmask.models.layers import ResNet
 from stmask.models.stmask import PredictionHead, STMask
 from stmask.weights import read_file
@@ -55,6 +55,12 @@ def test_another_network_is_named_by_its_first_differences(tmp_path: Path) -> No
         CheckpointError, match=r"another network: fpn\.lateral\.C3\.weight is \(16, .*the network's is \(24"
     ):
         stmask.load(tmp_path / "m.ckpt")
+
+
+def test_changes_that_make_another_network_are_refused_as_changes(tmp_path: Path) -> None:
+    save_model(tmp_path / "m.ckpt", *make())
+    with pytest.raises(ConfigError, match=r"these changes of model make another network than was trained \(.*m\.ckpt"):
+        stmask.load(tmp_path / "m.ckpt", model={"channels": 24})
 
 
 def test_only_our_classes_are_built(tmp_path: Path) -> None:

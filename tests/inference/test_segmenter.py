@@ -216,3 +216,12 @@ class TestResults:
     def test_masks_must_be_as_many_as_instances(self) -> None:
         with pytest.raises(ValueError, match="2 instances"):
             VideoResultBuilder(1).add(tracked(2), torch.ones(1, 2, 2, dtype=torch.bool))
+
+    def test_a_track_is_reported_once_in_a_frame(self) -> None:
+        twice = torch.ones(2, 2, 2, dtype=torch.bool)
+        with pytest.raises(ValueError, match="track 4 is reported for frame 0 twice"):
+            VideoResultBuilder(1).add(tracked(2, track_ids=torch.tensor([4, 4])), twice)
+        builder = VideoResultBuilder(1)
+        builder.add(tracked(2), twice)
+        with pytest.raises(ValueError, match="counts its frames"):
+            builder.add(tracked(2), twice)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from hydra.utils import instantiate
 from torch import Tensor, nn
 
 from stmask.checkpoints import build_model
