@@ -257,7 +257,7 @@ def hyphenated(word: str) -> str:
 
 
 def explain(error: Exception, config_name: str = "train") -> StmaskError | None:
-    """An error of Hydra or OmegaConf in the words of the user's command line; None where it is no user's error."""
+    """An error of Hydra or OmegaConf in the words of the user's command line; None where it is not the user's."""
     from hydra.errors import InstantiationException, MissingConfigException, OverrideParseException
 
     message = str(error)

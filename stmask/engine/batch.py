@@ -15,7 +15,7 @@ class Batch:
 
     Attributes:
         per_process: of one forward pass of one process.
-        processes: of the training.
+        processes: of the run.
         accumulated: forward passes per optimiser step.
     """
 

@@ -1,4 +1,4 @@
-"""The parts of a training, made from its configuration."""
+"""The parts of a training run, made from its configuration."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def build_trainer(
         folder: of the run.
         callbacks: of the run.
         log: its metrics.csv.
-        listener: told of the moments between steps.
+        listener: called between steps.
 
     Raises:
         ConfigError: (through `stmask.config.explain`) devices that are not there, values that contradict each other.
@@ -120,7 +120,7 @@ def start_from(module: VISModule, path: str, *, report: Path) -> None:
         report: a text file to write, with which tensors were taken and which not, and why.
 
     Raises:
-        CheckpointError: it is no such file, or too little in it fits.
+        CheckpointError: it is not such a file, or too little in it fits.
         ConfigError: it has no backbone, see `refuse_frozen_random_norms`.
     """
     outcome = initialise(module.model, path, class_names=module.card.class_names)
@@ -139,12 +139,12 @@ def start_from(module: VISModule, path: str, *, report: Path) -> None:
 
 
 def refuse_frozen_random_norms(model: Mapping[str, Any], *, found: str = "none") -> None:
-    """Frozen batch norms keep the statistics of the weights that a training starts from; over random weights they learn
+    """Frozen batch norms keep the statistics of the weights that a run starts from; over random weights they learn
     nothing and hold back the rest.
 
     Args:
         model: the configuration of the network.
-        found: which weights a training starts from besides, in words.
+        found: which weights the run starts from besides, in words.
 
     Raises:
         ConfigError: the backbone's norms are frozen, and it has no weights of its own.
@@ -152,7 +152,7 @@ def refuse_frozen_random_norms(model: Mapping[str, Any], *, found: str = "none")
     backbone = model.get("backbone")
     if isinstance(backbone, Mapping) and backbone.get("frozen_norm") and backbone.get("weights") is None:
         raise ConfigError(
-            "model.backbone.frozen_norm=true keeps the batch norms of the weights that a training starts from, and "
+            "model.backbone.frozen_norm=true keeps the batch norms of the weights that a run starts from, and "
             f"there are {found}: give init_from=FILE or model.backbone.weights=FILE, or begin from random weights with "
             "model.backbone.frozen_norm=false or model/backbone=r18 (on a CPU: experiment=demo)"
         )

@@ -38,7 +38,7 @@ class BestCheckpoint(ModelCheckpoint):
     """Writes best.ckpt after a validation that is better than all before, and remembers what it found.
 
     Attributes:
-        figures: all of the best validation; empty before the first.
+        metrics: all of the best validation; empty before the first.
         step: optimiser steps before it.
     """
 
@@ -51,17 +51,17 @@ class BestCheckpoint(ModelCheckpoint):
             save_on_train_epoch_end=False,
             enable_version_counter=False,
         )
-        self.figures: dict[str, float] = {}
+        self.metrics: dict[str, float] = {}
         self.step = 0
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         before = self.best_model_score
         super().on_validation_end(trainer, pl_module)
         if self.best_model_score is not before:
-            self.figures, self.step = validation_figures(trainer), trainer.global_step
+            self.metrics, self.step = validation_metrics(trainer), trainer.global_step
 
     def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "figures": self.figures, "step": self.step}
+        return {**super().state_dict(), "figures": self.metrics, "step": self.step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes up the state where best.ckpt is there, in whatever folder: it may have been moved.
@@ -74,7 +74,7 @@ class BestCheckpoint(ModelCheckpoint):
         moved = {name: str(best) if state_dict[name] else "" for name in _PATHS}
         models = {str(best): score for score in list(state_dict["best_k_models"].values())[-1:]}
         super().load_state_dict({**state_dict, **moved, "dirpath": self.dirpath, "best_k_models": models})
-        self.figures, self.step = dict(state_dict["figures"]), int(state_dict["step"])
+        self.metrics, self.step = dict(state_dict["figures"]), int(state_dict["step"])
 
 
 class LastCheckpoint(Checkpoint):
@@ -90,7 +90,7 @@ class LastCheckpoint(Checkpoint):
         log: cut, when a run goes on, to what was logged before the checkpoint.
 
     Raises:
-        Interrupted: in the training, when it was told to stop and last.ckpt is written.
+        Interrupted: out of `fit`, when it was told to stop and last.ckpt is written.
     """
 
     def __init__(self, folder: RunFolder, *, every: int | None, stop: StopRequest, log: MetricsLog) -> None:
@@ -127,7 +127,7 @@ class LastCheckpoint(Checkpoint):
             raise self._stop.interrupt()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if not trainer.is_last_batch:  # a training that ends within an epoch has its checkpoint
+        if not trainer.is_last_batch:  # a run that ends within an epoch has its checkpoint
             return
         self._save(trainer)
         last = trainer.should_stop or trainer.global_step == trainer.max_steps
@@ -191,6 +191,6 @@ class TimeLimit(Timer):
         return {}
 
 
-def validation_figures(trainer: pl.Trainer) -> dict[str, float]:
+def validation_metrics(trainer: pl.Trainer) -> dict[str, float]:
     """What the latest validation logged."""
     return {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("valid/")}

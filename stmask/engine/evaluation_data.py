@@ -92,7 +92,7 @@ def evaluation_data(
 
 
 def _task(kind: Callable[..., Any], card: ModelCard, changes: Mapping[str, Any]) -> Task:
-    """The task of a kind of data, with the user's metrics: those of the training that are registered, and new ones."""
+    """The task of a kind of data, with the user's metrics: those of its run that are registered, and new ones."""
     if TARGET in changes:
         task: Task = instantiate(changes, _convert_="all")
         return task
@@ -101,7 +101,7 @@ def _task(kind: Callable[..., Any], card: ModelCard, changes: Mapping[str, Any])
     metrics = {}
     for name, node in _metrics_of(card).items():
         if registry.find(str(node.get(TARGET))) is None:
-            _log.warning("%s was a metric of the training: to have it here, trust=[%s]", name, node.get(TARGET))
+            _log.warning("%s was a metric of its training run: to have it here, trust=[%s]", name, node.get(TARGET))
         else:
             metrics[name] = construct.build(node, key=f"data.task.metrics.{name}")
     metrics |= instantiate(dict(changes.get("metrics") or {}), _convert_="all")
@@ -110,7 +110,7 @@ def _task(kind: Callable[..., Any], card: ModelCard, changes: Mapping[str, Any])
 
 
 def _metrics_of(card: ModelCard) -> dict[str, Mapping[str, Any]]:
-    """The user's metrics of the training, as their configuration named them."""
+    """The user's metrics of the training run, as their configuration named them."""
     task = card.data.get("task") or {}
     metrics = (task.get("metrics") or {}) if isinstance(task, Mapping) else None
     if not isinstance(metrics, Mapping) or not all(isinstance(node, Mapping) for node in metrics.values()):

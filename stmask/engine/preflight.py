@@ -1,4 +1,4 @@
-"""What a training can't do is refused, by key, before it is described in its folder and before a process is started."""
+"""What a run can't do is refused, by key, before it is described in its folder and before a process is started."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _warn = rank_zero_only(_log.warning)
 
 
 def check_groups(cfg: DictConfig) -> None:
-    """Refuses a training without a network, data, losses, an optimiser, ..
+    """Refuses a run without a network, data, an optimiser, ..
 
     Raises:
         ConfigError: the group that has no option.
@@ -39,7 +39,7 @@ def check_groups(cfg: DictConfig) -> None:
             raise ConfigError(f"{name}.{next(iter(option))} needs an option of the group {name}: give {name}=OPTION")
         if name not in OPTIONAL_GROUPS:
             instead = "; scheduler=constant leaves the learning rate as it is" if name == "scheduler" else ""
-            raise ConfigError(f"a training needs an option of the group {name}: give {name}=OPTION{instead}")
+            raise ConfigError(f"a run needs an option of the group {name}: give {name}=OPTION{instead}")
 
 
 def check_trainer(trainer: DictConfig) -> None:

@@ -1,4 +1,4 @@
-"""What is kept of every validation: figures, a table of classes, pictures of the same few videos, results."""
+"""What is kept of every validation: metrics, a table of classes, pictures of the same few videos, results."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
 from stmask.data import VideoDataset
-from stmask.engine.checkpoint_callbacks import validation_figures
+from stmask.engine.checkpoint_callbacks import validation_metrics
 from stmask.engine.module import VISModule
 from stmask.engine.validation import Validator
 from stmask.evaluation.report import class_csv
@@ -60,12 +60,12 @@ class ValidationRecords(Callback):
 
     There are figures.json (all that is logged, the causes of errors included), classes.csv, clips.png and clip.mp4 (of
     videos; images are not drawn), and results.json, which is kept for the best validation and the latest alone.
-    Process 0 writes, with the results of all. What can't be written or drawn costs a warning, not the training. A
+    Process 0 writes, with the results of all. What can't be written or drawn costs a warning, not the run. A
     resumed run first removes what lies after its step.
 
     Args:
         folder: for the records.
-        monitor: the figure that says which validation is the best.
+        monitor: the metric that says which validation is the best.
         clips: how many videos are drawn: those with the most annotated objects, the same every time.
         min_score: tracks below it are not drawn.
     """
@@ -97,7 +97,7 @@ class ValidationRecords(Callback):
     def _record(self, trainer: pl.Trainer, validator: Validator) -> None:
         step = _step(trainer)
         folder = self._folder / f"{_FOLDER}{step:08d}"
-        write_json(folder / FIGURES, {"step": step, **validation_figures(trainer)}, indent=1)
+        write_json(folder / FIGURES, {"step": step, **validation_metrics(trainer)}, indent=1)
         write_json(folder / RESULTS, validator.entries)
         self._drop_results(latest=folder)
         classes = class_csv(validator.scores.report)
@@ -130,7 +130,7 @@ class ValidationRecords(Callback):
 
     @contextmanager
     def _never_fatal(self, trainer: pl.Trainer) -> Iterator[None]:
-        """A picture is not worth a training: the first failure is told, and all are passed over."""
+        """A picture is not worth a run: the first failure is logged, later ones are silent."""
         try:
             yield
         except Exception as error:

@@ -1,4 +1,4 @@
-"""The folder of one training run: who holds it, how far its run is, and what it was made of."""
+"""The folder of one training run: who holds it, how far the run is, and what it was made of."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def state_of(folder: str | os.PathLike[str]) -> State:
 class RunFolder:
     """A run's folder and the right to write in it, which only the first process of a run has.
 
-    config.yaml (resolved), run.json and git.diff say what the run is, status.json how it is, summary.json what came of
+    config.yaml (resolved), run.json and git.diff say what the run is, status.json how far it is, summary.json what came of
     it; metrics.csv and train.log tell of the way there, checkpoints/{best,last}.ckpt hold the network.
 
     Args:
@@ -222,7 +222,7 @@ class RunFolder:
 
 class _RunLog(logging.FileHandler):
     def handleError(self, record: logging.LogRecord) -> None:
-        """A full disk ends the run where it writes what counts, and is told of there."""
+        """A full disk ends the run where it writes what counts, and is reported there."""
 
 
 def _now() -> str:

@@ -1,4 +1,4 @@
-"""What a run told, read from its folder alone: series of metrics, validations, where they came from."""
+"""What a run recorded, read from its folder alone: series of metrics, validations, where they came from."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class RunHistory:
         folder: of the run.
         config: resolved.
         origin: run.json: command, code version, machine.
-        status: how the run is.
+        status: what status.json says.
         summary: the metrics of the best validation, once the run is done.
         series: metrics.csv and performance.csv by the names of their columns.
         validations: in order.
@@ -118,7 +118,7 @@ def read_history(folder: str | os.PathLike[str]) -> RunHistory:
     """Reads the folder of a run, whatever of it is there.
 
     Raises:
-        DataError: it is no run's folder, or a file in it can't be read.
+        DataError: it is not the folder of a run, or a file in it can't be read.
     """
     path = Path(folder)
     if not (path / CONFIG).exists():

@@ -1,4 +1,4 @@
-"""How a training is validated: the network over the items of the validation loader, and how that is scored."""
+"""How a run is validated: the network over the items of the validation loader, and how that is scored."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def wandb_settings(
         environment: variables by name; an empty one does not count.
 
     Raises:
-        ConfigError: a mode that there isn't.
+        ConfigError: an unknown mode.
     """
     variables = {name: value for name, value in environment.items() if value}
     asked: dict[str, Any] = {key: variables[name] for key, name in _VARIABLES.items() if name in variables}

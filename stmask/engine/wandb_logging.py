@@ -1,4 +1,4 @@
-"""Weights & Biases: what it is told of a run, and what happens when it does not answer."""
+"""Weights & Biases: what it gets of a run, and what happens when it does not answer."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ class WandbLogger(Logger):
         arguments["id"] = self._keep_run_id(arguments.get("id"))
         Path(arguments["dir"]).mkdir(parents=True, exist_ok=True)  # W&B takes a temporary folder for a missing one
         for name in [name for name, value in os.environ.items() if name.startswith("WANDB_") and not value]:
-            del os.environ[name]  # to W&B an empty WANDB_MODE is a mode that there isn't
+            del os.environ[name]  # W&B takes an empty WANDB_MODE for an unknown mode
         wandb.setup(wandb.Settings(silent=True))  # neither chatter nor questions: a job has no one to answer
         run = wandb.init(
             mode=mode,
@@ -223,7 +223,7 @@ class WandbLogger(Logger):
 
     @contextmanager
     def _never_fatal(self, what: str) -> Iterator[None]:
-        """A service is not worth a run: the first failure is told, and all are passed over."""
+        """A service is not worth a run: the first failure is logged, later ones are silent."""
         try:
             yield
         except Exception as error:
