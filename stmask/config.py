@@ -7,21 +7,15 @@ signature; the few plain keys at the top are checked against the schemas below.
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stderr
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import (
-    ConfigAttributeError,
-    MissingMandatoryValue,
-    OmegaConfBaseException,
-)
+from omegaconf.errors import ConfigAttributeError, OmegaConfBaseException
 
 from stmask.config_check import check_fields, check_ranges, check_targets, leaves
 from stmask.config_folders import discard_empty_folder, discarding_empty_folders
@@ -202,17 +196,15 @@ def run_hydra_app(config_name: str, task: Callable[[DictConfig], Any] | None, ar
 
 def _overrides_first(argv: Sequence[str], config_name: str) -> list[str]:
     """Hydra's parser wants overrides in one piece; people write `experiment=demo -m seed=0,1`. Globs are expanded."""
-    complaint = io.StringIO()
-    try:
-        with redirect_stderr(complaint):
-            parsed = flag_parser().parse_intermixed_args(list(argv))
-    except SystemExit as exit_:
-        if not exit_.code:
-            raise
-        reason = complaint.getvalue().rpartition("error: ")[2].strip()
+    parser = flag_parser()
+
+    def refuse(reason: str) -> NoReturn:
         if unknown := [word for word in argv if _HYPHENATED.match(word) and word.partition("=")[0] in reason]:
-            raise ConfigError(hyphenated(unknown[0])) from None
-        raise ConfigError(f"{reason}; `stmask {config_name} --hydra-help` lists the flags") from None
+            raise ConfigError(hyphenated(unknown[0]))
+        raise ConfigError(f"{reason}; `stmask {config_name} --hydra-help` lists the flags")
+
+    parser.error = refuse  # type: ignore[assignment, method-assign]
+    parsed = parser.parse_intermixed_args(list(argv))
     modes = {"-m": parsed.multirun, "--cfg": parsed.cfg, "--info": parsed.info, "-sc": parsed.shell_completion}
     if len(given := [flag for flag, value in modes.items() if value]) > 1:
         raise ConfigError(f"{' and '.join(given)} don't go together: give one of them")
@@ -280,8 +272,6 @@ def explain(error: Exception, config_name: str = "train") -> StmaskError | None:
         return _unknown_key(found[1] or found[2], config_name)
     if isinstance(error, ConfigAttributeError) and error.full_key:
         return ConfigError(f"{error.full_key}: there is no such key, or ~{error.full_key} has taken it away")
-    if isinstance(error, MissingMandatoryValue):
-        return ConfigError(f"{error.full_key} has no value; give it as {error.full_key}=VALUE")
     if isinstance(error, OmegaConfBaseException) and error.full_key:
         return ConfigError(f"{error.full_key}: {message.splitlines()[0]}")
     cause = error.__cause__

@@ -3,8 +3,8 @@
 No other module touches a private name of Lightning's; a test holds that, and another one tries each touch of this file
 (tests/engine/test_lightning_private.py). The loops are the larger part: Lightning's hooks lie within a step
 (`on_train_batch_end` comes before the step's metrics are logged), and a checkpoint taken in the last of an epoch goes
-on without the epoch's validation. Here a listener is called when a step is over, all of it, and when a validation is due;
-a checkpoint taken at either moment goes on with what comes next.
+on without the epoch's validation. Here a listener is called when a step is over, all of it, and when a validation is
+due; a checkpoint taken at either moment goes on with what comes next.
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ class VISModule(pl.LightningModule):
             self.validator.start(self.model, self.card, device=self.device)
 
     def validation_step(self, item: Any, batch_index: int) -> Any:
-        """One item's result, for callbacks that want to see it; None where there is no item: a process without videos."""
+        """One item's result, for callbacks that want to see it; None without an item (a process without videos)."""
         return None if self.validator is None or item is None else self.validator.step(item)
 
     def on_validation_epoch_end(self) -> None:

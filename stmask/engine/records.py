@@ -95,7 +95,7 @@ class ValidationRecords(Callback):
                 self._record(trainer, validator)
 
     def _record(self, trainer: pl.Trainer, validator: Validator) -> None:
-        step = _step(trainer)
+        step = int(trainer.global_step)
         folder = self._folder / f"{_FOLDER}{step:08d}"
         write_json(folder / FIGURES, {"step": step, **validation_metrics(trainer)}, indent=1)
         write_json(folder / RESULTS, validator.entries)
@@ -135,7 +135,9 @@ class ValidationRecords(Callback):
             yield
         except Exception as error:
             if not self._warned:
-                _log.warning("cannot keep the validation at step %d (later ones: no word): %s", _step(trainer), error)
+                _log.warning(
+                    "cannot keep the validation at step %d (later ones: no word): %s", trainer.global_step, error
+                )
             self._warned = True
 
     def _drop_results(self, *, latest: Path) -> None:
@@ -153,7 +155,3 @@ def record_folders(folder: str | os.PathLike[str]) -> Iterator[tuple[int, Path]]
         step = path.name.removeprefix(_FOLDER)
         if step.isdigit() and (path / FIGURES).exists():
             yield int(step), path
-
-
-def _step(trainer: pl.Trainer) -> int:
-    return int(trainer.global_step)

@@ -99,8 +99,8 @@ def state_of(folder: str | os.PathLike[str]) -> State:
 class RunFolder:
     """A run's folder and the right to write in it, which only the first process of a run has.
 
-    config.yaml (resolved), run.json and git.diff say what the run is, status.json how far it is, summary.json what came of
-    it; metrics.csv and train.log tell of the way there, checkpoints/{best,last}.ckpt hold the network.
+    config.yaml (resolved), run.json and git.diff say what the run is, status.json how far it is, metrics.csv and
+    train.log what happened, summary.json what came of it; checkpoints/{best,last}.ckpt hold the network.
 
     Args:
         path: made when it is needed.

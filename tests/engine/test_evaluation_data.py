@@ -138,10 +138,8 @@ def test_metrics_of_the_training_are_those_of_its_evaluation_once_they_are_regis
     monkeypatch.setattr(registry, "_registered", {})
     trained = card(task={"_target_": "stmask.tasks.Videos", "metrics": {"mine": SHARE}})
     assert evaluation_data(trained, "x.ckpt", {"root": "/mine"}).task == Videos()
-    assert (
-        "mine was a metric of its training run: to have it here, trust=[engine.test_evaluation_data.share]"
-        in caplog.text
-    )
+    said = "mine was a metric of its training run: to have it here, trust=[engine.test_evaluation_data.share]"
+    assert said in caplog.text
     new = {"root": "/mine", "task": {"metrics": {"new": SHARE}}}
     assert list(evaluation_data(trained, "x.ckpt", new).task.metrics) == ["new"]
     registry.trust(["engine.test_evaluation_data.share"])
