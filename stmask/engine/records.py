@@ -136,7 +136,9 @@ class ValidationRecords(Callback):
         except Exception as error:
             if not self._warned:
                 _log.warning(
-                    "cannot keep the validation at step %d (later ones: no word): %s", trainer.global_step, error
+                    "cannot keep the validation at step %d (later failures are not reported): %s",
+                    trainer.global_step,
+                    error,
                 )
             self._warned = True
 

@@ -146,7 +146,7 @@ def test_what_cannot_be_drawn_costs_one_warning(
     validation(1)
     validation(2)
     assert [record.getMessage() for record in caplog.records if "disk full" in record.getMessage()] == [
-        "cannot keep the validation at step 1 (later ones: no word): disk full"
+        "cannot keep the validation at step 1 (later failures are not reported): disk full"
     ]
     assert names(tmp_path / "step_00000002") == {"figures.json", "classes.csv", "results.json"}
     assert [record.step for record in validation.logger.records] == [1, 2]
