@@ -223,11 +223,10 @@ def _prepared(overrides: Sequence[str], config_name: str, *, sweep: bool = False
     A key below a group is set whether it is there or not: `check_config` says which are unknown.
     """
     readable = as_hydra_reads(overrides, texts=text_keys(config_name), sweep=sweep)
-    overlay = re.compile(rf"(?:{'|'.join(OVERLAYS.get(config_name, ())) or '$.'})[/=]")
-    added = [(overlay, "+"), (_KEY_OF_A_GROUP, _ADDING)]
-    if any(map(_SEARCHING.match, readable)):  # a sweeper compares keys with those of its `params`
-        del added[1]
-    readable = [next((plus for form, plus in added if form.match(text)), "") + text for text in readable]
+    overlaid = tuple(part + sign for part in OVERLAYS.get(config_name, ()) for sign in "/=")
+    readable = [f"+{text}" if text.startswith(overlaid) else text for text in readable]
+    if not any(map(_SEARCHING.match, readable)):  # whose sweeper compares keys with those of its `params`
+        readable = [f"{_ADDING}{text}" if _KEY_OF_A_GROUP.match(text) else text for text in readable]
     for override in readable:
         key, equals, value = override.partition("=")
         folder = conf_dir() / key.lstrip("+").partition("@")[0]
@@ -252,7 +251,7 @@ def explain(error: Exception, config_name: str = "train") -> StmaskError | None:
     """An error of Hydra or OmegaConf in the words of the user's command line; None where it is not the user's."""
     from hydra.errors import InstantiationException, MissingConfigException, OverrideParseException
 
-    message = str(error)
+    message = re.sub(r"(^|[ '])\+\+", r"\1", str(error))  # which we have added, see `_prepared`
     if found := re.match(r"ConfigError raised while resolving interpolation: (.*)", message):
         return ConfigError(found[1])
     if isinstance(error, MissingConfigException) and (extra := _EXTRAS.get(str(error.missing_cfg_file))):
@@ -261,7 +260,7 @@ def explain(error: Exception, config_name: str = "train") -> StmaskError | None:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
         return _no_option(group, option, error.options)
     if isinstance(error, OverrideParseException):
-        return _unreadable(error.override or "", message.splitlines()[0])
+        return _unreadable((error.override or "").removeprefix(_ADDING), message.splitlines()[0])
     if isinstance(error, InstantiationException):
         return _explain_instantiation(error)
     if found := re.match(r"Ambiguous value for argument '([^=]+)=(.*)'", message):

@@ -360,6 +360,8 @@ def test_a_configuration_is_of_one_run(conf: Path) -> None:
 def test_several_values_without_several_runs(conf: Path) -> None:
     with pytest.raises(ConfigError, match=r"seed=0,1 has several values: -m seed=0,1 is a run for each, seed=\[0,1\]"):
         run_hydra_app("train", None, ["seed=0,1"])
+    with pytest.raises(ConfigError, match=r"^optimizer.lr=1,2 has several values: -m optimizer.lr=1,2 is a run for ea"):
+        run_hydra_app("train", None, ["optimizer.lr=1,2"])
 
 
 def test_multirun_goes_on_after_a_failure_and_reports_it(conf: Path) -> None:
