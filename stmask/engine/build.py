@@ -80,6 +80,25 @@ def build_trainer(
     return trainer
 
 
+def batch_size_of(cfg: DictConfig, *, processes: int) -> int:
+    """Samples of one forward pass of one process: `total_batch` in equal shares, or without it `data.batch_size`.
+
+    Raises:
+        ConfigError: total_batch cannot be shared equally.
+    """
+    if cfg.total_batch is None:
+        return int(cfg.data.batch_size)
+    accumulated = int(cfg.trainer.get("accumulate_grad_batches", 1))
+    shares = processes * accumulated
+    if cfg.total_batch % shares:
+        passes = f" and trainer.accumulate_grad_batches={accumulated}" if accumulated != 1 else ""
+        raise ConfigError(
+            f"total_batch={cfg.total_batch} cannot be shared equally by {processes} processes{passes}: give a multiple "
+            f"of {shares}"
+        )
+    return int(cfg.total_batch // shares)
+
+
 def build_module(cfg: DictConfig, data: DataModule, validator: Validator | None, *, batch: int) -> VISModule:
     """The model and what optimises it.
 

@@ -15,8 +15,8 @@ from stmask.checkpoints.construct import names_in
 from stmask.config import plain
 from stmask.data import DataModule
 from stmask.data.loading import PairLoader
-from stmask.engine.batch import batch_of
 from stmask.engine.build import (
+    batch_size_of,
     build_module,
     build_trainer,
     check_model,
@@ -85,17 +85,18 @@ def _train(
     best = BestCheckpoint(folder, monitor=cfg.monitor) if cfg.data.get("valid") is not None else None
     callbacks: list[Callback] = [last] if best is None else [best, last]  # the state of the best is part of the last
     trainer = build_trainer(cfg, folder, callbacks=callbacks, log=log, listener=last)
-    batch = batch_of(cfg, processes=trainer.world_size)
-    data: DataModule = instantiate(cfg.data, batch_size=batch.per_process, _convert_="all")
+    batch_size = batch_size_of(cfg, processes=trainer.world_size)
+    batch = batch_size * trainer.world_size  # of all processes
+    data: DataModule = instantiate(cfg.data, batch_size=batch_size, _convert_="all")
     check_model(cfg.model, data)
     data.setup("fit")
-    batches = -(-len(data.train_samples()) // (batch.per_process * batch.processes))
-    validated = 0 if data.splits.valid is None else -(-len(data.valid_dataset) // batch.processes)
+    batches = -(-len(data.train_samples()) // batch)
+    validated = 0 if data.splits.valid is None else -(-len(data.valid_dataset) // trainer.world_size)
     check_intervals(cfg, trainer, batches=batches, validated=validated)
     validator = validator_for(data)
     if validator is not None:
         check_monitor(cfg.monitor, validator)
-    module = build_module(cfg, data, validator, batch=batch.total)
+    module = build_module(cfg, data, validator, batch=batch * trainer.accumulate_grad_batches)
     if resume is not None:
         check_content(resume, module.model)
     elif cfg.init_from is not None:
