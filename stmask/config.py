@@ -7,41 +7,36 @@ signature; the few plain keys at the top are checked against the schemas below.
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import (
-    ConfigAttributeError,
-    ConfigKeyError,
-    MissingMandatoryValue,
-    OmegaConfBaseException,
-)
+from omegaconf.errors import ConfigAttributeError, OmegaConfBaseException
 
-from stmask.config_check import arguments_at, check_fields, check_targets
+from stmask.config_check import check_fields, check_ranges, check_targets, leaves
 from stmask.config_folders import discard_empty_folder, discarding_empty_folders
-from stmask.config_globs import expand_globs
+from stmask.config_globs import expand_globs, options
 from stmask.config_overrides import argument, as_hydra_reads, quoted
 from stmask.config_paths import at_home, expand_home
-from stmask.config_ranges import check_ranges
-from stmask.config_schemas import OVERLAYS, SCHEMAS, text_keys
-from stmask.errors import ConfigError, StmaskError
+from stmask.config_schemas import OVERLAYS, SCHEMAS, groups, keys, text_keys
+from stmask.errors import ConfigError, StmaskError, one_line
 from stmask.hydra_private import flag_parser, set_aside
 from stmask.signatures import nearest
 
 _VERSION_BASE = "1.3"
 _CONF_VARIABLE = "STMASK_CONF"
+_FULL_ERROR = "HYDRA_FULL_ERROR"  # only with it Hydra lets errors reach its caller
 _NESTED = "experiment"  # the group that has folders of options
 _RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")  # Lightning reads them when it is imported
-_STEPS = "trainer"  # the group that says how long a training is
+_ADDING = "++"  # before a key: it is set whether it is there or not
 _SWEEPING = re.compile(r"\+*hydra\.mode=.*MULTIRUN|search=(?!none$)")
 _HYPHENATED = re.compile(r"--[\w./@+-]+=")
+_SEARCHING = re.compile(r"search=(?!none$)|\+*hydra/sweeper=")
+_KEY_OF_A_GROUP = re.compile(r"(?!hydra\.)\w+\.[\w.$-]+=", re.ASCII)
 # options that come with Hydra's plugins, and what of ours installs them
 _EXTRAS = {
     "hydra/launcher/submitit_slurm": "slurm",
@@ -72,21 +67,16 @@ def compose(config_name: str, overrides: Sequence[str] = (), *, check: bool = Tr
         ConfigError: an unknown key, group or option, a wrong type, a number out of its range, or a value that is
             missing; the key is named.
     """
+    import hydra
     from hydra.errors import HydraException
 
     overrides = _prepared(overrides, config_name)
     try:
-        cfg = _compose(config_name, overrides)
+        with set_aside(), hydra.initialize_config_dir(str(conf_dir()), version_base=_VERSION_BASE):
+            cfg = hydra.compose(config_name, overrides)
     except (HydraException, OmegaConfBaseException) as error:
-        raise explain(error, config_name, overrides) or error from error
+        raise explain(error, config_name) or error from error
     return check_config(cfg, config_name) if check else cfg
-
-
-def _compose(config_name: str, overrides: Sequence[str]) -> DictConfig:
-    import hydra
-
-    with set_aside(), hydra.initialize_config_dir(str(conf_dir()), version_base=_VERSION_BASE):
-        return hydra.compose(config_name, list(overrides))
 
 
 def check_config(cfg: DictConfig, config_name: str) -> DictConfig:
@@ -97,26 +87,20 @@ def check_config(cfg: DictConfig, config_name: str) -> DictConfig:
     Raises:
         ConfigError: a key that is missing, unknown, of a wrong type or out of its range, named in full.
     """
-    for key, missing in _walk(cfg):
-        if missing:
+    for key, value in leaves(OmegaConf.to_container(cfg)):
+        if value == "???":
             raise ConfigError(f"{key} has no value; give it as {key}=VALUE")
-    schema = SCHEMAS.get(config_name)
+    schema = SCHEMAS[config_name]
     try:
-        names = [str(name) for name in cfg]
-        groups = [key for key in names if not OmegaConf.is_interpolation(cfg, key) and OmegaConf.is_config(cfg[key])]
-        for key in sorted(names, key=groups.__contains__):  # errors of plain keys first
-            if OmegaConf.is_config(value := cfg[key]):
+        for name in sorted(map(str, cfg), key=groups(config_name).__contains__):  # errors of plain keys first
+            if OmegaConf.is_config(value := cfg[name]):
                 OmegaConf.to_container(value, resolve=True)  # every interpolation has an end
         expand_home(cfg)
-        plain: Any = OmegaConf.to_container(cfg, resolve=True)
-        if schema is not None:
-            check_fields(plain, schema)
-            cfg = OmegaConf.merge(OmegaConf.structured(schema), cfg)  # type: ignore[assignment]
-        if OmegaConf.is_config(steps := cfg.get(_STEPS)):  # first: others repeat its numbers
-            check_targets(steps, key=_STEPS)
-            check_ranges(plain[_STEPS], key=_STEPS)
-        check_targets(cfg)
-        check_ranges(plain)
+        values = plain(cfg)
+        check_fields(schema, values)
+        cfg = OmegaConf.merge(OmegaConf.structured(schema), cfg)  # type: ignore[assignment]
+        check_targets(values)
+        check_ranges(values)
     except OmegaConfBaseException as error:
         raise explain(error, config_name) or error from error
     return cfg
@@ -193,17 +177,18 @@ def run_hydra_app(config_name: str, task: Callable[[DictConfig], Any] | None, ar
 
     job.__module__ = f"stmask.commands.{config_name}"  # Hydra names the job after it
     app = hydra.main(config_path=str(conf_dir()), config_name=config_name, version_base=_VERSION_BASE)(job)
+    full_error = os.environ.get(_FULL_ERROR)
     try:
-        with (
-            _hydra_process(["stmask", *_overrides_first(argv, config_name)]),
-            discarding_empty_folders(log=f"{config_name}.log"),
-        ):
+        sys.argv = ["stmask", *_overrides_first(argv, config_name)]  # which Hydra reads
+        os.environ[_FULL_ERROR] = "1"
+        with discarding_empty_folders(log=f"{config_name}.log"):
             app()
     except (HydraException, OmegaConfBaseException) as error:
-        rest, places = without_config_dir(argv)
-        raise explain(error, config_name, [*places, *rest]) or error from error
+        raise explain(error, config_name) or error from error
     finally:
         sys.argv = invoked
+        os.environ.pop(_FULL_ERROR, None)
+        os.environ.update({} if full_error is None else {_FULL_ERROR: full_error})
     if failures:
         raise failures[0]
     return 0
@@ -211,17 +196,15 @@ def run_hydra_app(config_name: str, task: Callable[[DictConfig], Any] | None, ar
 
 def _overrides_first(argv: Sequence[str], config_name: str) -> list[str]:
     """Hydra's parser wants overrides in one piece; people write `experiment=demo -m seed=0,1`. Globs are expanded."""
-    complaint = io.StringIO()
-    try:
-        with redirect_stderr(complaint):
-            parsed = flag_parser().parse_intermixed_args(list(argv))
-    except SystemExit as exit_:
-        if not exit_.code:
-            raise
-        reason = complaint.getvalue().rpartition("error: ")[2].strip()
+    parser = flag_parser()
+
+    def refuse(reason: str) -> NoReturn:
         if unknown := [word for word in argv if _HYPHENATED.match(word) and word.partition("=")[0] in reason]:
-            raise ConfigError(hyphenated(unknown[0])) from None
-        raise ConfigError(f"{reason}; `stmask {config_name} --hydra-help` lists the flags") from None
+            raise ConfigError(hyphenated(unknown[0]))
+        raise ConfigError(f"{reason}; `stmask {config_name} --hydra-help` lists the flags")
+
+    parser.error = refuse  # type: ignore[assignment, method-assign]
+    parsed = parser.parse_intermixed_args(list(argv))
     modes = {"-m": parsed.multirun, "--cfg": parsed.cfg, "--info": parsed.info, "-sc": parsed.shell_completion}
     if len(given := [flag for flag, value in modes.items() if value]) > 1:
         raise ConfigError(f"{' and '.join(given)} don't go together: give one of them")
@@ -237,12 +220,13 @@ def _overrides_first(argv: Sequence[str], config_name: str) -> list[str]:
 def _prepared(overrides: Sequence[str], config_name: str, *, sweep: bool = False) -> list[str]:
     """Overrides for Hydra. What it has no words for is refused: a key that is empty, a group without an option.
 
-    Keys of a part that is empty here, to be laid over a checkpoint's, are added.
+    A key below a group is set whether it is there or not: `check_config` says which are unknown.
     """
     readable = as_hydra_reads(overrides, texts=text_keys(config_name), sweep=sweep)
-    overlay = re.compile(rf"(?:{'|'.join(OVERLAYS.get(config_name, ())) or '$.'})([./=])")
-    added = {".": "++", "/": "+", "=": "+"}  # a key, or an option of a group
-    readable = [added[found[1]] + text if (found := overlay.match(text)) else text for text in readable]
+    overlaid = tuple(part + sign for part in OVERLAYS.get(config_name, ()) for sign in "/=")
+    readable = [f"+{text}" if text.startswith(overlaid) else text for text in readable]
+    if not any(map(_SEARCHING.match, readable)):  # whose sweeper compares keys with those of its `params`
+        readable = [f"{_ADDING}{text}" if _KEY_OF_A_GROUP.match(text) else text for text in readable]
     for override in readable:
         key, equals, value = override.partition("=")
         folder = conf_dir() / key.lstrip("+").partition("@")[0]
@@ -253,31 +237,21 @@ def _prepared(overrides: Sequence[str], config_name: str, *, sweep: bool = False
     return readable
 
 
+def as_typed(overrides: Sequence[str]) -> tuple[str, ...]:
+    """What Hydra says that its overrides were, as they stand on a command line."""
+    return tuple(override.removeprefix(_ADDING) for override in overrides)
+
+
 def hyphenated(word: str) -> str:
     """What is wrong with an override that looks like a flag."""
     return f"unknown flag {word}: write {word.lstrip('-')} (in the command of a W&B sweep: ${{args_no_hyphens}})"
 
 
-@contextmanager
-def _hydra_process(argv: list[str]) -> Iterator[None]:
-    """Hydra reads `sys.argv`, and lets errors reach its caller only when this variable is set."""
-    variable = "HYDRA_FULL_ERROR"
-    before = os.environ.get(variable)
-    sys.argv, os.environ[variable] = argv, "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[variable]
-        else:
-            os.environ[variable] = before
-
-
-def explain(error: Exception, config_name: str = "train", overrides: Sequence[str] = ()) -> StmaskError | None:
-    """An error of Hydra or OmegaConf in the words of the user's command line; None where it is no user's error."""
+def explain(error: Exception, config_name: str = "train") -> StmaskError | None:
+    """An error of Hydra or OmegaConf in the words of the user's command line; None where it is not the user's."""
     from hydra.errors import InstantiationException, MissingConfigException, OverrideParseException
 
-    message = str(error)
+    message = re.sub(r"(^|[ '])\+\+", r"\1", str(error))  # which we have added, see `_prepared`
     if found := re.match(r"ConfigError raised while resolving interpolation: (.*)", message):
         return ConfigError(found[1])
     if isinstance(error, MissingConfigException) and (extra := _EXTRAS.get(str(error.missing_cfg_file))):
@@ -286,7 +260,7 @@ def explain(error: Exception, config_name: str = "train", overrides: Sequence[st
         group, _, option = str(error.missing_cfg_file).rpartition("/")
         return _no_option(group, option, error.options)
     if isinstance(error, OverrideParseException):
-        return _unreadable(error.override or "", message.splitlines()[0])
+        return _unreadable((error.override or "").removeprefix(_ADDING), message.splitlines()[0])
     if isinstance(error, InstantiationException):
         return _explain_instantiation(error)
     if found := re.match(r"Ambiguous value for argument '([^=]+)=(.*)'", message):
@@ -294,19 +268,15 @@ def explain(error: Exception, config_name: str = "train", overrides: Sequence[st
         ways = f"-m {key}={value} is a run for each, {key}=[{value}] a list, {argument(key, value)} a text"
         return ConfigError(f"{key}={value} has several values: {ways}")
     if found := re.search(r"Could not override '([^']+)'|config group '([^']+)' does not", message):
-        return unknown_key(found[1] or found[2], config_name, overrides)
-    if isinstance(error, ConfigKeyError) and error.full_key:
-        return unknown_key(error.full_key, config_name, overrides)
+        return _unknown_key(found[1] or found[2], config_name)
     if isinstance(error, ConfigAttributeError) and error.full_key:
         return ConfigError(f"{error.full_key}: there is no such key, or ~{error.full_key} has taken it away")
-    if isinstance(error, MissingMandatoryValue):
-        return ConfigError(f"{error.full_key} has no value; give it as {error.full_key}=VALUE")
     if isinstance(error, OmegaConfBaseException) and error.full_key:
         return ConfigError(f"{error.full_key}: {message.splitlines()[0]}")
     cause = error.__cause__
     if isinstance(cause, OmegaConfBaseException):
         return ConfigError(f"{message.splitlines()[0] if message else cause.full_key}: {str(cause).splitlines()[0]}")
-    return ConfigError("; ".join(line.strip() for line in message.splitlines() if line.strip()))
+    return ConfigError(one_line(message))
 
 
 def _unreadable(override: str, reason: str) -> ConfigError:
@@ -318,14 +288,14 @@ def _unreadable(override: str, reason: str) -> ConfigError:
     return ConfigError(f"cannot read the override {override!r} ({reason}); as a text: {argument(key, value)}")
 
 
-def _no_option(group: str, option: str, options: Sequence[str]) -> ConfigError:
-    names, listed = list(options), list(options)
+def _no_option(group: str, option: str, direct: Sequence[str]) -> ConfigError:
+    names, listed = list(direct), list(direct)
     if group.partition("/")[0] == _NESTED:
         folder = conf_dir() / _NESTED
         group, option = _NESTED, f"{group}/{option}".removeprefix(f"{_NESTED}/")
         if option and (folder / option).is_dir():
             return ConfigError(f"{_NESTED}={option} is a folder; for all in it: -m '{_NESTED}=glob({option}/*)'")
-        names += sorted(file.relative_to(folder).with_suffix("").as_posix() for file in folder.glob("*/*.yaml"))
+        names += options([folder], "*/*")
         listed += sorted(f"{path.name}/.." for path in folder.iterdir() if path.is_dir())
     near = nearest(option, names)
     hint = f"did you mean {near!r}?" if near else f"there are: {', '.join(listed)}"
@@ -342,58 +312,19 @@ def _explain_instantiation(error: Exception) -> StmaskError | None:
         return ConfigError(f"{key}: {str(error).splitlines()[0]}")
     plain = isinstance(cause, (ValueError, TypeError, OSError, RuntimeError, ImportError))
     if plain or type(cause).__name__ == "MisconfigurationException":
-        return ConfigError(f"{key}: {cause}")
+        return ConfigError(f"{key}: {one_line(cause)}")
     return None
 
 
-def unknown_key(key: str, config_name: str, overrides: Sequence[str] = ()) -> ConfigError:
+def _unknown_key(key: str, config_name: str) -> ConfigError:
     """The error for a key or group that a configuration lacks, with the nearest one that it has."""
-    if "/" in key:
-        root = conf_dir()
-        names = [folder.relative_to(root).as_posix() for folder in root.rglob("*") if folder.is_dir()]
-        if key in names:
-            return ConfigError(
-                f"stmask {config_name} has no group {key!r}; `stmask {config_name} --help` lists its keys"
-            )
-        known = None
-    else:
-        known = _without(key, config_name, overrides)
-        names = [name for name, _ in _walk(known)]
-    if key in names and any(override.partition("=")[0].lstrip("+") == key for override in overrides):
+    help_ = f"`stmask {config_name} --help` lists"
+    if key in groups(config_name):
         return ConfigError(f"{key} has keys of its own: give {key}=OPTION, or {key}.KEY=VALUE for one of them")
-    parent, _, leaf = key.rpartition(".")
-    if known is not None and leaf in arguments_at(OmegaConf.select(known, parent) if parent else None):
-        return ConfigError(f"{key} is not in this configuration: +{key}=VALUE adds it")
-    if parent in names and (key in names or not any(name.startswith(f"{parent}.") for name in names)):
-        return ConfigError(f"unknown key {key!r}; {parent} is none here, or has no such key")
-    siblings = [name.rpartition(".")[2] for name in names if parent and name.rpartition(".")[0] == parent]
-    if siblings:
-        near = nearest(leaf, siblings)
-        hint = f"did you mean '{parent}.{near}'?" if near else f"{parent} has: {', '.join(siblings)}"
-    else:
-        near = nearest(key, names)
-        hint = f"did you mean {near!r}?" if near else f"`stmask {config_name} --help` lists them all"
-    return ConfigError(f"unknown key {key!r}; {hint}")
-
-
-def _without(key: str, config_name: str, overrides: Sequence[str]) -> DictConfig:
-    """The configuration without the overrides beside the one that failed, or else as it is by default."""
-    from hydra.errors import HydraException
-
-    beside = key.rpartition(".")[0] + "." if "." in key else key
-    others = [text for text in overrides if "=" in text and not text.startswith("-") and beside not in text]
-    for attempt in (others, []):
-        try:
-            return _compose(config_name, attempt)
-        except (HydraException, OmegaConfBaseException):
-            continue
-    return OmegaConf.create()
-
-
-def _walk(cfg: DictConfig, prefix: str = "") -> Iterator[tuple[str, bool]]:
-    """Every key of a configuration in full, and whether its value is missing; Hydra's own (_target_, ..) left out."""
-    for name in (str(name) for name in cfg if not str(name).startswith("_")):
-        missing = OmegaConf.is_missing(cfg, name)
-        yield prefix + name, missing
-        if not missing and not OmegaConf.is_interpolation(cfg, name) and isinstance(value := cfg[name], DictConfig):
-            yield from _walk(value, f"{prefix}{name}.")
+    names = keys(config_name)
+    if "/" in key:
+        names = [folder.relative_to(conf_dir()).as_posix() for folder in conf_dir().rglob("*") if folder.is_dir()]
+        if key in names:
+            return ConfigError(f"stmask {config_name} has no group {key!r}; {help_} its keys")
+    near = nearest(key, names)
+    return ConfigError(f"unknown key {key!r}; {f'did you mean {near!r}?' if near else f'{help_} them all'}")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
+import re
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from stmask.errors import ConfigError
 from stmask.hydra_private import glob_of, parse
+from stmask.signatures import nearest
 
 
 def expand_globs(overrides: Sequence[str], roots: Sequence[Path]) -> list[str]:
@@ -32,27 +32,20 @@ def _expanded(text: str, roots: Sequence[Path]) -> str:
     except HydraException:
         return text  # Hydra will say what is wrong
     group, patterns = override.key_or_group, glob_of(override.value())
-    options = sorted({option for root in roots for option in _options(root / group)})
-    if patterns is None or not options:
+    folders = [root / group for root in roots]
+    if patterns is None or not any(folder.is_dir() for folder in folders):
         return text
-    include, exclude = patterns
-    chosen = [name for name in options if _matches(name, include) and not _matches(name, exclude)]
-    if not chosen:
-        folders = {name.rpartition("/")[0] + "/*" for name in options if "/" in name}
-        near = difflib.get_close_matches("".join(include[:1]), [*options, *sorted(folders)], n=1)
-        direct = [name for name in options if "/" not in name]
-        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join([*direct, *sorted(folders)])}"
+    include, exclude = ({name for one in kind for name in options(folders, one)} for kind in patterns)
+    if not (chosen := sorted(include - exclude)):
+        names = [*options(folders, "*"), *sorted({name.rpartition("/")[0] + "/*" for name in options(folders, "*/*")})]
+        near = nearest("".join(patterns[0][:1]), [*options(folders, "*/*"), *names])
+        hint = f"did you mean {near!r}?" if near else f"there are: {', '.join(names)}"
         raise ConfigError(f"no option of group {group!r} matches {text.partition('=')[2]}; {hint}")
     return f"{override.get_key_element()}={','.join(chosen)}"
 
 
-def _options(folder: Path) -> list[str]:
-    return [file.relative_to(folder).with_suffix("").as_posix() for file in folder.rglob("*.yaml")]
-
-
-def _matches(name: str, patterns: Sequence[str]) -> bool:
-    parts = name.split("/")
-    return any(
-        len(parts) == len(wanted) and all(map(fnmatchcase, parts, wanted))
-        for wanted in (pattern.split("/") for pattern in patterns)
-    )
+def options(folders: Sequence[Path], pattern: str) -> list[str]:
+    """The options of a group's folders that match a pattern, in alphabetical order."""
+    relative = "./" + re.sub(r"\*+", "*", pattern)
+    found = {file.relative_to(folder).with_suffix("") for folder in folders for file in folder.glob(f"{relative}.yaml")}
+    return sorted(path.as_posix() for path in found)

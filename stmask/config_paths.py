@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig, OmegaConf
 
+from stmask.config_check import leaves
 from stmask.errors import ConfigError
 
 # last parts of the keys whose strings are paths, in our own configurations and in those of Hydra and Lightning
@@ -37,17 +38,14 @@ def at_home(path: str, key: str = "") -> str:
     return expanded
 
 
-def expand_home(cfg: DictConfig | ListConfig, *, prefix: str = "") -> None:
+def expand_home(cfg: DictConfig) -> None:
     """Replaces `~` at the beginning of every path of a configuration, in place.
 
     Raises:
         ConfigError: a path that is empty, which would mean the current folder; see also `at_home`.
     """
-    for name in range(len(cfg)) if isinstance(cfg, ListConfig) else list(cfg):
-        value, key = cfg[name], f"{prefix}{name}"
-        if isinstance(value, (DictConfig, ListConfig)):
-            expand_home(value, prefix=f"{key}.")
-        elif value == "" and is_path_key(key):
+    for key, value in leaves(OmegaConf.to_container(cfg, resolve=True)):
+        if value == "" and is_path_key(key):
             raise ConfigError(f"{key} is an empty path: leave it out, or give {key}=PATH")
-        elif isinstance(value, str) and value.startswith("~") and is_path_key(key):
-            cfg[name] = at_home(value, key)
+        if isinstance(value, str) and value.startswith("~") and is_path_key(key):
+            OmegaConf.update(cfg, key, at_home(value, key))

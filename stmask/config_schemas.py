@@ -85,13 +85,17 @@ OPTIONAL_GROUPS = frozenset({"logger", "records"})
 _TEXTS_OF_GROUPS = ("data.train", "data.valid", "logger.name", "logger.project", "logger.entity", "logger.group")
 
 
+def keys(config_name: str) -> list[str]:
+    """The keys at the top of a configuration."""
+    return list(typing.get_type_hints(SCHEMAS[config_name]))
+
+
 def groups(config_name: str) -> list[str]:
-    """The keys of a configuration that hold a group's option."""
-    hints = typing.get_type_hints(SCHEMAS[config_name]) if config_name in SCHEMAS else {}
-    return [name for name, hint in hints.items() if hint is Any]
+    """Those of them that hold a group's option."""
+    return [name for name, hint in typing.get_type_hints(SCHEMAS[config_name]).items() if hint is Any]
 
 
 def text_keys(config_name: str) -> frozenset[str]:
     """The keys of a configuration whose values are texts, whatever they look like."""
-    hints = typing.get_type_hints(SCHEMAS[config_name]) if config_name in SCHEMAS else {}
+    hints = typing.get_type_hints(SCHEMAS[config_name])
     return frozenset({*(name for name, hint in hints.items() if hint in (str, str | None)), *_TEXTS_OF_GROUPS})

@@ -4,6 +4,11 @@ The command line prints them without a traceback and exits with status 2. Librar
 """
 
 
+def one_line(text: object) -> str:
+    """What an error says, however many lines it has."""
+    return "; ".join(line.strip() for line in str(text).splitlines() if line.strip())
+
+
 class StmaskError(Exception):
     """Base of every error caused by the user's input."""
 

@@ -29,11 +29,9 @@ def check_arguments(target: Callable[..., Any], arguments: Mapping[str, Any], *,
         ConfigError: an argument that the target does not have (with the nearest that it has), or a plain value of a
             type that its annotation excludes; the full key is named.
     """
-    try:
-        parameters = inspect.signature(target).parameters
-    except (TypeError, ValueError):  # some builtins have no signature
+    if (parameters := _parameters(target)) is None:
         return
-    named = arguments_of(target)
+    named = {p.name for p in parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     annotations = annotations_of(target)
     for name, value in arguments.items():
@@ -60,6 +58,8 @@ def wrong_type(key: str, value: Any, annotation: Any) -> ConfigError:
         hint = f"; as a text: '{key}=\"{value}\"'"
     elif isinstance(value, str) and any(_is_sequence(typing.get_origin(choice)) for choice in choices):
         hint = f"; as a list: {key}=[{shown(value)[1:-1]}]"
+    elif isinstance(value, Mapping) and value:
+        hint = f"; it has no key {next(iter(value))!r} here"
     return ConfigError(f"{key} must be {describe(annotation)}, got {shown(value)}{hint}")
 
 
@@ -83,22 +83,17 @@ def locate(name: str, *, key: str) -> Callable[..., Any]:
 
 def missing_arguments(target: Callable[..., Any], given: Iterable[str]) -> list[str]:
     """The required arguments that a target is not given."""
-    try:
-        parameters = inspect.signature(target).parameters.values()
-    except (TypeError, ValueError):
-        return []
     variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    parameters = (_parameters(target) or {}).values()
     required = [p.name for p in parameters if p.default is p.empty and p.kind not in variable]
     return [name for name in required if name not in set(given)]
 
 
-def arguments_of(target: Callable[..., Any]) -> frozenset[str]:
-    """The names of a target's arguments; none where it has no signature."""
+def _parameters(target: Callable[..., Any]) -> Mapping[str, inspect.Parameter] | None:
     try:
-        parameters = inspect.signature(target).parameters.values()
-    except (TypeError, ValueError):  # some builtins
-        return frozenset()
-    return frozenset(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
+        return inspect.signature(target).parameters
+    except (TypeError, ValueError):  # some builtins have no signature
+        return None
 
 
 def annotations_of(target: Callable[..., Any]) -> dict[str, Any]:

@@ -158,7 +158,9 @@ def test_fewer_gpus_than_asked_for(
     dataset: Path, tmp_path: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert "this machine has 2 GPUs" in refused(*train(dataset, tmp_path / "run", "trainer=gpu", "trainer.devices=3"))
+    assert "You requested gpu: [0, 1, 2]; But your machine only has: [0, 1]" in refused(
+        *train(dataset, tmp_path / "run", "trainer=gpu", "trainer.devices=3")
+    )
 
 
 def test_two_runs_for_one_folder(dataset: Path, tmp_path: Path, refused: Callable[..., str]) -> None:

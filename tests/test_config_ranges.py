@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from stmask.config_ranges import check_ranges
+from stmask.config_check import check_ranges
 from stmask.errors import ConfigError
 
 
@@ -41,6 +41,7 @@ def nested(key: str, value: Any) -> dict[str, Any]:
         ("trainer.accumulate_grad_batches", 0, "trainer.accumulate_grad_batches must be"),
         ("data.num_workers", -1, "data.num_workers must be at least 0 and at most 512, got -1"),
         ("data.batch_size", 0, "data.batch_size must be"),
+        ("devices", 0, "devices must be at least 1 and at most 64, got 0"),
         ("data.gap", 0, "data.gap must be"),
         ("data.prefetch", 0, "data.prefetch must be"),
         ("data.preprocessor.height", 0, "data.preprocessor.height must be at least 32 and at most 8192, got 0"),

@@ -1,4 +1,4 @@
-"""The parts of a training, made from its configuration."""
+"""The parts of a training run, made from its configuration."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def build_trainer(
         folder: of the run.
         callbacks: of the run.
         log: its metrics.csv.
-        listener: told of the moments between steps.
+        listener: called between steps.
 
     Raises:
         ConfigError: (through `stmask.config.explain`) devices that are not there, values that contradict each other.
@@ -61,7 +61,7 @@ def build_trainer(
     if cfg.trainer.enable_progress_bar:
         callbacks.append(ProgressBar())
     if cfg.trainer.get("max_time") is not None:
-        callbacks.append(TimeLimit(plain(cfg.trainer)["max_time"], verbose=False))
+        callbacks.append(TimeLimit(plain(cfg.trainer)["max_time"]))
     trainer: pl.Trainer = instantiate(
         cfg.trainer,
         callbacks=callbacks,
@@ -78,6 +78,25 @@ def build_trainer(
     set_rank(trainer)
     listen(trainer, listener)
     return trainer
+
+
+def batch_size_of(cfg: DictConfig, *, processes: int) -> int:
+    """Samples of one forward pass of one process: `total_batch` in equal shares, or without it `data.batch_size`.
+
+    Raises:
+        ConfigError: total_batch cannot be shared equally.
+    """
+    if cfg.total_batch is None:
+        return int(cfg.data.batch_size)
+    accumulated = int(cfg.trainer.get("accumulate_grad_batches", 1))
+    shares = processes * accumulated
+    if cfg.total_batch % shares:
+        passes = f" and trainer.accumulate_grad_batches={accumulated}" if accumulated != 1 else ""
+        raise ConfigError(
+            f"total_batch={cfg.total_batch} cannot be shared equally by {processes} processes{passes}: give a multiple "
+            f"of {shares}"
+        )
+    return int(cfg.total_batch // shares)
 
 
 def build_module(cfg: DictConfig, data: DataModule, validator: Validator | None, *, batch: int) -> VISModule:
@@ -120,7 +139,7 @@ def start_from(module: VISModule, path: str, *, report: Path) -> None:
         report: a text file to write, with which tensors were taken and which not, and why.
 
     Raises:
-        CheckpointError: it is no such file, or too little in it fits.
+        CheckpointError: it is not such a file, or too little in it fits.
         ConfigError: it has no backbone, see `refuse_frozen_random_norms`.
     """
     outcome = initialise(module.model, path, class_names=module.card.class_names)
@@ -139,12 +158,12 @@ def start_from(module: VISModule, path: str, *, report: Path) -> None:
 
 
 def refuse_frozen_random_norms(model: Mapping[str, Any], *, found: str = "none") -> None:
-    """Frozen batch norms keep the statistics of the weights that a training starts from; over random weights they learn
+    """Frozen batch norms keep the statistics of the weights that a run starts from; over random weights they learn
     nothing and hold back the rest.
 
     Args:
         model: the configuration of the network.
-        found: which weights a training starts from besides, in words.
+        found: which weights the run starts from besides, in words.
 
     Raises:
         ConfigError: the backbone's norms are frozen, and it has no weights of its own.
@@ -152,7 +171,7 @@ def refuse_frozen_random_norms(model: Mapping[str, Any], *, found: str = "none")
     backbone = model.get("backbone")
     if isinstance(backbone, Mapping) and backbone.get("frozen_norm") and backbone.get("weights") is None:
         raise ConfigError(
-            "model.backbone.frozen_norm=true keeps the batch norms of the weights that a training starts from, and "
+            "model.backbone.frozen_norm=true keeps the batch norms of the weights that a run starts from, and "
             f"there are {found}: give init_from=FILE or model.backbone.weights=FILE, or begin from random weights with "
             "model.backbone.frozen_norm=false or model/backbone=r18 (on a CPU: experiment=demo)"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ class BestCheckpoint(ModelCheckpoint):
     """Writes best.ckpt after a validation that is better than all before, and remembers what it found.
 
     Attributes:
-        figures: all of the best validation; empty before the first.
+        metrics: all of the best validation; empty before the first.
         step: optimiser steps before it.
     """
 
@@ -50,17 +51,17 @@ class BestCheckpoint(ModelCheckpoint):
             save_on_train_epoch_end=False,
             enable_version_counter=False,
         )
-        self.figures: dict[str, float] = {}
+        self.metrics: dict[str, float] = {}
         self.step = 0
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         before = self.best_model_score
         super().on_validation_end(trainer, pl_module)
         if self.best_model_score is not before:
-            self.figures, self.step = validation_figures(trainer), trainer.global_step
+            self.metrics, self.step = validation_metrics(trainer), trainer.global_step
 
     def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "figures": self.figures, "step": self.step}
+        return {**super().state_dict(), "figures": self.metrics, "step": self.step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes up the state where best.ckpt is there, in whatever folder: it may have been moved.
@@ -73,7 +74,7 @@ class BestCheckpoint(ModelCheckpoint):
         moved = {name: str(best) if state_dict[name] else "" for name in _PATHS}
         models = {str(best): score for score in list(state_dict["best_k_models"].values())[-1:]}
         super().load_state_dict({**state_dict, **moved, "dirpath": self.dirpath, "best_k_models": models})
-        self.figures, self.step = dict(state_dict["figures"]), int(state_dict["step"])
+        self.metrics, self.step = dict(state_dict["figures"]), int(state_dict["step"])
 
 
 class LastCheckpoint(Checkpoint):
@@ -89,12 +90,10 @@ class LastCheckpoint(Checkpoint):
         log: cut, when a run goes on, to what was logged before the checkpoint.
 
     Raises:
-        Interrupted: in the training, when it was told to stop and last.ckpt is written.
+        Interrupted: out of `fit`, when it was told to stop and last.ckpt is written.
     """
 
     def __init__(self, folder: RunFolder, *, every: int | None, stop: StopRequest, log: MetricsLog) -> None:
-        if every is not None and every < 1:
-            raise ConfigError(f"checkpoint_every must be at least 1, or null, got {every}")
         self._folder, self._every, self._stop, self._log = folder, every, stop, log
         self._seconds_before = 0.0
         self._start: float | None = None
@@ -128,7 +127,7 @@ class LastCheckpoint(Checkpoint):
             raise self._stop.interrupt()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if not trainer.is_last_batch:  # a training that ends within an epoch has its checkpoint
+        if not trainer.is_last_batch:  # a run that ends within an epoch has its checkpoint
             return
         self._save(trainer)
         last = trainer.should_stop or trainer.global_step == trainer.max_steps
@@ -147,7 +146,7 @@ class LastCheckpoint(Checkpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._seconds_before = float(state_dict["seconds"])
-        self._log.keep(int(state_dict["rows"]))
+        self._log.keep(rows=int(state_dict["rows"]))
 
     def _save(self, trainer: pl.Trainer) -> None:
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
@@ -157,7 +156,27 @@ class LastCheckpoint(Checkpoint):
 
 
 class TimeLimit(Timer):
-    """Ends a training after so much time of this attempt, at the end of a step; a run that goes on has it anew."""
+    """Ends a run after so much time of this attempt, at the end of a step; a run that goes on has it anew.
+
+    Args:
+        duration: DD:HH:MM:SS, or the arguments of a timedelta.
+
+    Raises:
+        ConfigError: another form, or no time at all.
+    """
+
+    def __init__(self, duration: Any) -> None:
+        try:
+            parts = duration
+            if isinstance(duration, str):
+                days, hours, minutes, seconds = map(int, duration.split(":"))
+                parts = {"days": days, "hours": hours, "minutes": minutes, "seconds": seconds}
+            length = timedelta(**parts)
+        except (TypeError, ValueError, OverflowError):
+            length = timedelta()
+        if length <= timedelta():
+            raise ConfigError(f"trainer.max_time must be DD:HH:MM:SS, such as 00:11:30:00, got {duration!r}")
+        super().__init__(length, verbose=False)
 
     def on_fit_start(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
         """The time begins with the first step."""
@@ -172,6 +191,6 @@ class TimeLimit(Timer):
         return {}
 
 
-def validation_figures(trainer: pl.Trainer) -> dict[str, float]:
+def validation_metrics(trainer: pl.Trainer) -> dict[str, float]:
     """What the latest validation logged."""
     return {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("valid/")}

@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from omegaconf import DictConfig
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
 from stmask.checkpoints import ModelCard
 from stmask.class_names import ids_by_name, listed
@@ -48,7 +48,8 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     )
     total = sum(dataset.length(index) for index in range(len(dataset)))
     truth = task.truth(dataset.annotations_path) if dataset.scorable else None  # read now: it may be wrong
-    with _progress() as progress:
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TextColumn("frames"))
+    with Progress(*columns, console=Console(stderr=True)) as progress:
         bar = progress.add_task("evaluating", total=total)
         work = Work(task, items, category_ids, segmenter=load)
         entries, seconds = run_all(work, devices, on_frame=lambda: progress.advance(bar))
@@ -77,24 +78,11 @@ def _devices(name: str, number: int) -> list[torch.device]:
     """One for each process: GPUs from the first on, or the CPU for all.
 
     Raises:
-        ConfigError: fewer than one, more than there are GPUs, or several of one that is chosen by its number.
+        ConfigError: more than there are GPUs, or several of one that is chosen by its number.
     """
     first = pick_device(name)
-    if number < 1:
-        raise ConfigError(f"devices must be at least 1, got {number}")
     if number == 1 or first.type == "cpu":
         return [first] * number
     if ":" in name:
         raise ConfigError(f"device={name} is one GPU, devices={number} wants {number}: give device=cuda")
     return [pick_device(f"{first.type}:{index}") for index in range(number)]
-
-
-def _progress() -> Progress:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("frames"),
-        TimeRemainingColumn(),
-    )
-    return Progress(*columns, console=Console(stderr=True))

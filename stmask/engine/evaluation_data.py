@@ -23,7 +23,6 @@ from stmask.tasks import Task
 _log = logging.getLogger(__name__)
 _PLACES = ("root", "valid_annotations", "valid_frames")
 _SPLIT = re.compile(r"\w[\w .-]*")  # a name, and no way through folders
-_MOST_AHEAD = 1000  # frames
 _WAY_OUT = "give data.root=FOLDER"
 _ONLY_TO_TRAIN = {"train": None, "augmentation": None}
 
@@ -37,8 +36,8 @@ def evaluation_settings(
 ) -> dict[str, Any]:
     """The `data` configuration to evaluate a checkpoint with.
 
-    Of the card come the kind of data, the split's name and the frames to read ahead. Where the data lie is the user's
-    to say, or the config.yaml's of the run in whose folder the checkpoint lies.
+    Of the card come the kind of data and the split's name. Where the data lie is the user's to say, or the
+    config.yaml's of the run in whose folder the checkpoint lies.
 
     Args:
         card: of the checkpoint.
@@ -93,7 +92,7 @@ def evaluation_data(
 
 
 def _task(kind: Callable[..., Any], card: ModelCard, changes: Mapping[str, Any]) -> Task:
-    """The task of a kind of data, with the user's metrics: those of the training that are registered, and new ones."""
+    """The task of a kind of data, with the user's metrics: those of its run that are registered, and new ones."""
     if TARGET in changes:
         task: Task = instantiate(changes, _convert_="all")
         return task
@@ -102,7 +101,7 @@ def _task(kind: Callable[..., Any], card: ModelCard, changes: Mapping[str, Any])
     metrics = {}
     for name, node in _metrics_of(card).items():
         if registry.find(str(node.get(TARGET))) is None:
-            _log.warning("%s was a metric of the training: to have it here, trust=[%s]", name, node.get(TARGET))
+            _log.warning("%s was a metric of its training run: to have it here, trust=[%s]", name, node.get(TARGET))
         else:
             metrics[name] = construct.build(node, key=f"data.task.metrics.{name}")
     metrics |= instantiate(dict(changes.get("metrics") or {}), _convert_="all")
@@ -111,7 +110,7 @@ def _task(kind: Callable[..., Any], card: ModelCard, changes: Mapping[str, Any])
 
 
 def _metrics_of(card: ModelCard) -> dict[str, Mapping[str, Any]]:
-    """The user's metrics of the training, as their configuration named them."""
+    """The user's metrics of the training run, as their configuration named them."""
     task = card.data.get("task") or {}
     metrics = (task.get("metrics") or {}) if isinstance(task, Mapping) else None
     if not isinstance(metrics, Mapping) or not all(isinstance(node, Mapping) for node in metrics.values()):
@@ -125,7 +124,7 @@ def same_videos(card: ModelCard, checkpoint: str | os.PathLike[str]) -> str:
 
 
 def _settings_of(card: ModelCard, checkpoint: str | os.PathLike[str]) -> dict[str, Any]:
-    kind, valid, ahead = card.data.get(TARGET), card.data.get("valid", "valid"), card.data.get("prefetch", 4)
+    kind, valid = card.data.get(TARGET), card.data.get("valid", "valid")
     if not isinstance(kind, str) or registry.find(kind, "data") is None:
         raise ConfigError(
             f"{checkpoint} was trained on data of {shown(kind)}, which is not a registered class: choose data=GROUP "
@@ -133,9 +132,7 @@ def _settings_of(card: ModelCard, checkpoint: str | os.PathLike[str]) -> dict[st
         )
     if valid is not None and not (isinstance(valid, str) and _SPLIT.fullmatch(valid)):
         raise ConfigError(f"{checkpoint}: its split to evaluate with is {shown(valid)}, not a name")
-    if isinstance(ahead, bool) or not isinstance(ahead, int) or not 1 <= ahead <= _MOST_AHEAD:
-        raise ConfigError(f"{checkpoint}: its data.prefetch is {shown(ahead)}, not 1 to {_MOST_AHEAD} frames")
-    return {TARGET: kind, "valid": valid, "prefetch": ahead}
+    return {TARGET: kind, "valid": valid}
 
 
 def _places_beside(checkpoint: str | os.PathLike[str], *, other_split: bool) -> dict[str, Any]:

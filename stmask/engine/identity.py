@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+
+from stmask.config import plain
 
 # where things go, how they are shown, how fast they are read, and what is measured of them
 NEUTRAL_KEYS = frozenset(
     {
         "name", "tags", "trust", "output_root", "output_dir", "resume", "logger", "records",
         "trainer.enable_progress_bar", "data.num_workers", "data.prefetch", "data.cache", "data.task",
-        "checkpoint_every", "retry_failed",
+        "checkpoint_every", "retry_failed", "hydra",
     }
 )  # fmt: skip
 # what a resumed run may change: how long it goes on
@@ -28,11 +30,8 @@ def config_hash(cfg: DictConfig | Mapping[str, Any]) -> str:
     The seed has no part in it: the runs of one configuration with several seeds belong together. A plain configuration
     is taken as it stands: it may be out of someone's file, where interpolations are text.
     """
-    if isinstance(cfg, DictConfig):
-        plain = _resolved(OmegaConf.merge(cfg, {"seed": 0}))
-    else:
-        plain = dict(cast(Mapping[str, Any], cfg), seed=0)
-    text = json.dumps(sorted(_leaves(plain)), default=str)
+    values: Mapping[str, Any] = plain(OmegaConf.merge(cfg, {"seed": 0})) if isinstance(cfg, DictConfig) else cfg
+    text = json.dumps(sorted(_leaves({**values, "seed": 0})), default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
 
 
@@ -45,16 +44,9 @@ def config_changes(before: Mapping[str, Any], after: DictConfig) -> list[str]:
         before: plain, as it was written.
         after: the one that is asked for.
     """
-    old = dict(_leaves({key: value for key, value in before.items() if key != "hydra"}))
-    new = dict(_leaves(_resolved(after)))
+    old, new = dict(_leaves(before)), dict(_leaves(plain(after)))
     keys = sorted((old.keys() | new.keys()) - _EXTENDABLE)
     return [f"{key}: {_shown(old, key)} -> {_shown(new, key)}" for key in keys if _shown(old, key) != _shown(new, key)]
-
-
-def _resolved(cfg: Any) -> dict[str, Any]:
-    plain = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items() if key != "hydra"}
 
 
 def _leaves(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -61,7 +61,7 @@ class StopRequest:
                 signal.signal(number, handler)
 
     def agreed(self, trainer: pl.Trainer) -> bool:
-        """Whether any process of the training was told to stop. Under DDP every process must ask, after every step."""
+        """Whether any process of the run was told to stop. Under DDP every process must ask, after every step."""
         return bool(trainer.strategy.reduce_boolean_decision(self.signal is not None, all=False))
 
     def interrupt(self) -> Interrupted:

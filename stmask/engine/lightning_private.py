@@ -2,9 +2,9 @@
 
 No other module touches a private name of Lightning's; a test holds that, and another one tries each touch of this file
 (tests/engine/test_lightning_private.py). The loops are the larger part: Lightning's hooks lie within a step
-(`on_train_batch_end` comes before the step's figures are logged), and a checkpoint taken in the last of an epoch goes
-on without the epoch's validation. Here a listener is told when a step is over, all of it, and when a validation is due;
-a checkpoint taken at either moment goes on with what comes next.
+(`on_train_batch_end` comes before the step's metrics are logged), and a checkpoint taken in the last of an epoch goes
+on without the epoch's validation. Here a listener is called when a step is over, all of it, and when a validation is
+due; a checkpoint taken at either moment goes on with what comes next.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _DUE = "validation_due"
 
 
 class StepListener(Protocol):
-    """Who is told of the moments between steps."""
+    """What is called between steps."""
 
     def before_validation(self, trainer: pl.Trainer) -> None:
         """The step is over, and the validation after it has not begun."""
@@ -32,7 +32,7 @@ class StepListener(Protocol):
 
 
 def listen(trainer: pl.Trainer, listener: StepListener) -> None:
-    """Gives a new trainer loops that tell a listener of the moments between steps. They are private since 2.0."""
+    """Gives a new trainer loops that call a listener between steps. They are private since 2.0."""
     old = trainer.fit_loop
     epochs = _Epochs(trainer, min_epochs=old.min_epochs, max_epochs=old.max_epochs)
     epochs.epoch_loop = _Steps(trainer, listener, min_steps=old.epoch_loop.min_steps, max_steps=old.max_steps)
@@ -63,7 +63,7 @@ class LoggedStep(Callback):
 
 
 class ProgressBar(RichProgressBar):
-    """Lightning's, which names the last epoch as -2 where a training ends by steps."""
+    """Lightning's, which names the last epoch as -2 where a run ends by steps."""
 
     def _get_train_description(self, current_epoch: int) -> str:
         text = super()._get_train_description(current_epoch)
@@ -91,7 +91,7 @@ class _Steps(_TrainingEpochLoop):
         super().advance(data_fetcher)
 
     def _should_check_val_fx(self, data_fetcher: _DataFetcher) -> bool:
-        """As the trainer's intervals say, and after the last step: what a training ends with is always measured."""
+        """As the trainer's intervals say, and after the last step: what a run ends with is always measured."""
         if self._should_accumulate() and self.trainer.should_stop:  # it goes on to the end of the step
             return False
         if bool(super()._should_check_val_fx(data_fetcher)):
@@ -103,7 +103,7 @@ class _Steps(_TrainingEpochLoop):
 
     @property
     def done(self) -> bool:
-        """A training that is told to stop (by a time limit, by a callback) ends between two optimiser steps."""
+        """A run that is told to stop (by a time limit, by a callback) ends between two optimiser steps."""
         return super().done and not self._should_accumulate()
 
     def on_advance_end(self, data_fetcher: _DataFetcher) -> None:
@@ -127,7 +127,7 @@ class _Steps(_TrainingEpochLoop):
 
 
 class _Epochs(_FitLoop):
-    """The epochs of a training, which is not done while a validation is due."""
+    """The epochs of a run, which is not done while a validation is due."""
 
     epoch_loop: _Steps
 
@@ -136,7 +136,7 @@ class _Epochs(_FitLoop):
         return not self.epoch_loop.validation_due and super().done
 
     def on_run_end(self) -> None:
-        """Validates where a callback ended the training with its epoch, after the moment for validations."""
+        """Validates where a callback ended the run with its epoch, after the moment for validations."""
         steps = self.epoch_loop
         if self.trainer.should_stop and self.trainer.enable_validation and steps.validated != steps.global_step:
             self.trainer.validating = True

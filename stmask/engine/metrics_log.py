@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,12 @@ from pytorch_lightning.utilities import rank_zero_only
 from stmask.files import atomic_open
 
 _FIRST = "step"
+
+
+def whole_rows(file: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file by column, without a line that is not whole: a killed run can leave one at the end."""
+    with file.open(newline="", encoding="utf-8") as handle:
+        return list(csv.DictReader(line for line in handle if line.endswith("\n")))
 
 
 class MetricsLog(Logger):
@@ -65,17 +72,15 @@ class MetricsLog(Logger):
         self.rows += 1
 
     @rank_zero_only
-    def keep(self, rows: int) -> None:
-        """Takes up the file of the run that goes on, without what it logged after its first `rows` rows."""
-        found = self._read(rows) if self.file.exists() else []
+    def keep(self, rows: int = sys.maxsize, *, before: int = sys.maxsize) -> None:
+        """Takes up the file of the run that goes on: its first `rows` rows, those of steps `before` one."""
+        found = [row for row in self._read(rows) if int(row[_FIRST]) < before] if self.file.exists() else []
         self._columns = [_FIRST, *sorted({name for row in found for name in row} - {_FIRST})]
         self._write(found)
         self.rows = len(found)
 
     def _read(self, rows: int) -> list[dict[str, str]]:
-        with self.file.open(newline="", encoding="utf-8") as handle:
-            found = [row for row, _ in zip(csv.DictReader(handle), range(rows))]
-        return [{name: value for name, value in row.items() if value} for row in found]
+        return [{name: value for name, value in row.items() if value} for row in whole_rows(self.file)[:rows]]
 
     def _write(self, rows: Iterable[Mapping[str, Any]]) -> None:
         with atomic_open(self.file) as handle:

@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from stmask.checkpoints import ModelCard
 from stmask.checkpoints.format import ENTRY, entry_of
 from stmask.engine.validation import Validator
-from stmask.errors import ConfigError, StmaskError
+from stmask.errors import StmaskError
 from stmask.models import VideoModel
 from stmask.structures import Clip
 
@@ -98,10 +98,7 @@ class VISModule(pl.LightningModule):
             )
 
     def configure_optimizers(self) -> Any:
-        try:
-            optimizer = self._make_optimizer(p for p in self.model.parameters() if p.requires_grad)
-        except ValueError as error:  # a learning rate, momentum or decay out of its range
-            raise ConfigError(f"optimizer: {error}") from error
+        optimizer = self._make_optimizer(p for p in self.model.parameters() if p.requires_grad)
         scheduler = self._make_scheduler(optimizer)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
@@ -112,7 +109,7 @@ class VISModule(pl.LightningModule):
             self.validator.start(self.model, self.card, device=self.device)
 
     def validation_step(self, item: Any, batch_index: int) -> Any:
-        """One item's result, for callbacks that want to see it; None of none, which a process without videos gets."""
+        """One item's result, for callbacks that want to see it; None without an item (a process without videos)."""
         return None if self.validator is None or item is None else self.validator.step(item)
 
     def on_validation_epoch_end(self) -> None:

@@ -22,9 +22,8 @@ def warmup_steps(
     """Linear warm-up from `warmup_factor`, then the learning rate times `gamma` at each milestone.
 
     Raises:
-        ConfigError: milestones that do not increase, or a negative warm-up.
+        ConfigError: milestones that do not increase.
     """
-    _check_warmup(warmup_steps, warmup_factor)
     if list(milestones) != sorted(set(milestones)):
         raise ConfigError(f"scheduler.milestones must increase, got {list(milestones)}")
 
@@ -46,12 +45,11 @@ def warmup_cosine(
     """Linear warm-up from `warmup_factor`, then half a cosine down to `final_factor` at `total_steps`.
 
     Raises:
-        ConfigError: a warm-up that is negative or longer than the training, or a training without a number of steps.
+        ConfigError: a warm-up that is longer than the run, or a run without a number of steps.
     """
-    _check_warmup(warmup_steps, warmup_factor)
     if total_steps < 0:
         raise ConfigError(
-            "scheduler=warmup_cosine has to know the number of steps, and this training counts epochs "
+            "scheduler=warmup_cosine has to know the number of steps, and this run counts epochs "
             "(trainer.max_steps=-1): give scheduler.total_steps, or scheduler=warmup_steps"
         )
     if total_steps <= warmup_steps:
@@ -71,13 +69,6 @@ def warmup_cosine(
 def scaled_learning_rate(lr: float, *, frames_per_batch: int, reference_batch: int | None) -> float:
     """The learning rate in proportion to the batch (the release: 1e-4 for 8 frames); unchanged without a reference."""
     return lr if reference_batch is None else lr * frames_per_batch / reference_batch
-
-
-def _check_warmup(steps: int, factor: float) -> None:
-    if steps < 0 or not 0 <= factor <= 1:
-        raise ConfigError(
-            f"scheduler.warmup_steps and warmup_factor must be at least 0 and in [0, 1], got {steps} and {factor}"
-        )
 
 
 def _warmup(step: int, steps: int, factor: float) -> float:

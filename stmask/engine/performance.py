@@ -15,18 +15,10 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 
-from stmask.files import atomic_open
+from stmask.engine.metrics_log import MetricsLog
 from stmask.structures import Clip
 
 FILE = "performance.csv"
-METRICS = (
-    "performance/step_seconds",
-    "performance/samples_per_second",
-    "performance/frames_per_second",
-    "performance/data_wait_share",
-    "performance/memory_gib",
-    "performance/gpu_memory_gib",
-)
 _GIB = 2**30
 
 
@@ -44,7 +36,7 @@ class Performance(Callback):
     """
 
     def __init__(self, folder: str | os.PathLike[str], loggers: Sequence[Logger] = ()) -> None:
-        self._file = Path(folder) / FILE
+        self._log = MetricsLog(Path(folder) / FILE)
         self._loggers = tuple(loggers)
         self._reset()
 
@@ -54,7 +46,7 @@ class Performance(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.is_global_zero:
-            _keep_rows(self._file, before=trainer.global_step)
+            self._log.keep(before=trainer.global_step)
             self._waited_before = _seconds_waited(trainer)
 
     def on_train_batch_start(
@@ -82,28 +74,18 @@ class Performance(Callback):
             self._reset()
 
     def _write(self, trainer: pl.Trainer, *, step: int) -> None:
-        values = (
-            self._seconds / self._steps,
-            self._samples / self._seconds,
-            self._frames / self._seconds,
-            self._waited / self._seconds,
-            _memory() / _GIB,
-            _gpu_peak(trainer.strategy.root_device),
-        )
-        fields = (str(step), *("" if value is None else f"{value:.6g}" for value in values))
-        with self._file.open("a", encoding="utf-8") as handle:
-            handle.write(",".join(fields) + "\n")  # in one piece: a killed run leaves no half of it
-        metrics = {name: value for name, value in zip(METRICS, values, strict=True) if value is not None}
-        for logger in self._loggers:
+        metrics = {
+            "performance/step_seconds": self._seconds / self._steps,
+            "performance/samples_per_second": self._samples / self._seconds,
+            "performance/frames_per_second": self._frames / self._seconds,
+            "performance/data_wait_share": self._waited / self._seconds,
+            "performance/memory_gib": _memory() / _GIB,
+        }
+        device = trainer.strategy.root_device
+        if device.type == "cuda":  # so much was in use at once so far
+            metrics["performance/gpu_memory_gib"] = torch.cuda.max_memory_allocated(device) / _GIB
+        for logger in (self._log, *self._loggers):
             logger.log_metrics(metrics, step=step)
-
-
-def _keep_rows(file: Path, *, before: int) -> None:
-    """Leaves the rows of steps that are done and the header, whatever was there."""
-    rows = file.read_text(encoding="utf-8").splitlines(keepends=True)[1:] if file.exists() else []
-    with atomic_open(file) as handle:
-        handle.write(",".join(["step", *METRICS]) + "\n")
-        handle.writelines(row for row in rows if row.endswith("\n") and int(row.partition(",")[0]) < before)
 
 
 def _seconds_waited(trainer: pl.Trainer) -> float:
@@ -119,8 +101,3 @@ def _memory() -> float:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1024
     return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-def _gpu_peak(device: torch.device) -> float | None:
-    """GiB of the GPU that were in use at once so far; None without one."""
-    return torch.cuda.max_memory_allocated(device) / _GIB if device.type == "cuda" else None

@@ -1,63 +1,61 @@
-"""What a training can't do is refused, by key, before it is described in its folder and before a process is started."""
+"""What a run can't do is refused, by key, before it is described in its folder and before a process is started."""
 
 from __future__ import annotations
 
 import logging
 import os
-import re
-from collections.abc import Mapping
-from datetime import timedelta
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig
 from pytorch_lightning.utilities import rank_zero_only
 
 from stmask.config_schemas import OPTIONAL_GROUPS, groups
 from stmask.engine.processes import STARTERS
 from stmask.errors import ConfigError
+from stmask.signatures import TARGET
 
 _ACCELERATORS = ("auto", "cpu", "gpu", "cuda")
 _PRECISIONS = ("32-true", "32", "16-mixed", "16", "bf16-mixed", "bf16")  # weights stay float32
-_GPUS = ("gpu", "cuda")
 _PROCESSES_PER_CORE = 4
 _SOME_PROCESSES = 8  # that any machine is trusted with
-_DURATION = re.compile(r"\d+(:\d\d?){3}", re.ASCII)
 _PROCESSES_WITHIN = ("spawn", "fork", "notebook")  # whose results and checkpoints never reach the one that asked
 _log = logging.getLogger(__name__)
+_warn = rank_zero_only(_log.warning)
 
 
 def check_groups(cfg: DictConfig) -> None:
-    """Refuses a training without a network, data, losses, an optimiser, ..
+    """Refuses a run without a network, data, an optimiser, ..
 
     Raises:
         ConfigError: the group that has no option.
     """
     for name in groups("train"):
-        option = cfg.get(name)
-        if name not in OPTIONAL_GROUPS and (not option or option.get("_target_") is None):
+        option = cfg.get(name) or {}
+        if option.get(TARGET) is not None:
+            continue
+        if option:
+            raise ConfigError(f"{name}.{next(iter(option))} needs an option of the group {name}: give {name}=OPTION")
+        if name not in OPTIONAL_GROUPS:
             instead = "; scheduler=constant leaves the learning rate as it is" if name == "scheduler" else ""
-            raise ConfigError(f"a training needs an option of the group {name}: give {name}=OPTION{instead}")
+            raise ConfigError(f"a run needs an option of the group {name}: give {name}=OPTION{instead}")
 
 
 def check_trainer(trainer: DictConfig) -> None:
-    """Refuses devices that are not there, in words that name the way out; the rest Lightning says itself.
+    """Refuses what Lightning would take, or refuse without the way out; the rest it says itself.
 
     Raises:
-        ConfigError: an unknown accelerator, devices that this machine lacks, far more processes than it has cores,
-            or a precision or duration in another form.
+        ConfigError: an accelerator, precision, interval or strategy that training has no use for, GPUs where there are
+            none, far more processes than cores, or other machines that nothing names.
     """
     accelerator, devices = trainer.get("accelerator", "auto"), trainer.get("devices", "auto")
     if accelerator not in _ACCELERATORS:
         raise ConfigError(f"trainer.accelerator must be {', '.join(_ACCELERATORS)}, got {accelerator!r}")
-    _check_duration(trainer.get("max_time"))
     interval = trainer.get("val_check_interval")
     if interval is not None and not isinstance(interval, (int, float)):
         raise ConfigError(
-            "trainer.val_check_interval must be a number of steps (500) or a share of an epoch (0.5), got "
-            f"{OmegaConf.to_container(interval) if OmegaConf.is_config(interval) else interval!r}"
+            f"trainer.val_check_interval must be a number of steps (500) or a share of an epoch (0.5), got {interval!r}"
         )
     strategy = trainer.get("strategy", "auto")
     if any(word in str(strategy) for word in _PROCESSES_WITHIN):
@@ -71,52 +69,12 @@ def check_trainer(trainer: DictConfig) -> None:
     precision = trainer.get("precision")
     if precision is not None and str(precision) not in _PRECISIONS:
         raise ConfigError(f"trainer.precision must be 32-true, 16-mixed or bf16-mixed, got {precision!r}")
-    there = torch.cuda.device_count()
-    if accelerator in _GPUS and not there:
+    gpus = torch.cuda.device_count()
+    if accelerator in ("gpu", "cuda") and not gpus:
         raise ConfigError(f"trainer.accelerator={accelerator}: this machine has no GPU; give trainer=cpu")
-    if accelerator in _GPUS or (accelerator == "auto" and there):
-        _check_gpus(devices, there)
-    else:
-        _check_processes(devices)
-
-
-def _check_duration(duration: Any) -> None:
-    if duration is None or isinstance(duration, timedelta):
-        return
-    try:
-        if isinstance(duration, str):
-            parts = [int(part) for part in duration.split(":")] if _DURATION.fullmatch(duration) else []
-            length = timedelta(days=parts[0], hours=parts[1], minutes=parts[2], seconds=parts[3])
-        else:
-            length = timedelta(**{str(name): value for name, value in duration.items()})
-    except (IndexError, TypeError, OverflowError):
-        length = timedelta()
-    if length <= timedelta():
-        shown = OmegaConf.to_container(duration) if OmegaConf.is_config(duration) else duration
-        raise ConfigError(f"trainer.max_time must be DD:HH:MM:SS, such as 00:11:30:00, got {shown!r}")
-
-
-def _check_gpus(devices: Any, there: int) -> None:
-    if isinstance(devices, ListConfig):
-        unknown = [number for number in devices if not isinstance(number, int) or not 0 <= number < there]
-        if unknown or not devices or len(set(devices)) < len(devices):
-            raise ConfigError(f"trainer.devices={list(devices)}: give different numbers of 0 to {there - 1}")
-    elif isinstance(devices, int):
-        if devices > there:
-            raise ConfigError(f"trainer.devices={devices}: this machine has {there} GPU{'s' * (there > 1)}; give fewer")
-        if devices == 0 or devices < -1:
-            raise ConfigError(f"trainer.devices must be a number of GPUs, a list of them, or -1, got {devices}")
-
-
-def _check_processes(devices: Any) -> None:
-    if devices == "auto":
-        return
-    if not isinstance(devices, int) or devices < 1:
-        shown = list(devices) if isinstance(devices, ListConfig) else devices
-        raise ConfigError(f"trainer.devices must be a number of processes on a CPU, at least 1, got {shown!r}")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     most = max(_SOME_PROCESSES, _PROCESSES_PER_CORE * cores)
-    if devices > most:
+    if (accelerator == "cpu" or not gpus) and isinstance(devices, int) and devices > most:
         raise ConfigError(
             f"trainer.devices={devices}: this machine has {cores} CPU core{'s' * (cores > 1)} for {devices} processes; "
             f"give at most {most}"
@@ -140,7 +98,7 @@ def check_optimisation(cfg: DictConfig) -> None:
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{group}: {error}") from error
     if cfg.optimizer.get("lr") == 0:
-        _say("optimizer.lr=0: the network stays as it is")
+        _warn("optimizer.lr=0: the network stays as it is")
 
 
 def check_intervals(cfg: DictConfig, trainer: pl.Trainer, *, batches: int, validated: int = 0) -> None:
@@ -170,16 +128,10 @@ def check_intervals(cfg: DictConfig, trainer: pl.Trainer, *, batches: int, valid
                 "trainer.check_val_every_n_epoch=null counts over epochs"
             )
         if interval == 1 < taken:
-            _say("trainer.val_check_interval=1 validates after every step; 1.0 is once in an epoch")
+            _warn("trainer.val_check_interval=1 validates after every step; 1.0 is once in an epoch")
     steps = trainer.max_steps
     if steps < 0 and (trainer.max_epochs or -1) > 0:
         steps = int(trainer.max_epochs or 0) * -(-taken // trainer.accumulate_grad_batches)
-    schedule = OmegaConf.to_container(cfg.scheduler, resolve=True)
-    warmup = schedule.get("warmup_steps") if isinstance(schedule, Mapping) else None
+    warmup = cfg.scheduler.get("warmup_steps")
     if isinstance(warmup, int) and 0 < steps <= warmup:
-        _say(f"scheduler.warmup_steps={warmup}: this training has {steps} steps and never comes to optimizer.lr")
-
-
-@rank_zero_only
-def _say(warning: str) -> None:
-    _log.warning(warning)
+        _warn(f"scheduler.warmup_steps={warmup}: this run has {steps} steps and never comes to optimizer.lr")

@@ -1,4 +1,4 @@
-"""The processes of a training: which of them this is, and what becomes of it when another one ends."""
+"""The processes of a run: which of them this is, and what becomes of it when another one ends."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ _LOADER = re.compile(r"DataLoader worker \(pid\(?s?\)? [\d, ]+\) (is killed by s
 
 
 class OtherProcessEnded(StmaskError):
-    """A training ended because another one of its processes did."""
+    """A run ended because another one of its processes did."""
 
 
 def is_first_process(trainer: DictConfig) -> bool:
-    """Whether this process speaks for its training: the only one, or that of rank 0.
+    """Whether this process speaks for its run: the only one, or that of rank 0.
 
-    What Lightning would take for the rank counts, and only in a training of several processes: a RANK that a shell was
+    What Lightning would take for the rank counts, and only in a run of several processes: a RANK that a shell was
     left with says nothing.
 
     Args:
@@ -84,7 +84,7 @@ def _is_first_of_lightning(nodes: int) -> bool:
     if environment.creates_processes_externally and "MASTER_PORT" not in os.environ:
         raise ConfigError(
             f"LOCAL_RANK={environment.local_rank()} is in the environment but not MASTER_PORT, by which the processes "
-            "of a training find each other: unset LOCAL_RANK, and they are started from here"
+            "of a run find each other: unset LOCAL_RANK, and they are started from here"
         )
     if nodes == 1 and node != 0:
         name = "NODE_RANK" if "NODE_RANK" in os.environ else "GROUP_RANK"
@@ -93,7 +93,7 @@ def _is_first_of_lightning(nodes: int) -> bool:
 
 
 def _on_this_machine(trainer: DictConfig) -> int | None:
-    """The processes that a training has here; None where that is left to the machine."""
+    """The processes that a run has here; None where that is left to the machine."""
     devices = trainer.get("devices", 1)
     if OmegaConf.is_list(devices):
         return len(devices)
@@ -107,7 +107,7 @@ def _on_this_machine(trainer: DictConfig) -> int | None:
 
 
 class Processes:
-    """The processes of a training that this one starts on its machine, and the end of them all where it hangs.
+    """The processes of a run that this one starts on its machine, and the end of them all where it hangs.
 
     Lightning would start them as well, and kill all at once when one of them ends badly. Here this process ends by
     itself, with one line, and is ended from a thread only when it hangs.
@@ -173,7 +173,7 @@ class Processes:
             time.sleep(_POLL)
 
     def interrupt(self, status: int) -> NoReturn:
-        """Ends all from a thread: the run was told to. Only the first's exit status says that it is not finished."""
+        """Ends all from a thread, when told to stop. Only the first's exit status says that the run is not finished."""
         self._folder.end("interrupted")
         self._end("interrupted", status if self._folder.first else 0)
 
@@ -216,7 +216,7 @@ def _start(local_rank: int) -> subprocess.Popen[bytes]:
 
 
 def _command(local_rank: int) -> tuple[list[str], str | None]:
-    """This process's command again, for another process of the training, and the folder that it was given in."""
+    """This process's command again, for another process of the run, and the folder that it was given in."""
     main = sys.modules["__main__"].__spec__
     command = [sys.executable, *(["-m", main.name] if main else [os.path.abspath(sys.argv[0])]), *sys.argv[1:]]
     if not HydraConfig.initialized():
@@ -236,7 +236,7 @@ def in_words(error: BaseException, trainer: pl.Trainer, processes: Processes) ->
     if trainer.world_size > 1 and _LOST_CONNECTION.search(text):
         lost = processes.ended(within=5.0)
         this = f"process {trainer.global_rank + 1} of {trainer.world_size}"
-        return OtherProcessEnded(f"{lost or f'another process of the training ended, and {this} with it'}{_GO_ON}")
+        return OtherProcessEnded(f"{lost or f'another process of the run ended, and {this} with it'}{_GO_ON}")
     return None
 
 
@@ -246,7 +246,7 @@ def _loader_ended(name: str | None) -> StmaskError:
     why = {"Killed": ": most often, the machine is out of memory, which fewer workers need less of"}.get(name or "", "")
     how = f"was killed by a signal ({name})" if name else "ended"
     return OtherProcessEnded(
-        f"a process that loads data {how}{why}; data.num_workers=0 loads in the training's own process, and shows "
+        f"a process that loads data {how}{why}; data.num_workers=0 loads in the run's own process, and shows "
         f"what goes wrong{_GO_ON}"
     )
 

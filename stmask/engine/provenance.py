@@ -31,7 +31,7 @@ _GIT_PATIENCE = 20  # seconds, on a slow network disk
 def describe(cfg: DictConfig, model: nn.Module, origin: Origin) -> dict[str, Any]:
     """What goes to run.json: plain values only."""
     return {
-        **{name: list(value) if isinstance(value, tuple) else value for name, value in asdict(origin).items()},
+        **asdict(origin),
         "hash": config_hash(cfg),
         "seed": cfg.seed,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),

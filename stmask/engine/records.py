@@ -1,4 +1,4 @@
-"""What is kept of every validation: figures, a table of classes, pictures of the same few videos, results."""
+"""What is kept of every validation: metrics, a table of classes, pictures of the same few videos, results."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
 from stmask.data import VideoDataset
-from stmask.engine.checkpoint_callbacks import validation_figures
+from stmask.engine.checkpoint_callbacks import validation_metrics
 from stmask.engine.module import VISModule
-from stmask.engine.pictures import LabelledFrame, busiest_videos, draw_clips
 from stmask.engine.validation import Validator
 from stmask.evaluation.report import class_csv
 from stmask.files import atomic_open, read_json, write_json
+from stmask.inference.pictures import LabelledFrame, busiest_videos, draw_clips
 
 FIGURES, CLASSES, RESULTS, SHEET, FILM = "figures.json", "classes.csv", "results.json", "clips.png", "clip.mp4"
 _FOLDER = "step_"
@@ -60,12 +60,12 @@ class ValidationRecords(Callback):
 
     There are figures.json (all that is logged, the causes of errors included), classes.csv, clips.png and clip.mp4 (of
     videos; images are not drawn), and results.json, which is kept for the best validation and the latest alone.
-    Process 0 writes, with the results of all. What can't be written or drawn costs a warning, not the training. A
+    Process 0 writes, with the results of all. What can't be written or drawn costs a warning, not the run. A
     resumed run first removes what lies after its step.
 
     Args:
         folder: for the records.
-        monitor: the figure that says which validation is the best.
+        monitor: the metric that says which validation is the best.
         clips: how many videos are drawn: those with the most annotated objects, the same every time.
         min_score: tracks below it are not drawn.
     """
@@ -95,9 +95,9 @@ class ValidationRecords(Callback):
                 self._record(trainer, validator)
 
     def _record(self, trainer: pl.Trainer, validator: Validator) -> None:
-        step = _step(trainer)
+        step = int(trainer.global_step)
         folder = self._folder / f"{_FOLDER}{step:08d}"
-        write_json(folder / FIGURES, {"step": step, **validation_figures(trainer)}, indent=1)
+        write_json(folder / FIGURES, {"step": step, **validation_metrics(trainer)}, indent=1)
         write_json(folder / RESULTS, validator.entries)
         self._drop_results(latest=folder)
         classes = class_csv(validator.scores.report)
@@ -130,12 +130,16 @@ class ValidationRecords(Callback):
 
     @contextmanager
     def _never_fatal(self, trainer: pl.Trainer) -> Iterator[None]:
-        """A picture is not worth a training: the first failure is told, and all are passed over."""
+        """A picture is not worth a run: the first failure is logged, later ones are silent."""
         try:
             yield
         except Exception as error:
             if not self._warned:
-                _log.warning("cannot keep the validation at step %d (later ones: no word): %s", _step(trainer), error)
+                _log.warning(
+                    "cannot keep the validation at step %d (later failures are not reported): %s",
+                    trainer.global_step,
+                    error,
+                )
             self._warned = True
 
     def _drop_results(self, *, latest: Path) -> None:
@@ -153,7 +157,3 @@ def record_folders(folder: str | os.PathLike[str]) -> Iterator[tuple[int, Path]]
         step = path.name.removeprefix(_FOLDER)
         if step.isdigit() and (path / FIGURES).exists():
             yield int(step), path
-
-
-def _step(trainer: pl.Trainer) -> int:
-    return int(trainer.global_step)

@@ -48,10 +48,10 @@ def checkpoint_to_resume(cfg: DictConfig, folder: RunFolder) -> Path | None:
 
 
 def check_content(checkpoint: Path, model: VideoModel) -> None:
-    """Refuses a checkpoint that no training of this network can go on from.
+    """Refuses a checkpoint that no run of this network can go on from.
 
     Raises:
-        CheckpointError: it is no training's, or another network's.
+        CheckpointError: it is not a training run's, or it is another network's.
     """
     source = str(checkpoint)
     content = read_file(source)
@@ -63,7 +63,7 @@ def check_content(checkpoint: Path, model: VideoModel) -> None:
             f"{source} says that it was written in epoch {shown(steps[0])} after {shown(steps[1])} steps"
         )
     if "optimizer_states" not in content:
-        raise CheckpointError(f"{source} holds weights only, no training to go on with: give it as init_from")
+        raise CheckpointError(f"{source} holds weights only, not a run to go on with: give it as init_from")
 
 
 @contextmanager
@@ -71,7 +71,7 @@ def taking_up(checkpoint: Path | None) -> Iterator[None]:
     """Says of what fails while Lightning takes up the state in a checkpoint that the checkpoint is the cause.
 
     Raises:
-        CheckpointError: the state in it is not one of this training.
+        CheckpointError: the state in it is not one of this run.
     """
     try:
         yield
@@ -82,7 +82,7 @@ def taking_up(checkpoint: Path | None) -> Iterator[None]:
         if checkpoint is None or not any(name.endswith("checkpoint_connector.py") for name in frames):
             raise
         raise CheckpointError(
-            f"{checkpoint} holds no state that this training can go on from ({shown(error)}): give it as init_from"
+            f"{checkpoint} holds no state that this run can go on from ({shown(error)}): give it as init_from"
         ) from error
 
 

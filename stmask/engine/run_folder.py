@@ -1,4 +1,4 @@
-"""The folder of one training run: who holds it, how far its run is, and what it was made of."""
+"""The folder of one training run: who holds it, how far the run is, and what it was made of."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any, Literal
 from omegaconf import DictConfig, OmegaConf
 
 from stmask.engine.folder_lock import is_locked, lock
-from stmask.errors import ConfigError, DataError, OutputError, StmaskError
+from stmask.errors import ConfigError, DataError, OutputError, StmaskError, one_line
 from stmask.files import atomic_open, read_json, require_file, write_json
 from stmask.signatures import check_arguments
 
@@ -99,8 +99,8 @@ def state_of(folder: str | os.PathLike[str]) -> State:
 class RunFolder:
     """A run's folder and the right to write in it, which only the first process of a run has.
 
-    config.yaml (resolved), run.json and git.diff say what the run is, status.json how it is, summary.json what came of
-    it; metrics.csv and train.log tell of the way there, checkpoints/{best,last}.ckpt hold the network.
+    config.yaml (resolved), run.json and git.diff say what the run is, status.json how far it is, metrics.csv and
+    train.log what happened, summary.json what came of it; checkpoints/{best,last}.ckpt hold the network.
 
     Args:
         path: made when it is needed.
@@ -142,7 +142,8 @@ class RunFolder:
             try:
                 yield
             except Exception as error:
-                self.end("failed", error=_one_line(error))
+                kind = "" if isinstance(error, StmaskError) else f"{type(error).__name__}: "
+                self.end("failed", error=kind + one_line(error))
                 failed = {"name": __name__, "levelname": "ERROR", "msg": "the run failed", "exc_info": sys.exc_info()}
                 log.emit(logging.makeLogRecord(failed))
                 raise
@@ -221,12 +222,7 @@ class RunFolder:
 
 class _RunLog(logging.FileHandler):
     def handleError(self, record: logging.LogRecord) -> None:
-        """A full disk ends the run where it writes what counts, and is told of there."""
-
-
-def _one_line(error: Exception) -> str:
-    text = "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
-    return text if isinstance(error, StmaskError) else f"{type(error).__name__}: {text}"
+        """A full disk ends the run where it writes what counts, and is reported there."""
 
 
 def _now() -> str:

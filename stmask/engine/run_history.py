@@ -1,4 +1,4 @@
-"""What a run told, read from its folder alone: series of metrics, validations, where they came from."""
+"""What a run recorded, read from its folder alone: series of metrics, validations, where they came from."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stmask.engine import performance, records
+from stmask.engine.metrics_log import whole_rows
 from stmask.engine.run_config import read_config
 from stmask.engine.run_folder import CONFIG, METRICS, RECORD, SUMMARY, Status, status_of
 from stmask.errors import DataError
@@ -82,7 +83,7 @@ class RunHistory:
         folder: of the run.
         config: resolved.
         origin: run.json: command, code version, machine.
-        status: how the run is.
+        status: what status.json says.
         summary: the metrics of the best validation, once the run is done.
         series: metrics.csv and performance.csv by the names of their columns.
         validations: in order.
@@ -117,7 +118,7 @@ def read_history(folder: str | os.PathLike[str]) -> RunHistory:
     """Reads the folder of a run, whatever of it is there.
 
     Raises:
-        DataError: it is no run's folder, or a file in it can't be read.
+        DataError: it is not the folder of a run, or a file in it can't be read.
     """
     path = Path(folder)
     if not (path / CONFIG).exists():
@@ -146,7 +147,8 @@ def read_series(file: Path) -> dict[str, Series]:
     """
     points: dict[str, list[tuple[int, float]]] = defaultdict(list)
     with _as_written(file):
-        for row in _rows(file):
+        require_file(file)
+        for row in whole_rows(file):
             for name, value in row.items():
                 if name != "step" and value:
                     points[name].append((int(row["step"]) + 1, float(value)))  # steps are counted from 0 in it
@@ -160,7 +162,8 @@ def _validation(step: int, folder: Path) -> Validation:
     with _as_written(file := folder / records.FIGURES):
         metrics = {name.removeprefix(_VALID): float(value) for name, value in _object(file).items()}
     with _as_written(file := folder / records.CLASSES):
-        classes = [_class(row) for row in _rows(file)]
+        require_file(file)
+        classes = [_class(row) for row in whole_rows(file)]
     return Validation(
         step=step,
         folder=folder,
@@ -196,10 +199,3 @@ def _class(row: dict[str, str]) -> ClassMetrics:
     counts = {"category_id", "name", "tracks", "predictions"}
     metrics = {name: float(value) for name, value in row.items() if name not in counts and value}
     return ClassMetrics(row["name"], int(row["tracks"]), int(row["predictions"]), metrics)
-
-
-def _rows(file: Path) -> list[dict[str, str]]:
-    """Without a line that is not whole: a killed run can leave one at the end."""
-    require_file(file)
-    with file.open(newline="", encoding="utf-8") as handle:
-        return list(csv.DictReader(line for line in handle if line.endswith("\n")))

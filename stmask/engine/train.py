@@ -15,8 +15,8 @@ from stmask.checkpoints.construct import names_in
 from stmask.config import plain
 from stmask.data import DataModule
 from stmask.data.loaders import PairLoader
-from stmask.engine.batch import batch_of
 from stmask.engine.build import (
+    batch_size_of,
     build_module,
     build_trainer,
     check_model,
@@ -24,7 +24,7 @@ from stmask.engine.build import (
     refuse_frozen_random_norms,
     start_from,
 )
-from stmask.engine.checkpoint_callbacks import BestCheckpoint, LastCheckpoint, validation_figures
+from stmask.engine.checkpoint_callbacks import BestCheckpoint, LastCheckpoint, validation_metrics
 from stmask.engine.interruption import StopRequest
 from stmask.engine.metrics_log import MetricsLog
 from stmask.engine.module import VISModule
@@ -47,8 +47,8 @@ def train(cfg: DictConfig, *, origin: Origin = Origin()) -> dict[str, float]:
         origin: what the run was asked for with.
 
     Returns:
-        The figures of the best validation ("valid/..", none where nothing was validated), "step", the optimiser steps
-        that it, or without it the training, comes after, and "train_seconds", of all attempts together.
+        The metrics of the best validation ("valid/..", none where nothing was validated), "step", the optimiser steps
+        that it, or without it the run, comes after, and "train_seconds", of all attempts together.
 
     Raises:
         StmaskError: whatever the user can mend.
@@ -63,12 +63,12 @@ def train(cfg: DictConfig, *, origin: Origin = Origin()) -> dict[str, float]:
     with folder.locked(), stop.listening():
         resume = checkpoint_to_resume(cfg, folder)
         with folder.attempt(resumed=resume is not None):
-            figures = _train(cfg, folder, origin, resume, stop, processes)
+            metrics = _train(cfg, folder, origin, resume, stop, processes)
             if folder.first:
-                best = figures.get(cfg.monitor)
+                best = metrics.get(cfg.monitor)
                 result = "" if best is None else f", best {cfg.monitor} {best:.4f}"
-                _log.info("trained in %.0f s%s: %s", figures["train_seconds"], result, cfg.output_dir)
-            return figures
+                _log.info("trained in %.0f s%s: %s", metrics["train_seconds"], result, cfg.output_dir)
+            return metrics
 
 
 def _train(
@@ -85,17 +85,18 @@ def _train(
     best = BestCheckpoint(folder, monitor=cfg.monitor) if cfg.data.get("valid") is not None else None
     callbacks: list[Callback] = [last] if best is None else [best, last]  # the state of the best is part of the last
     trainer = build_trainer(cfg, folder, callbacks=callbacks, log=log, listener=last)
-    batch = batch_of(cfg, processes=trainer.world_size)
-    data: DataModule = instantiate(cfg.data, batch_size=batch.per_process, _convert_="all")
+    batch_size = batch_size_of(cfg, processes=trainer.world_size)
+    batch = batch_size * trainer.world_size  # of all processes
+    data: DataModule = instantiate(cfg.data, batch_size=batch_size, _convert_="all")
     check_model(cfg.model, data)
     data.setup("fit")
-    batches = -(-len(data.train_samples()) // (batch.per_process * batch.processes))
-    validated = 0 if data.splits.valid is None else -(-len(data.valid_dataset) // batch.processes)
+    batches = -(-len(data.train_samples()) // batch)
+    validated = 0 if data.splits.valid is None else -(-len(data.valid_dataset) // trainer.world_size)
     check_intervals(cfg, trainer, batches=batches, validated=validated)
     validator = validator_for(data)
     if validator is not None:
         check_monitor(cfg.monitor, validator)
-    module = build_module(cfg, data, validator, batch=batch.total)
+    module = build_module(cfg, data, validator, batch=batch * trainer.accumulate_grad_batches)
     if resume is not None:
         check_content(resume, module.model)
     elif cfg.init_from is not None:
@@ -107,12 +108,12 @@ def _train(
         _fit(trainer, module, data, resume, processes)
         step = {"step": float(trainer.global_step)}
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
-            return {**validation_figures(trainer), **step, "train_seconds": last.seconds}
-        if best is not None and best.figures:
-            step = {**best.figures, "step": float(best.step)}
-        figures = {**step, "train_seconds": last.seconds}
-        folder.summarise(figures)
-    return figures
+            return {**validation_metrics(trainer), **step, "train_seconds": last.seconds}
+        if best is not None and best.metrics:
+            step = {**best.metrics, "step": float(best.step)}
+        metrics = {**step, "train_seconds": last.seconds}
+        folder.summarise(metrics)
+    return metrics
 
 
 def _fit(trainer: pl.Trainer, module: VISModule, data: DataModule, resume: Path | None, processes: Processes) -> None:

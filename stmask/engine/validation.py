@@ -1,4 +1,4 @@
-"""How a training is validated: the network over the items of the validation loader, and how that is scored."""
+"""How a run is validated: the network over the items of the validation loader, and how that is scored."""
 
 from __future__ import annotations
 
@@ -89,10 +89,6 @@ def validator_for(data: DataModule) -> Validator | None:
         )
     category_ids = data.splits.valid_category_ids
     if left_out := [name for name, category in zip(data.class_names, category_ids) if category is None]:
-        _tell_left_out(left_out, str(dataset.annotations_path))
+        source = dataset.annotations_path
+        rank_zero_only(_log.warning)("not among the categories of %s, so not validated: %s", source, listed(left_out))
     return Validator(data.task, data.task.truth(dataset.annotations_path), category_ids)
-
-
-@rank_zero_only
-def _tell_left_out(names: Sequence[str], source: str) -> None:
-    _log.warning("not among the categories of %s, so not validated: %s", source, listed(names))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from textwrap import shorten
 from typing import Any, Literal
 
-from stmask.errors import ConfigError
+from stmask.errors import ConfigError, one_line
 
 Mode = Literal["offline", "online", "disabled"]
 _SWEEP, _MODE, _DISABLED = "WANDB_SWEEP_ID", "WANDB_MODE", "WANDB_DISABLED"
@@ -54,7 +54,7 @@ def wandb_settings(
         environment: variables by name; an empty one does not count.
 
     Raises:
-        ConfigError: a mode that there isn't.
+        ConfigError: an unknown mode.
     """
     variables = {name: value for name, value in environment.items() if value}
     asked: dict[str, Any] = {key: variables[name] for key, name in _VARIABLES.items() if name in variables}
@@ -88,7 +88,7 @@ def is_refusal(error: Exception) -> bool:
     return bool(said) or isinstance(error, (AuthenticationError, UsageError))
 
 
-def one_line(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """What an error of W&B says, in one line that is not too long."""
-    lines = [line.strip().rstrip(".") for line in str(error).splitlines() if line.strip()]
-    return shorten("; ".join(lines) or type(error).__name__, _LONGEST_REASON, placeholder=" ...")
+    said = one_line(error).replace(".;", ";").rstrip(".")
+    return shorten(said or type(error).__name__, _LONGEST_REASON, placeholder=" ...")

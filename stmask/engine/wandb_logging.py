@@ -1,4 +1,4 @@
-"""Weights & Biases: what it is told of a run, and what happens when it does not answer."""
+"""Weights & Biases: what it gets of a run, and what happens when it does not answer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from stmask.engine.records import CLASSES, FIGURES, RESULTS, ValidationRecord, record_folders
 from stmask.engine.run_config import read_config
 from stmask.engine.run_folder import BEST, CHANGES, CHECKPOINTS, CONFIG, LAST, LOG, RECORD, SUMMARY
-from stmask.engine.wandb_environment import Mode, is_refusal, one_line, wandb_settings
+from stmask.engine.wandb_environment import Mode, is_refusal, reason, wandb_settings
 from stmask.errors import ConfigError
 from stmask.files import atomic_open, read_json
 
@@ -111,10 +111,10 @@ class WandbLogger(Logger):
         except Exception as error:
             if is_refusal(error):
                 raise ConfigError(
-                    f"W&B refuses this run ({one_line(error)}): log in with `wandb login` or a right WANDB_API_KEY, "
+                    f"W&B refuses this run ({reason(error)}): log in with `wandb login` or a right WANDB_API_KEY, "
                     "check logger.entity and logger.project, or keep the run to this machine with logger.mode=offline"
                 ) from error
-            _log.warning("W&B does not answer (%s): this run is logged offline", one_line(error))
+            _log.warning("W&B does not answer (%s): this run is logged offline", reason(error))
         wandb.teardown()  # its service still holds the run's id
         return None
 
@@ -134,7 +134,7 @@ class WandbLogger(Logger):
         arguments["id"] = self._keep_run_id(arguments.get("id"))
         Path(arguments["dir"]).mkdir(parents=True, exist_ok=True)  # W&B takes a temporary folder for a missing one
         for name in [name for name, value in os.environ.items() if name.startswith("WANDB_") and not value]:
-            del os.environ[name]  # to W&B an empty WANDB_MODE is a mode that there isn't
+            del os.environ[name]  # W&B takes an empty WANDB_MODE for an unknown mode
         wandb.setup(wandb.Settings(silent=True))  # neither chatter nor questions: a job has no one to answer
         run = wandb.init(
             mode=mode,
@@ -197,7 +197,7 @@ class WandbLogger(Logger):
             run.finish(exit_code=exit_code)
         except Exception as error:
             place = Path(run.dir).parent
-            _log.warning("W&B did not take everything (%s): `wandb sync %s` uploads the rest", one_line(error), place)
+            _log.warning("W&B did not take everything (%s): `wandb sync %s` uploads the rest", reason(error), place)
 
     def _keep_results(self, run: Any) -> None:
         """The metrics of the best validation, in place of the latest; results and checkpoints as artifacts."""
@@ -223,12 +223,12 @@ class WandbLogger(Logger):
 
     @contextmanager
     def _never_fatal(self, what: str) -> Iterator[None]:
-        """A service is not worth a run: the first failure is told, and all are passed over."""
+        """A service is not worth a run: the first failure is logged, later ones are silent."""
         try:
             yield
         except Exception as error:
             if not self._warned:
-                _log.warning("W&B cannot %s (%s); the run goes on, without further warnings", what, one_line(error))
+                _log.warning("W&B cannot %s (%s); the run goes on, without further warnings", what, reason(error))
             self._warned = True
 
 

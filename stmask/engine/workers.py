@@ -161,7 +161,7 @@ def _serve(work: Work, device: torch.device, threads: int, pipe: Connection) -> 
         while True:
             pipe.send(work.entries(segmenter, pipe.recv(), lambda: pipe.send(_FRAME)))
     except Exception as error:
-        pipe.send(_as_told(error))
+        pipe.send(_as_passed_on(error))
 
 
 def _end_with_parent() -> None:
@@ -171,13 +171,13 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _as_told(error: Exception) -> tuple[Exception, str]:
-    """The error as another process can raise it, and its traceback from here."""
+def _as_passed_on(error: Exception) -> tuple[Exception, str]:
+    """The error as another process can raise it, and its traceback here."""
     try:
-        told = pickle.loads(pickle.dumps(error))
+        passed = pickle.loads(pickle.dumps(error))
     except Exception:  # not every class can be made again of its arguments
-        told = StmaskError(str(error)) if isinstance(error, StmaskError) else RuntimeError(repr(error))
-    return told, traceback.format_exc()
+        passed = StmaskError(str(error)) if isinstance(error, StmaskError) else RuntimeError(repr(error))
+    return passed, traceback.format_exc()
 
 
 class _Elsewhere(Exception):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from stmask.config import check_config
+from stmask.config import as_typed, check_config
 from stmask.console import exit_status
 from stmask.engine.identity import NEUTRAL_KEYS, config_hash
 from stmask.engine.run_folder import Origin
@@ -113,7 +113,7 @@ def origin_of(*, command: Sequence[str], overrides: Sequence[str], experiment: s
     """
     experiment = None if experiment == _NO_EXPERIMENT else experiment
     table = (experiment or "").partition("/")[0]
-    return Origin(tuple(command), tuple(overrides), experiment, table if table in (*tables(), IMAGES) else None)
+    return Origin(tuple(command), as_typed(overrides), experiment, table if table in (*tables(), IMAGES) else None)
 
 
 def run_folder_of(cfg: DictConfig) -> Path:
@@ -152,6 +152,7 @@ def titles_of(batch: Sequence[Sequence[str]], *, command: Sequence[str] = ()) ->
         command: overrides of the command line; the title of a single job is what a sweeper added to them, or else its
             experiment and seed.
     """
+    batch = [as_typed(overrides) for overrides in batch]
     given = {_key(override) for override in command}
     shared = set.intersection(*map(set, batch)) if len(batch) > 1 else {t for t in batch[0] if _key(t) in given}
 

@@ -15,7 +15,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict, read_write
 
-from stmask.config import check_config
+from stmask.config import as_typed, check_config
 from stmask.config_folders import keep_folder
 from stmask.errors import StmaskError
 from stmask.experiments.checks import check_jobs, check_queue
@@ -105,7 +105,7 @@ def train_as_process(cfg: DictConfig) -> float | None:
         overrides=overrides,
         experiment=hydra.runtime.choices.get("experiment"),
         command=_command(overrides),
-        title=" ".join(overrides),
+        title=" ".join(as_typed(overrides)),
     )
     if "SLURM_NTASKS" not in os.environ:
         check_jobs([job], launcher=str(hydra.runtime.choices.get("hydra/launcher")))
@@ -162,4 +162,4 @@ def _command(overrides: Sequence[str]) -> tuple[str, ...]:
     words = [Path(word).name for word in sys.orig_argv]
     if _PROGRAM in words:
         return (_PROGRAM, *sys.orig_argv[words.index(_PROGRAM) + 1 :])
-    return (_PROGRAM, "train", *overrides)
+    return (_PROGRAM, "train", *as_typed(overrides))

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from stmask.engine.wandb_environment import is_refusal, one_line
+from stmask.engine.wandb_environment import is_refusal, reason
 from stmask.errors import ConfigError, DataError
 from stmask.experiments.collect import DONE, RunRecord, record_of, records_of
 
@@ -42,13 +42,13 @@ def _runs(project: str, api: Any) -> list[Any]:
     except Exception as error:
         if is_refusal(error):
             raise ConfigError(
-                f"cannot read the runs of {project!r} ({one_line(error)}): log in with `wandb login` or set a valid "
+                f"cannot read the runs of {project!r} ({reason(error)}): log in with `wandb login` or set a valid "
                 "WANDB_API_KEY, and check --wandb ENTITY/PROJECT"
             ) from error
         if not isinstance(error, OSError) and type(error).__module__.split(".")[0] != "wandb":
             raise
         raise DataError(
-            f"W&B's server can't be reached ({one_line(error)}): leave out --wandb to use the folders alone"
+            f"W&B's server can't be reached ({reason(error)}): leave out --wandb to use the folders alone"
         ) from error
 
 

@@ -9,7 +9,7 @@ import pytest
 from engine.runs import fit
 from omegaconf import DictConfig, OmegaConf
 
-from stmask.engine.batch import Batch, batch_of
+from stmask.engine.build import batch_size_of
 from stmask.errors import ConfigError
 
 
@@ -21,19 +21,18 @@ def config(**values: object) -> DictConfig:
 
 
 @pytest.mark.parametrize(
-    ("values", "processes", "batch"),
+    ("values", "processes", "batch_size"),
     [
-        ({}, 1, Batch(4, 1, 1)),
-        ({}, 2, Batch(4, 2, 1)),
-        ({"accumulated": 3}, 2, Batch(4, 2, 3)),
-        ({"total_batch": 16}, 1, Batch(16, 1, 1)),
-        ({"total_batch": 16}, 4, Batch(4, 4, 1)),
-        ({"total_batch": 16, "accumulated": 2}, 4, Batch(2, 4, 2)),
+        ({}, 1, 4),
+        ({}, 2, 4),
+        ({"accumulated": 3}, 2, 4),
+        ({"total_batch": 16}, 1, 16),
+        ({"total_batch": 16}, 4, 4),
+        ({"total_batch": 16, "accumulated": 2}, 4, 2),
     ],
 )
-def test_shares(values: dict[str, object], processes: int, batch: Batch) -> None:
-    assert batch_of(config(**values), processes=processes) == batch
-    assert batch.total == batch.per_process * batch.processes * batch.accumulated
+def test_shares(values: dict[str, object], processes: int, batch_size: int) -> None:
+    assert batch_size_of(config(**values), processes=processes) == batch_size
 
 
 @pytest.mark.parametrize(
@@ -45,12 +44,11 @@ def test_shares(values: dict[str, object], processes: int, batch: Batch) -> None
             2,
             r"by 2 processes and trainer\.accumulate_grad_batches=2: give a multiple of 4",
         ),
-        ({"total_batch": 0}, 1, "total_batch=0 cannot be shared"),
     ],
 )
 def test_what_cannot_be_shared(values: dict[str, object], processes: int, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        batch_of(config(**values), processes=processes)
+        batch_size_of(config(**values), processes=processes)
 
 
 def test_the_learning_rate_follows_the_pairs_of_a_step(dataset: Path, tmp_path: Path) -> None:

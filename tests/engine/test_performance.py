@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from stmask.data.loaders import PairLoader
-from stmask.engine.performance import METRICS, Performance
+from stmask.engine.performance import Performance
 from stmask.structures import Clip
 
 
@@ -71,7 +71,7 @@ def test_a_row_for_every_interval(tmp_path: Path) -> None:
     run_steps(Performance(tmp_path), running, until=5, wait=2.0)
     rows = rows_of(tmp_path)
     assert [row["step"] for row in rows] == [1, 3]
-    assert set(rows[0]) == {"step", *METRICS} - {"performance/gpu_memory_gib"}  # no GPU, no metric
+    assert "performance/gpu_memory_gib" not in rows[0]  # no GPU, no metric
     assert rows[0]["performance/step_seconds"] == pytest.approx(2, abs=0.1)
     assert rows[0]["performance/data_wait_share"] == pytest.approx(1, abs=0.05)
     assert rows[0]["performance/samples_per_second"] == pytest.approx(3 * 2 / 2, abs=0.2)  # two processes

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 import logging
+import re
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from stmask.config import explain
 from stmask.engine import preflight
+from stmask.engine.checkpoint_callbacks import TimeLimit
 from stmask.errors import ConfigError
 
 SGD = {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.1}
@@ -28,6 +33,7 @@ def config(**changes: Any) -> DictConfig:
         ({"scheduler": None}, "group scheduler: give scheduler=OPTION; scheduler=constant leaves the learning rate"),
         ({"model": None}, "group model: give model=OPTION"),
         ({"data": {"root": "x"}}, "group data: give data=OPTION"),
+        ({"logger": {"project": "x"}}, "logger.project needs an option of the group logger: give logger=OPTION"),
         ({"optimizer": {"lr": 1}}, "group optimizer"),
     ],
 )
@@ -43,22 +49,8 @@ def test_a_training_needs_its_groups(change: dict[str, Any], complaint: str) -> 
         (0, {"accelerator": "tpu"}, "trainer.accelerator must be auto, cpu, gpu, cuda, got 'tpu'"),
         (0, {"accelerator": "mps"}, "trainer.accelerator must be"),
         (0, {"accelerator": "gpu"}, "this machine has no GPU; give trainer=cpu"),
-        (0, {"accelerator": "cpu", "devices": 0}, "trainer.devices must be a number of processes on a CPU"),
-        (0, {"accelerator": "cpu", "devices": -1}, "trainer.devices must be a number of processes on a CPU"),
-        (0, {"accelerator": "auto", "devices": [0, 1]}, r"at least 1, got \[0, 1\]"),
-        (0, {"accelerator": "cpu", "devices": "two"}, "at least 1, got 'two'"),
         (0, {"accelerator": "cpu", "devices": 99}, "trainer.devices=99: this machine has 2 CPU cores for 99 processes"),
-        (2, {"accelerator": "gpu", "devices": 3}, "trainer.devices=3: this machine has 2 GPUs; give fewer"),
-        (2, {"accelerator": "auto", "devices": 0}, "trainer.devices must be a number of GPUs"),
-        (2, {"accelerator": "cuda", "devices": [0, 2]}, r"trainer.devices=\[0, 2\]: give different numbers of 0 to 1"),
-        (2, {"accelerator": "cuda", "devices": [1, 1]}, "give different numbers"),
-        (2, {"accelerator": "cuda", "devices": []}, "give different numbers"),
         (0, {"precision": "64-true"}, "trainer.precision must be 32-true, 16-mixed or bf16-mixed, got '64-true'"),
-        (0, {"max_time": "4 hours"}, "trainer.max_time must be DD:HH:MM:SS, such as 00:11:30:00, got '4 hours'"),
-        (0, {"max_time": "00:00:00:00"}, "trainer.max_time must be DD:HH:MM:SS, .* got '00:00:00:00'"),
-        (0, {"max_time": {}}, "trainer.max_time must be DD:HH:MM:SS"),
-        (0, {"max_time": {"hour": 1}}, "trainer.max_time must be .*, got {'hour': 1}"),
-        (0, {"max_time": {"seconds": -1}}, "trainer.max_time must be"),
         (
             0,
             {"val_check_interval": "00:00:10:00"},
@@ -85,8 +77,8 @@ def test_what_a_trainer_can_not_be(
     [
         (0, {}),
         (0, {"accelerator": "auto", "devices": "auto", "precision": 16}),
-        (0, {"accelerator": "cpu", "devices": 3, "max_time": "00:00:00:04"}),
-        (0, {"max_time": {"minutes": 1}, "val_check_interval": 0.5, "strategy": "ddp_find_unused_parameters_true"}),
+        (0, {"accelerator": "cpu", "devices": 3}),
+        (0, {"val_check_interval": 0.5, "strategy": "ddp_find_unused_parameters_true"}),
         (2, {"accelerator": "gpu", "devices": -1, "precision": "bf16-mixed"}),
         (2, {"accelerator": "gpu", "devices": [1, 0]}),
         (2, {"accelerator": "cpu", "devices": 4}),
@@ -95,6 +87,44 @@ def test_what_a_trainer_can_not_be(
 def test_what_a_trainer_can_be(gpus: int, trainer: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     preflight.check_trainer(OmegaConf.create(trainer))
+
+
+@pytest.mark.parametrize(
+    ("gpus", "devices", "complaint"),
+    [
+        (0, 0, "`Trainer(devices=0)` value is not a valid input using cpu accelerator."),
+        (0, -1, "`devices` selected with `CPUAccelerator` should be an int > 0."),
+        (0, [0, 1], "`devices` selected with `CPUAccelerator` should be an int > 0."),
+        (0, "two", "`devices` selected with `CPUAccelerator` should be an int > 0."),
+        (2, 3, "You requested gpu: [0, 1, 2]; But your machine only has: [0, 1]"),
+        (2, 0, "`Trainer(devices=0)` value is not a valid input using cuda accelerator."),
+        (2, [0, 2], "You requested gpu: [0, 2]; But your machine only has: [0, 1]"),
+        (2, [1, 1], "Device ID's (GPU) must be unique."),
+    ],
+)
+def test_of_devices_lightning_says_it_clearly(
+    gpus: int, devices: Any, complaint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of it, under the key of the trainer; see `stmask.config.explain`."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    config = OmegaConf.create({"trainer": {"_target_": "pytorch_lightning.Trainer", "devices": devices}})
+    preflight.check_trainer(config.trainer)
+    with pytest.raises(InstantiationException) as caught:
+        instantiate(config.trainer, logger=False)
+    assert str(explain(caught.value)) == f"trainer: {complaint}"
+
+
+@pytest.mark.parametrize("duration", ["4 hours", "00:00:00:00", "1:00:00", {}, {"hour": 1}, {"seconds": -1}, 5])
+def test_a_time_limit_that_is_not_one(duration: Any) -> None:
+    message = f"trainer.max_time must be DD:HH:MM:SS, such as 00:11:30:00, got {duration!r}"
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        TimeLimit(duration)
+
+
+def test_a_time_limit_in_both_forms() -> None:
+    assert TimeLimit("01:00:00:04").time_remaining() == 86404
+    assert TimeLimit({"minutes": 1}).time_remaining() == 60
 
 
 @pytest.mark.parametrize(
@@ -155,11 +185,11 @@ def test_intervals_that_fit_in_no_epoch(changes: dict[str, Any], complaint: str)
         ),
         (
             {"max_steps": 2},
-            ["scheduler.warmup_steps=2: this training has 2 steps and never comes to optimizer.lr"],
+            ["scheduler.warmup_steps=2: this run has 2 steps and never comes to optimizer.lr"],
         ),
         (
             {"max_steps": -1, "max_epochs": 1, "accumulate_grad_batches": 2},
-            ["scheduler.warmup_steps=2: this training has 2 steps and never comes to optimizer.lr"],
+            ["scheduler.warmup_steps=2: this run has 2 steps and never comes to optimizer.lr"],
         ),
         ({"max_steps": -1, "max_epochs": 1}, []),
     ],

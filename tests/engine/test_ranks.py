@@ -110,7 +110,7 @@ def started(folder: Path, *codes: str) -> Processes:
     [
         (["import os; os.kill(os.getpid(), 9)"], "process 2 of 2 was killed by SIGKILL; to go on .*: resume=auto"),
         (["", "raise SystemExit(2)"], r"process 3 of 3 ended with exit status 2 \(its own words stand above\); to"),
-        ([""], "another process of the training ended, and process 1 of 2 with it; to go on"),
+        ([""], "another process of the run ended, and process 1 of 2 with it; to go on"),
     ],
 )
 def test_a_lost_connection_is_told_by_who_ended(tmp_path: Path, codes: list[str], said: str) -> None:

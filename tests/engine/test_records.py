@@ -11,13 +11,13 @@ import torch
 from PIL import Image
 
 from stmask.data import VideoDataset, VISDataModule
-from stmask.engine import pictures
 from stmask.engine.module import VISModule
-from stmask.engine.pictures import busiest_videos, draw_clips
 from stmask.engine.records import ValidationRecord, ValidationRecords, record_folders
 from stmask.engine.validation import Validator
 from stmask.errors import OutputError
 from stmask.evaluation import GroundTruth
+from stmask.inference import pictures
+from stmask.inference.pictures import busiest_videos, draw_clips
 from stmask.inference.video import VideoReader
 from stmask.structures import TrackResult, VideoResult
 
@@ -146,7 +146,7 @@ def test_what_cannot_be_drawn_costs_one_warning(
     validation(1)
     validation(2)
     assert [record.getMessage() for record in caplog.records if "disk full" in record.getMessage()] == [
-        "cannot keep the validation at step 1 (later ones: no word): disk full"
+        "cannot keep the validation at step 1 (later failures are not reported): disk full"
     ]
     assert names(tmp_path / "step_00000002") == {"figures.json", "classes.csv", "results.json"}
     assert [record.step for record in validation.logger.records] == [1, 2]
