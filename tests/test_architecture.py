@@ -28,6 +28,7 @@ LAYERS = [
     {"config_globs", "config_paths", "config_schemas", "tracking"},
     {"config_folders", "config_overrides", "models"},
     {"checkpoints", "config", "folders"},
+    {"runs"},
     {"evaluation", "viz"},
     {"tasks"},
     {"data"},

@@ -15,7 +15,7 @@ from engine.tiny import TINY
 
 from stmask.cli import main
 from stmask.data.synthetic import SyntheticConfig, write_dataset
-from stmask.engine.run_folder import RunFolder, state_of
+from stmask.runs.folder import RunFolder, state_of
 
 
 @pytest.fixture(scope="module")

@@ -45,9 +45,9 @@ def _demo(folder: Path, *, seed: int, overrides: Sequence[str]) -> None:
 
     from stmask.config import compose
     from stmask.engine.evaluate import evaluate
-    from stmask.engine.run_folder import RunFolder
     from stmask.engine.train import train
     from stmask.files import write_json
+    from stmask.runs.folder import RunFolder
 
     console, folder = Console(), folder.absolute()
     summary_file, run = folder / "summary.json", RunFolder(folder / "run")

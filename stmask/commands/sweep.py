@@ -62,7 +62,7 @@ def _rows(names: Sequence[str]) -> list[Row]:
 def _distinct(rows: Sequence[Row]) -> list[Row]:
     """The first row of each network; prints which other rows it stands for."""
     from stmask.config import compose
-    from stmask.engine.identity import config_hash
+    from stmask.runs.identity import config_hash
 
     same = defaultdict(list)
     for row in rows:

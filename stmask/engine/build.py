@@ -26,11 +26,11 @@ from stmask.engine.module import VISModule
 from stmask.engine.optimisation import scaled_learning_rate
 from stmask.engine.performance import Performance
 from stmask.engine.preflight import check_trainer
-from stmask.engine.run_folder import RunFolder
 from stmask.engine.validation import Validator
 from stmask.errors import ConfigError
 from stmask.files import atomic_open
 from stmask.loading import initialise
+from stmask.runs.folder import RunFolder
 
 _log = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from stmask.checkpoints.format import write_file
 from stmask.engine.interruption import StopRequest
 from stmask.engine.metrics_log import MetricsLog
-from stmask.engine.run_folder import RunFolder
 from stmask.errors import ConfigError
+from stmask.runs.folder import RunFolder
 from stmask.weights import read_file
 
 _log = logging.getLogger(__name__)

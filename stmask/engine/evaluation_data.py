@@ -15,8 +15,8 @@ from hydra.utils import instantiate
 
 from stmask.checkpoints import ModelCard, construct, registry
 from stmask.data import DataModule
-from stmask.engine.run_config import config_beside
 from stmask.errors import ConfigError, DataError
+from stmask.runs.config import config_beside
 from stmask.signatures import TARGET, check_arguments, shown
 from stmask.tasks import Task
 

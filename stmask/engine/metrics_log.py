@@ -14,14 +14,9 @@ from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from stmask.files import atomic_open
+from stmask.runs.history import whole_rows
 
 _FIRST = "step"
-
-
-def whole_rows(file: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file by column, without a line that is not whole: a killed run can leave one at the end."""
-    with file.open(newline="", encoding="utf-8") as handle:
-        return list(csv.DictReader(line for line in handle if line.endswith("\n")))
 
 
 class MetricsLog(Logger):

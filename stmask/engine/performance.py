@@ -16,9 +16,9 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 
 from stmask.engine.metrics_log import MetricsLog
+from stmask.runs.folder import PERFORMANCE
 from stmask.structures import Clip
 
-FILE = "performance.csv"
 _GIB = 2**30
 
 
@@ -36,7 +36,7 @@ class Performance(Callback):
     """
 
     def __init__(self, folder: str | os.PathLike[str], loggers: Sequence[Logger] = ()) -> None:
-        self._log = MetricsLog(Path(folder) / FILE)
+        self._log = MetricsLog(Path(folder) / PERFORMANCE)
         self._loggers = tuple(loggers)
         self._reset()
 

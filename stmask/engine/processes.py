@@ -28,8 +28,8 @@ from pytorch_lightning.plugins.environments import (  # type: ignore[attr-define
 )
 
 from stmask.data.loaders import no_shared_memory
-from stmask.engine.run_folder import RunFolder
 from stmask.errors import ConfigError, Interrupted, StmaskError
+from stmask.runs.folder import RunFolder
 
 STARTERS: tuple[type[ClusterEnvironment], ...] = (
     TorchElasticEnvironment, SLURMEnvironment, LSFEnvironment, MPIEnvironment

@@ -23,9 +23,8 @@ from stmask.engine.validation import Validator
 from stmask.evaluation.report import class_csv
 from stmask.files import atomic_open, read_json, write_json
 from stmask.inference.pictures import LabelledFrame, busiest_videos, draw_clips
+from stmask.runs.validations import CLASSES, FILM, METRICS, RESULTS, SHEET, record_folder, record_folders
 
-FIGURES, CLASSES, RESULTS, SHEET, FILM = "figures.json", "classes.csv", "results.json", "clips.png", "clip.mp4"
-_FOLDER = "step_"
 _log = logging.getLogger(__name__)
 
 
@@ -96,8 +95,8 @@ class ValidationRecords(Callback):
 
     def _record(self, trainer: pl.Trainer, validator: Validator) -> None:
         step = int(trainer.global_step)
-        folder = self._folder / f"{_FOLDER}{step:08d}"
-        write_json(folder / FIGURES, {"step": step, **validation_metrics(trainer)}, indent=1)
+        folder = record_folder(self._folder, step)
+        write_json(folder / METRICS, {"step": step, **validation_metrics(trainer)}, indent=1)
         write_json(folder / RESULTS, validator.entries)
         self._drop_results(latest=folder)
         classes = class_csv(validator.scores.report)
@@ -145,15 +144,7 @@ class ValidationRecords(Callback):
     def _drop_results(self, *, latest: Path) -> None:
         """Those of all validations but the best and the latest: they are the large ones."""
         folders = [folder for _, folder in record_folders(self._folder)]
-        best = max(folders, key=lambda folder: read_json(folder / FIGURES).get(self._monitor, -1.0))
+        best = max(folders, key=lambda folder: read_json(folder / METRICS).get(self._monitor, -1.0))
         for folder in folders:
             if folder not in (best, latest):
                 (folder / RESULTS).unlink(missing_ok=True)
-
-
-def record_folders(folder: str | os.PathLike[str]) -> Iterator[tuple[int, Path]]:
-    """The steps and folders of the validations that are recorded in a folder, in order."""
-    for path in sorted(Path(folder).glob(f"{_FOLDER}*")):
-        step = path.name.removeprefix(_FOLDER)
-        if step.isdigit() and (path / FIGURES).exists():
-            yield int(step), path

@@ -10,11 +10,11 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from stmask.checkpoints.format import card_of, check_weights, network_weights
-from stmask.engine.identity import config_changes
-from stmask.engine.run_config import config_beside
-from stmask.engine.run_folder import RunFolder
 from stmask.errors import CheckpointError, ConfigError, StmaskError
 from stmask.models import VideoModel
+from stmask.runs.config import config_beside
+from stmask.runs.folder import RunFolder
+from stmask.runs.identity import config_changes
 from stmask.signatures import shown
 from stmask.weights import read_file
 

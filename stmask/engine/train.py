@@ -30,11 +30,11 @@ from stmask.engine.metrics_log import MetricsLog
 from stmask.engine.module import VISModule
 from stmask.engine.preflight import check_groups, check_intervals, check_optimisation
 from stmask.engine.processes import Processes, in_words, is_first_process
-from stmask.engine.provenance import code_changes, describe
 from stmask.engine.resume import check_content, checkpoint_to_resume, taking_up
-from stmask.engine.run_folder import Origin, RunFolder
 from stmask.engine.validation import validator_for
 from stmask.engine.wandb_logging import wandb_runs
+from stmask.runs.folder import Origin, RunFolder
+from stmask.runs.provenance import code_changes, describe
 
 _log = logging.getLogger(__name__)
 

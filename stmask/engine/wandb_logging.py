@@ -14,12 +14,13 @@ from typing import Any
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
-from stmask.engine.records import CLASSES, FIGURES, RESULTS, ValidationRecord, record_folders
-from stmask.engine.run_config import read_config
-from stmask.engine.run_folder import BEST, CHANGES, CHECKPOINTS, CONFIG, LAST, LOG, RECORD, SUMMARY
+from stmask.engine.records import ValidationRecord
 from stmask.engine.wandb_environment import Mode, is_refusal, reason, wandb_settings
 from stmask.errors import ConfigError
 from stmask.files import atomic_open, read_json
+from stmask.runs.config import read_config
+from stmask.runs.folder import BEST, CHANGES, CHECKPOINTS, CONFIG, LAST, LOG, RECORD, SUMMARY
+from stmask.runs.validations import CLASSES, METRICS, RESULTS, record_folders
 
 STEP = "trainer/global_step"
 RUN_KEY = "run"  # of the configuration: what run.json says
@@ -205,7 +206,7 @@ class WandbLogger(Logger):
             if (path := self._folder / SUMMARY).exists():
                 run.summary.update(read_json(path))
         records = [folder for _, folder in record_folders(self._folder / "validation")]
-        results = [folder / name for folder in records for name in (FIGURES, CLASSES, RESULTS)]
+        results = [folder / name for folder in records for name in (METRICS, CLASSES, RESULTS)]
         self._keep(run, "results", {f"{path.parent.name}/{path.name}": path for path in results}, alias="final")
         for name in (LAST, BEST) if self._log_checkpoints else ():
             self._keep(run, "checkpoint", {name: self._folder / CHECKPOINTS / name}, alias=Path(name).stem)

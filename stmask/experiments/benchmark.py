@@ -12,13 +12,13 @@ import torch
 from stmask.checkpoints import ModelCard
 from stmask.data import VideoClips
 from stmask.engine.evaluation_data import evaluation_data, same_videos
-from stmask.engine.run_folder import BEST, CHECKPOINTS, LAST
 from stmask.errors import CheckpointError, ConfigError, DataError, StmaskError
 from stmask.experiments.speed import FRAMES, PRECISIONS, write_speed
 from stmask.experiments.timing import TimingClip, measure, take_clips
 from stmask.inference.segmenter import VideoSegmenter
 from stmask.inference.video import VideoReader
 from stmask.loading import load_segmenter, pick_device
+from stmask.runs.folder import BEST, CHECKPOINTS, LAST
 
 _AT_ONCE = 8  # networks in memory
 _WAY_OUT = "give --frames-from VIDEO_OR_FOLDER"

@@ -10,13 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from stmask.engine.run_config import read_config
-from stmask.engine.run_folder import CHECKPOINTS, CONFIG, RECORD, SUMMARY, status_of
 from stmask.errors import DataError
 from stmask.experiments.settings import Setting, configuration_of
 from stmask.experiments.speed import Speed, read_speed
 from stmask.files import read_json, require_file
 from stmask.number_checks import require_number
+from stmask.runs.config import read_config
+from stmask.runs.folder import CHECKPOINTS, CONFIG, RECORD, SUMMARY, status_of
 
 DONE = "done"
 _METRIC_PREFIX = "valid/"

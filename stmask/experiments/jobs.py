@@ -16,11 +16,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from stmask.config import as_typed, check_config
 from stmask.console import exit_status
-from stmask.engine.identity import NEUTRAL_KEYS, config_hash
-from stmask.engine.run_folder import Origin
 from stmask.errors import ConfigError, DataError
 from stmask.experiments.rows import IMAGES, tables
 from stmask.files import read_json, write_json
+from stmask.runs.folder import Origin
+from stmask.runs.identity import NEUTRAL_KEYS, config_hash
 
 SWEEPS = "sweeps"
 _JOB = "job.json"

@@ -13,12 +13,12 @@ from typing import Literal
 from rich.table import Table
 from rich.text import Text
 
-from stmask.engine.run_folder import SUMMARY, State, status_of
 from stmask.errors import DataError, Interrupted
 from stmask.evaluation.report import render
 from stmask.experiments.jobs import Job
 from stmask.experiments.processes import Queue, QueuedProcess, job_command, job_environment, launched_by_torchrun
 from stmask.files import read_json
+from stmask.runs.folder import SUMMARY, State, status_of
 
 Verdict = Literal[
     "done", "resumed", "skipped", "failed", "failed before", "in use", "interrupted", "killed", "not started"

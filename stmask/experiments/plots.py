@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stmask.engine.run_folder import METRICS
-from stmask.engine.run_history import read_series
 from stmask.experiments.comparison import RowResult, Section
 from stmask.plots import style
+from stmask.runs.folder import METRICS
+from stmask.runs.history import read_series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

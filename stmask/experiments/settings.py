@@ -11,8 +11,8 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from stmask.config import compose
-from stmask.engine.identity import NEUTRAL_KEYS, config_hash
 from stmask.errors import ConfigError
+from stmask.runs.identity import NEUTRAL_KEYS, config_hash
 
 # output locations, logging, and the run's place in a sweep
 _NO_PART = NEUTRAL_KEYS | {"experiment", "seed", "search", "hydra"}

@@ -15,10 +15,10 @@ from omegaconf import OmegaConf
 from stmask.checkpoints import build_model
 from stmask.config import compose
 from stmask.data.synthetic import SyntheticConfig, write_dataset
-from stmask.engine.run_config import read_config
 from stmask.errors import ConfigError
 from stmask.loading import load
 from stmask.models.stmask import PredictionHead, STMask
+from stmask.runs.config import read_config
 
 DATA_VARIABLE = "STMASK_DATA_ROOT"
 RUN_VARIABLE = "STMASK_RUN"

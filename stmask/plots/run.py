@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stmask.data import read_image
-from stmask.engine.run_folder import METRICS
-from stmask.engine.run_history import Floats, RunHistory, Series, Validation
 from stmask.errors import DataError
 from stmask.evaluation.causes import Cause
 from stmask.lettering import for_plot
 from stmask.plots import places, style
+from stmask.runs.folder import METRICS
+from stmask.runs.history import Floats, RunHistory, Series, Validation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,8 +13,8 @@ from engine.tiny import TINY
 from hydra.utils import instantiate
 
 from stmask.config import compose
-from stmask.engine.run_folder import state_of
 from stmask.engine.train import train
+from stmask.runs.folder import state_of
 
 EXPERIMENTS = ["demo", "table1/t1_3x5", "coco/r50dcn_plain", "official/STMask_plus_resnet50"]
 

@@ -10,9 +10,9 @@ import pytest
 from stmask.checkpoints import ModelCard, registry
 from stmask.data import VISDataModule
 from stmask.engine.evaluation_data import evaluation_data, evaluation_settings
-from stmask.engine.run_config import read_config
 from stmask.errors import ConfigError, DataError
 from stmask.ops.frames import FramePreprocessor
+from stmask.runs.config import read_config
 from stmask.tasks import Images, Videos
 
 FRAMES = FramePreprocessor(height=64, width=96)

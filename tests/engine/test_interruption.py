@@ -24,8 +24,8 @@ from stmask.engine import interruption
 from stmask.engine.checkpoint_callbacks import AtomicCheckpointIO, TimeLimit
 from stmask.engine.interruption import StopRequest
 from stmask.engine.module import VISModule
-from stmask.engine.run_folder import state_of, status_of
 from stmask.errors import Interrupted, OutputError
+from stmask.runs.folder import state_of, status_of
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from engine.runs import LONG, content
 
-from stmask.engine.run_folder import status_of
+from stmask.runs.folder import status_of
 
 TESTS = Path(__file__).parents[1]
 

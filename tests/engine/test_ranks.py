@@ -18,8 +18,8 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from stmask.engine import processes
 from stmask.engine.processes import Processes, in_words, is_first_process
-from stmask.engine.run_folder import RunFolder, status_of
 from stmask.errors import ConfigError, Interrupted
+from stmask.runs.folder import RunFolder, status_of
 
 NAMES = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "SLURM_PROCID",
          "SLURM_NTASKS", "SLURM_NTASKS_PER_NODE", "SLURM_JOB_NAME", "TORCHELASTIC_RUN_ID",

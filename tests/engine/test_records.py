@@ -12,13 +12,14 @@ from PIL import Image
 
 from stmask.data import VideoDataset, VISDataModule
 from stmask.engine.module import VISModule
-from stmask.engine.records import ValidationRecord, ValidationRecords, record_folders
+from stmask.engine.records import ValidationRecord, ValidationRecords
 from stmask.engine.validation import Validator
 from stmask.errors import OutputError
 from stmask.evaluation import GroundTruth
 from stmask.inference import pictures
 from stmask.inference.pictures import busiest_videos, draw_clips
 from stmask.inference.video import VideoReader
+from stmask.runs.validations import record_folders
 from stmask.structures import TrackResult, VideoResult
 
 

@@ -14,9 +14,9 @@ import stmask
 from stmask.cli import main
 from stmask.config import compose
 from stmask.engine.checkpoint_callbacks import BestCheckpoint
-from stmask.engine.run_folder import RunFolder
 from stmask.engine.train import train
 from stmask.errors import CheckpointError
+from stmask.runs.folder import RunFolder
 
 
 def fit(dataset: Path, output: Path, *overrides: str) -> dict[str, float]:

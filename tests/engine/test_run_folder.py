@@ -14,17 +14,18 @@ from omegaconf import OmegaConf
 
 from stmask.cli import main
 from stmask.config import compose
-from stmask.engine import folder_lock, provenance
-from stmask.engine.identity import config_hash
 from stmask.engine.metrics_log import MetricsLog
-from stmask.engine.run_folder import Origin, RunFolder, state_of, status_of
 from stmask.engine.train import train
 from stmask.errors import CheckpointError, ConfigError, DataError, Interrupted, OutputError
+from stmask.runs import lock as folder_lock
+from stmask.runs import provenance
+from stmask.runs.folder import Origin, RunFolder, state_of, status_of
+from stmask.runs.identity import config_hash
 
 # holds a folder, with a process forked from it, until both are killed
 HOLDER = """
 import os, sys, time
-from stmask.engine.run_folder import RunFolder
+from stmask.runs.folder import RunFolder
 folder = RunFolder(sys.argv[1])
 with folder.locked(), folder.attempt(resumed=False):
     if os.fork():

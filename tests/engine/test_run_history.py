@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from stmask.engine.run_history import read_history
 from stmask.errors import DataError
 from stmask.files import write_json
+from stmask.runs.history import read_history
 
 
 @pytest.fixture

@@ -18,13 +18,13 @@ from engine.tiny import TINY
 
 from stmask.config import compose
 from stmask.engine.records import ValidationRecord
-from stmask.engine.run_folder import Origin
 from stmask.engine.train import train
 from stmask.engine.wandb_environment import wandb_settings
 from stmask.engine.wandb_logging import STEP, WandbLogger, wandb_runs
 from stmask.errors import ConfigError
 from stmask.files import write_json
 from stmask.inference.video import VideoReader
+from stmask.runs.folder import Origin
 
 ORIGIN = Origin(command=("stmask", "train"), experiment="table4/t4_fca_ada", table="table4")
 

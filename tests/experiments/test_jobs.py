@@ -7,13 +7,13 @@ import pytest
 from engine.tiny import TINY
 
 from stmask.config import compose
-from stmask.engine.run_folder import Origin, RunFolder
 from stmask.errors import ConfigError, DataError
 from stmask.experiments import checks
 from stmask.experiments.checks import check_jobs, check_queue
 from stmask.experiments.jobs import Job, job_of, merged, read_job, run_folder_of, titles_of
 from stmask.experiments.outcomes import final_outcome, monitored_value, outcome_after, outcome_before, table_of
 from stmask.files import write_json
+from stmask.runs.folder import Origin, RunFolder
 
 
 @cache

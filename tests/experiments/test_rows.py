@@ -10,9 +10,9 @@ from omegaconf import DictConfig
 
 from stmask.checkpoints import build_model
 from stmask.config import compose, plain
-from stmask.engine.identity import config_hash
 from stmask.errors import ConfigError
 from stmask.experiments.rows import TITLES, Row, rows, tables
+from stmask.runs.identity import config_hash
 
 ROWS = [row for table in tables() for row in rows(table)]
 CLASSES = 40

@@ -19,10 +19,10 @@ from omegaconf import OmegaConf
 import stmask.commands.sweep
 import stmask.commands.train
 from stmask.data.synthetic import SyntheticConfig, write_dataset
-from stmask.engine.run_folder import state_of
 from stmask.errors import ConfigError, Interrupted, StmaskError
 from stmask.experiments.rows import rows
 from stmask.files import read_json
+from stmask.runs.folder import state_of
 
 JOBS = [*TINY, "data.samples_per_epoch=8", "records=none", "deterministic=true"]
 DDP = ["trainer.strategy=ddp", "trainer.max_steps=2", "data.valid=null"]

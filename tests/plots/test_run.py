@@ -7,11 +7,11 @@ import cv2
 import numpy as np
 import pytest
 
-from stmask.engine.run_history import RunHistory, read_history
 from stmask.errors import DataError
 from stmask.evaluation.causes import Cause
 from stmask.files import write_json
 from stmask.plots import run
+from stmask.runs.history import RunHistory, read_history
 
 METRICS = {"AP": 0.3, "AP50": 0.5, "AP75": 0.2, "AR10": 0.4}
 

@@ -15,14 +15,15 @@ from typing import Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 
-from stmask.engine.folder_lock import is_locked, lock
 from stmask.errors import ConfigError, DataError, OutputError, StmaskError, one_line
 from stmask.files import atomic_open, read_json, require_file, write_json
+from stmask.runs.lock import is_locked, lock
 from stmask.signatures import check_arguments
 
-CONFIG, RECORD, STATUS, SUMMARY, METRICS, LOG, CHANGES = (
-    "config.yaml", "run.json", "status.json", "summary.json", "metrics.csv", "train.log", "git.diff"
+CONFIG, RECORD, STATUS, SUMMARY, LOG, CHANGES = (
+    "config.yaml", "run.json", "status.json", "summary.json", "train.log", "git.diff"
 )  # fmt: skip
+METRICS, PERFORMANCE = "metrics.csv", "performance.csv"
 CHECKPOINTS, LAST, BEST = "checkpoints", "last.ckpt", "best.ckpt"
 _LITTER = ".*.tmp*"  # what a killed process leaves of a file that it was writing
 
@@ -156,7 +157,7 @@ class RunFolder:
             self.end("done")
 
     def describe(self, cfg: DictConfig, record: dict[str, Any], *, changes: str | None) -> None:
-        """Writes what the run is: its configuration, `stmask.engine.provenance`, and the changes of the code."""
+        """Writes what the run is: its configuration, `stmask.runs.provenance`, and the changes of the code."""
         if not self.first:
             return
         with atomic_open(self.path / CONFIG) as handle:

@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stmask.engine import performance, records
-from stmask.engine.metrics_log import whole_rows
-from stmask.engine.run_config import read_config
-from stmask.engine.run_folder import CONFIG, METRICS, RECORD, SUMMARY, Status, status_of
 from stmask.errors import DataError
 from stmask.files import read_json, require_file
+from stmask.runs import validations as records
+from stmask.runs.config import read_config
+from stmask.runs.folder import CONFIG, METRICS, PERFORMANCE, RECORD, SUMMARY, Status, status_of
 
 _VALID = "valid/"
 Floats = npt.NDArray[np.float64]
@@ -131,7 +130,7 @@ def read_history(folder: str | os.PathLike[str]) -> RunHistory:
         summary=_object(path / SUMMARY) if (path / SUMMARY).exists() else {},
         series={
             name: series
-            for file in (path / METRICS, path / performance.FILE)
+            for file in (path / METRICS, path / PERFORMANCE)
             if file.exists()
             for name, series in read_series(file).items()
         },
@@ -159,7 +158,7 @@ def read_series(file: Path) -> dict[str, Series]:
 
 
 def _validation(step: int, folder: Path) -> Validation:
-    with _as_written(file := folder / records.FIGURES):
+    with _as_written(file := folder / records.METRICS):
         metrics = {name.removeprefix(_VALID): float(value) for name, value in _object(file).items()}
     with _as_written(file := folder / records.CLASSES):
         require_file(file)
@@ -199,3 +198,9 @@ def _class(row: dict[str, str]) -> ClassMetrics:
     counts = {"category_id", "name", "tracks", "predictions"}
     metrics = {name: float(value) for name, value in row.items() if name not in counts and value}
     return ClassMetrics(row["name"], int(row["tracks"]), int(row["predictions"]), metrics)
+
+
+def whole_rows(file: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file by column, without a line that is not whole: a killed run can leave one at the end."""
+    with file.open(newline="", encoding="utf-8") as handle:
+        return list(csv.DictReader(line for line in handle if line.endswith("\n")))

@@ -8,9 +8,9 @@ from typing import Any
 
 import yaml
 
-from stmask.engine.run_folder import CONFIG
 from stmask.errors import DataError
 from stmask.files import require_file
+from stmask.runs.folder import CONFIG
 
 _LARGEST = 4 << 20  # bytes
 

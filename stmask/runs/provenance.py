@@ -17,8 +17,8 @@ from omegaconf import DictConfig
 from torch import nn
 
 import stmask
-from stmask.engine.identity import config_hash
-from stmask.engine.run_folder import Origin
+from stmask.runs.folder import Origin
+from stmask.runs.identity import config_hash
 
 _PACKAGES = (
     "stmask", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "omegaconf", "numpy",
