@@ -82,7 +82,7 @@ def taking_up(checkpoint: Path | None) -> Iterator[None]:
         if checkpoint is None or not any(name.endswith("checkpoint_connector.py") for name in frames):
             raise
         raise CheckpointError(
-            f"{checkpoint} holds no state that this run can go on from ({shown(error)}): give it as init_from"
+            f"{checkpoint} holds no state that this training run can go on from ({shown(error)}): give it as init_from"
         ) from error
 
 
