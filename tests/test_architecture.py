@@ -33,7 +33,7 @@ LAYERS = [
     {"tasks"},
     {"data"},
     {"official", "inference"},
-    {"loading"},
+    {"exports", "loading"},
     {"engine"},
     {"plots", "console"},
     {"experiments"},
@@ -43,7 +43,7 @@ LAYERS = [
 ]
 LAYER = {part: number for number, parts in enumerate(LAYERS) for part in parts}
 
-MAY_IMPORT_OFFICIAL = {"official", "commands", "cli", "loading"}
+MAY_IMPORT_OFFICIAL = {"official", "exports", "commands", "cli", "loading"}
 FRAMEWORK_FREE = {"structures", "ops", "models", "tracking", "checkpoints", "official", "tasks", "inference", "loading"}
 FRAMEWORKS = {"pytorch_lightning", "lightning", "hydra", "omegaconf"}
 SLOW_OR_TALKATIVE = {"wandb", "matplotlib", "albumentations"}

@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -16,10 +16,10 @@ from stmask.checkpoints.format import filled, is_ours, write_file
 from stmask.errors import CheckpointError, ConfigError
 from stmask.models import VideoModel
 from stmask.models.stmask import STMask
-from stmask.official.architecture import Architecture, is_yolact, recognise
+from stmask.official.architecture import Shapes, is_yolact, recognise
 from stmask.official.datasets import class_names_for, preprocessor_for
 from stmask.official.keys import to_official, to_ours
-from stmask.official.yolact import YolactArchitecture, recognise_yolact, split_anchors
+from stmask.official.yolact import recognise_yolact, split_anchors
 from stmask.ops.frames import FramePreprocessor
 from stmask.signatures import PARTIAL, TARGET
 from stmask.weights import is_counter, read_file, tensors_of
@@ -116,17 +116,11 @@ def translate(
         CheckpointError: they are not an STMask network, or do not fit the recognised one; the first differences are
             named.
     """
-    kept = {name: value for name, value in tensors.items() if _why_unused(name) is None}
+    kept: Mapping[str, Tensor] = {name: value for name, value in tensors.items() if _why_unused(name) is None}
     shapes = {name: tuple(value.shape) for name, value in kept.items()}
-    if is_yolact(shapes):
-        yolact = recognise_yolact(shapes, source=source)
-        kept = split_anchors(kept, yolact.num_anchors)
-        shapes = {name: tuple(value.shape) for name, value in kept.items()}
-        card, facts = _yolact_card(yolact, source=source, class_names=class_names), yolact.describe()
-    else:
-        architecture = recognise(shapes, source=source)
-        card = _card(architecture, source=source, class_names=class_names, quirks=quirks)
-        facts = architecture.describe()
+    format_ = next((known for known in FORMATS if known.recognises(shapes)), FORMATS[-1])  # the last says what it lacks
+    kept, card, facts = format_.translate(kept, source=source, class_names=class_names, quirks=quirks)
+    shapes = {name: tuple(value.shape) for name, value in kept.items()}
     expected = {str(to_official(name)): tuple(v.shape) for name, v in _empty(card.model).state_dict().items()}
     missing_counts = [name for name in expected if name not in shapes and is_counter(name)]
     _refuse_differences({**shapes, **dict.fromkeys(missing_counts, ())}, expected, source)
@@ -180,34 +174,75 @@ def to_official_state(model: VideoModel) -> dict[str, Tensor]:
     return tensors
 
 
-def _card(architecture: Architecture, *, source: str, class_names: Sequence[str] | None, quirks: bool) -> ModelCard:
-    model = architecture.model_config(quirks=quirks)
-    if quirks:
-        fused = architecture.window is not None
-        model["detector"] = {
-            TARGET: "stmask.models.stmask.Detector" if fused else "stmask.official.quirks.UnfusedDetector",
-            "nms": {TARGET: "stmask.ops.nms.CrossClassNMS", "top_k": _TOP_K, "max_detections": _TOP_K},  # quirk 5
-        }
-        model["tracker"] = {
-            TARGET: "stmask.models.stmask.TemporalTracker" if fused else "stmask.tracking.PlainTracker",
-            PARTIAL: True,
-            "forget_after": None,  # quirk 9
-        }
-    return ModelCard(
-        model=model,
-        class_names=_class_names(architecture.num_classes, source=source, given=class_names),
-        preprocessor=preprocessor_for(architecture.num_classes),
-        origin=f"{source}, the STMask authors' weights",
-    )
+class Format(Protocol):
+    """A kind of file of somebody else's weights."""
+
+    def recognises(self, shapes: Shapes) -> bool:
+        """Whether the names and shapes of a file's tensors are of this kind."""
+        ...
+
+    def translate(
+        self, tensors: Mapping[str, Tensor], *, source: str, class_names: Sequence[str] | None, quirks: bool
+    ) -> tuple[Mapping[str, Tensor], ModelCard, Sequence[str]]:
+        """The tensors by the names of `stmask.official.keys`, the card, and what was recognised, one fact a line.
+
+        Raises:
+            CheckpointError: a network that can't be recognised.
+        """
+        ...
 
 
-def _yolact_card(architecture: YolactArchitecture, *, source: str, class_names: Sequence[str] | None) -> ModelCard:
-    return ModelCard(
-        model=architecture.model_config(),
-        class_names=_class_names(architecture.num_classes, source=source, given=class_names),
-        preprocessor=FramePreprocessor(height=architecture.side, width=architecture.side, divisor=1),
-        origin=f"{source}, weights of YOLACT",
-    )
+class YolactFormat:
+    """Files of YOLACT and YOLACT++: one output convolution for all anchors of a branch."""
+
+    def recognises(self, shapes: Shapes) -> bool:
+        return is_yolact(shapes)
+
+    def translate(
+        self, tensors: Mapping[str, Tensor], *, source: str, class_names: Sequence[str] | None, quirks: bool
+    ) -> tuple[Mapping[str, Tensor], ModelCard, Sequence[str]]:
+        found = recognise_yolact({name: tuple(value.shape) for name, value in tensors.items()}, source=source)
+        card = ModelCard(
+            model=found.model_config(),
+            class_names=_class_names(found.num_classes, source=source, given=class_names),
+            preprocessor=FramePreprocessor(height=found.side, width=found.side, divisor=1),
+            origin=f"{source}, weights of YOLACT",
+        )
+        return split_anchors(tensors, found.num_anchors), card, found.describe()
+
+
+class StmaskFormat:
+    """Files of the STMask authors, the image networks among them."""
+
+    def recognises(self, shapes: Shapes) -> bool:
+        return not is_yolact(shapes)
+
+    def translate(
+        self, tensors: Mapping[str, Tensor], *, source: str, class_names: Sequence[str] | None, quirks: bool
+    ) -> tuple[Mapping[str, Tensor], ModelCard, Sequence[str]]:
+        found = recognise({name: tuple(value.shape) for name, value in tensors.items()}, source=source)
+        model = found.model_config(quirks=quirks)
+        if quirks:
+            fused = found.window is not None
+            model["detector"] = {
+                TARGET: "stmask.models.stmask.Detector" if fused else "stmask.official.quirks.UnfusedDetector",
+                "nms": {TARGET: "stmask.ops.nms.CrossClassNMS", "top_k": _TOP_K, "max_detections": _TOP_K},  # quirk 5
+            }
+            model["tracker"] = {
+                TARGET: "stmask.models.stmask.TemporalTracker" if fused else "stmask.tracking.PlainTracker",
+                PARTIAL: True,
+                "forget_after": None,  # quirk 9
+            }
+        card = ModelCard(
+            model=model,
+            class_names=_class_names(found.num_classes, source=source, given=class_names),
+            preprocessor=preprocessor_for(found.num_classes),
+            origin=f"{source}, the STMask authors' weights",
+        )
+        return tensors, card, found.describe()
+
+
+FORMATS: tuple[Format, ...] = (YolactFormat(), StmaskFormat())
 
 
 def _class_names(num_classes: int, *, source: str, given: Sequence[str] | None) -> tuple[str, ...]:

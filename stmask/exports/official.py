@@ -1,0 +1,19 @@
+"""The STMask authors' format: a plain state dict under their names."""
+
+from __future__ import annotations
+
+import os
+
+from stmask.models import VideoModel
+from stmask.official import export
+
+SUMMARY = "a state dict for the authors' code"
+
+
+def write(model: VideoModel, path: str | os.PathLike[str]) -> str:
+    """Writes the tensors under the authors' names.
+
+    Raises:
+        CheckpointError: their format can't express the network.
+    """
+    return f"{export(model, path)} tensors"
