@@ -35,7 +35,8 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     output = Path(cfg.output)
     devices = _devices(cfg.device, cfg.devices)
     load = partial(load_segmenter, cfg.checkpoint, model=plain(cfg.model), trust=tuple(cfg.trust))
-    card = cast(ModelCard, load().model.card)
+    here = load(device=devices[0] if len(devices) == 1 else None)  # several processes load their own
+    card = cast(ModelCard, here.model.card)
     changes = plain(cfg.data) | ({} if cfg.split is None else {"valid": cfg.split})
     data = evaluation_data(card, cfg.checkpoint, changes)
     data.setup("validate")
@@ -51,7 +52,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TextColumn("frames"))
     with Progress(*columns, console=Console(stderr=True)) as progress:
         bar = progress.add_task("evaluating", total=total)
-        work = Work(task, items, category_ids, segmenter=load)
+        work = Work(task, items, category_ids, segmenter=load if len(devices) > 1 else lambda *, device: here)
         entries, seconds = run_all(work, devices, on_frame=lambda: progress.advance(bar))
     write_json(output / "results.json", entries)
     metrics = {"seconds": seconds, "frames_per_second": total / max(seconds, 1e-9)}

@@ -2,8 +2,19 @@
 
 from stmask.models.layers.deform import ModulatedDeformConv, SameConv2d
 from stmask.models.layers.fpn import FPN, LEVELS, Pyramid
+from stmask.models.layers.initialise import initialise_beside_backbone
 from stmask.models.layers.protonet import ProtoNet
 from stmask.models.layers.resnet import Backbone, ResNet
 
-__all__ = ["FPN", "LEVELS", "Backbone", "ModulatedDeformConv", "ProtoNet", "Pyramid", "ResNet", "SameConv2d"]
+__all__ = [
+    "FPN",
+    "LEVELS",
+    "Backbone",
+    "ModulatedDeformConv",
+    "ProtoNet",
+    "Pyramid",
+    "ResNet",
+    "SameConv2d",
+    "initialise_beside_backbone",
+]
 PARTS = ("ResNet",)

@@ -7,12 +7,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from stmask.models.stmask.records import DensePredictions, Detections
+from stmask.models.stmask.records import DensePredictions, Detections, FrameMemory, TemporalModule
 from stmask.number_checks import require_number
 from stmask.ops import boxes as box_ops
 from stmask.ops import masks as mask_ops
 from stmask.ops.nms import CrossClassNMS, Kept
-from stmask.structures import DenseMasks
+from stmask.structures import DenseMasks, Frame
 
 
 class NMS(Protocol):
@@ -58,3 +58,15 @@ class Detector:
             mask_coeffs=mask_coeffs,
             embeddings=predictions.embeddings[index, anchors].float(),
         )
+
+
+def detected(
+    detector: Detector, predictions: DensePredictions, *, temporal: TemporalModule | None = None
+) -> list[Frame]:
+    """The frames of a batch, of `Detections` and `FrameMemory`, in float32 whatever the precision of the network."""
+    with torch.autocast(predictions.class_logits.device.type, enabled=False):
+        predictions = predictions.float()
+        return [
+            Frame(detector(predictions, index), FrameMemory.of(predictions, index, temporal=temporal))
+            for index in range(predictions.batch_size)
+        ]

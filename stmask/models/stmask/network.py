@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from stmask.models.base import Tracker, TrackerFactory, VideoModel
+from stmask.models.layers import initialise_beside_backbone
 from stmask.models.layers.fpn import FPN, Pyramid
 from stmask.models.layers.protonet import ProtoNet
 from stmask.models.layers.resnet import Backbone
-from stmask.models.stmask.detector import Detector
+from stmask.models.stmask.detector import Detector, detected
 from stmask.models.stmask.head import HeadOutputs, PredictionHead
 from stmask.models.stmask.losses import Criterion
-from stmask.models.stmask.records import DensePredictions, FrameMemory
+from stmask.models.stmask.records import DensePredictions
 from stmask.models.stmask.temporal import TemporalFusion
 from stmask.models.stmask.tracker import TemporalTracker
 from stmask.number_checks import require_integer
@@ -78,7 +79,7 @@ class STMask(VideoModel):
         self._tracker = tracker or (PlainTracker if self.temporal is None else TemporalTracker)
         if isinstance(self.tracker(), TemporalTracker) and self.temporal is None:
             raise ValueError("TemporalTracker needs temporal fusion, this network has none: give model/tracker=plain")
-        self._initialise()
+        initialise_beside_backbone(self)
 
     def forward(self, frames: Tensor) -> DensePredictions:
         """Normalised frames (B, 3, H, W), H and W multiples of 32."""
@@ -108,13 +109,7 @@ class STMask(VideoModel):
 
     def detect(self, frames: Tensor) -> list[Frame]:
         """Frames of `Detections` and `FrameMemory`."""
-        predictions: DensePredictions = self(frames)
-        with torch.autocast(frames.device.type, enabled=False):
-            predictions = predictions.float()
-            return [
-                Frame(self.detector(predictions, index), FrameMemory.of(predictions, index, temporal=self.temporal))
-                for index in range(predictions.batch_size)
-            ]
+        return detected(self.detector, self(frames), temporal=self.temporal)
 
     def tracker(self) -> Tracker:
         """A fresh tracker."""
@@ -130,13 +125,3 @@ class STMask(VideoModel):
         if self.temporal is None:
             return None
         return self.temporal.features(pyramid[self.temporal.level], towers[self.temporal.level])
-
-    def _initialise(self) -> None:
-        """Xavier weights and zero biases everywhere but in the backbone, as YOLACT does."""
-        for name, parameter in self.named_parameters():
-            if name.startswith("backbone."):
-                continue
-            if parameter.ndim > 1:
-                nn.init.xavier_uniform_(parameter)
-            else:
-                nn.init.zeros_(parameter)

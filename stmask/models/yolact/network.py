@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stmask.models.base import Tracker, TrackerFactory, VideoModel
-from stmask.models.layers import FPN, Backbone, ProtoNet, Pyramid, SameConv2d
-from stmask.models.stmask import Criterion, DensePredictions, Detector, FrameMemory, LossWeights
+from stmask.models.layers import FPN, Backbone, ProtoNet, Pyramid, SameConv2d, initialise_beside_backbone
+from stmask.models.stmask import Criterion, DensePredictions, Detector, LossWeights
+from stmask.models.stmask.detector import detected
 from stmask.number_checks import require_integer, require_number
 from stmask.ops.anchors import level_anchors
 from stmask.ops.layout import anchors_last
@@ -112,9 +113,7 @@ class Yolact(VideoModel):
         self._shares = [
             [(scale * h / input_side, scale * w / input_side) for h, w in anchor_shapes] for scale in anchor_scales
         ]
-        for name, parameter in self.named_parameters():
-            if not name.startswith("backbone."):
-                nn.init.xavier_uniform_(parameter) if parameter.ndim > 1 else nn.init.zeros_(parameter)
+        initialise_beside_backbone(self)
 
     def forward(self, frames: Tensor) -> DensePredictions:
         """Normalised frames (B, 3, H, W)."""
@@ -138,13 +137,7 @@ class Yolact(VideoModel):
 
     def detect(self, frames: Tensor) -> list[Frame]:
         """Frames of `stmask.models.stmask.Detections`."""
-        predictions: DensePredictions = self(frames)
-        with torch.autocast(frames.device.type, enabled=False):
-            predictions = predictions.float()
-            return [
-                Frame(self.detector(predictions, index), FrameMemory.of(predictions, index))
-                for index in range(predictions.batch_size)
-            ]
+        return detected(self.detector, self(frames))
 
     def tracker(self) -> Tracker:
         """A fresh tracker."""
