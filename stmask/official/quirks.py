@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stmask.models.stmask import Criterion, DensePredictions, Detections, Detector, PredictionHead
+from stmask.models.stmask import Branches, Criterion, DensePredictions, Detections, Detector, PredictionHead
 from stmask.models.stmask.losses.box import centerness_loss
 from stmask.models.stmask.losses.classification import hard_negatives
 from stmask.models.stmask.losses.mask import cropped_mask_bce
@@ -77,7 +77,7 @@ class UnfusedDetector(Detector):
         before they are enlarged.
         """
         detector = Detector(score_threshold=self.score_threshold, nms=self.suppress)
-        found = detector(replace(predictions, mask_coeffs=self.squash(predictions.mask_coeffs)), index)
+        found = detector(replace(predictions, branches=_Changed(predictions.branches, self.squash)), index)
         return replace(found, masks=self.binarise(found.masks))
 
     @staticmethod
@@ -94,3 +94,19 @@ class UnfusedDetector(Detector):
         """Quirk 6."""
         quality = torch.ones_like(quality) if isinstance(self.nms, PerClassNMS) else quality
         return self.nms(boxes, probabilities, quality, score_threshold=score_threshold)
+
+
+@dataclass(frozen=True, slots=True)
+class _Changed:
+    """Branches whose coefficients are changed."""
+
+    branches: Branches
+    change: Callable[[Tensor], Tensor]
+
+    def at(self, frames: Tensor, anchors: Tensor) -> tuple[Tensor, Tensor]:
+        mask_coeffs, embeddings = self.branches.at(frames, anchors)
+        return self.change(mask_coeffs), embeddings
+
+    def everywhere(self) -> tuple[Tensor, Tensor]:
+        mask_coeffs, embeddings = self.branches.everywhere()
+        return self.change(mask_coeffs), embeddings

@@ -134,6 +134,7 @@ def masks_on_map(frame: AnnotatedFrame, size: tuple[int, int]) -> Tensor:
     return F.interpolate(padded, size=size, mode="area")[0]
 
 
+@torch.inference_mode()
 def instances_at(predictions: DensePredictions, frame: AnnotatedFrame) -> Detections:
     """For each of N objects the anchor that shows it best, its box and its class taken together, as a sure detection.
 
@@ -142,15 +143,15 @@ def instances_at(predictions: DensePredictions, frame: AnnotatedFrame) -> Detect
     regressed = box_ops.decode(predictions.box_deltas[0], predictions.anchors)
     probabilities = predictions.class_logits[0].softmax(dim=1)[:, frame.labels]  # (A, N)
     best = (probabilities * box_ops.iou(regressed, frame.boxes)).argmax(dim=0)
-    coeffs, prototypes = predictions.mask_coeffs[0, best], predictions.prototypes[0]
+    coeffs, embeddings = predictions.branches.at(torch.zeros_like(best), best)
     return Detections(
         boxes=regressed[best],
         scores=torch.ones(len(best)),
         labels=frame.labels,
         centerness=torch.ones(len(best)),
         mask_coeffs=coeffs,
-        embeddings=predictions.embeddings[0, best],
-        masks=DenseMasks(mask_ops.instance_masks(prototypes, coeffs, regressed[best])),
+        embeddings=embeddings,
+        masks=DenseMasks(mask_ops.instance_masks(predictions.prototypes[0], coeffs, regressed[best])),
     )
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from stmask.inference import VideoResultBuilder, VideoSegmenter
 from stmask.models import Tracker, VideoModel
-from stmask.models.stmask import DensePredictions, Detections, Detector, FrameMemory, TemporalTracker
+from stmask.models.stmask import ComputedBranches, DensePredictions, Detections, Detector, FrameMemory, TemporalTracker
 from stmask.ops.frames import FramePreprocessor
 from stmask.structures import DenseMasks, Frame, Placement, TrackedFrame
 from stmask.tasks.results import encode_masks
@@ -44,8 +44,7 @@ class BrightSide(VideoModel):
         return DensePredictions(
             box_deltas=torch.zeros(batch, 2, 4),
             class_logits=logits * self.scale,
-            mask_coeffs=torch.full((batch, 2, 4), 3.0),
-            embeddings=torch.eye(4)[:1].expand(batch, 2, 4),
+            branches=ComputedBranches(torch.full((batch, 2, 4), 3.0), torch.eye(4)[:1].expand(batch, 2, 4)),
             centerness=None,
             anchors=torch.tensor([[0.25, 0.5, 0.4, 0.8], [0.75, 0.5, 0.4, 0.8]]),
             prototypes=torch.ones(batch, height // 4, width // 4, 4),

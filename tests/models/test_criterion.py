@@ -9,7 +9,7 @@ import torch
 
 from stmask.errors import ConfigError
 from stmask.models.layers import ResNet
-from stmask.models.stmask import PredictionHead, STMask, TemporalFusion
+from stmask.models.stmask import ComputedBranches, PredictionHead, STMask, TemporalFusion
 from stmask.models.stmask.losses import Criterion, LossWeights
 from stmask.models.stmask.losses.positives import Positives
 from stmask.ops.matching import AnchorMatcher
@@ -102,7 +102,9 @@ def test_every_parameter_has_a_gradient_whatever_the_weights(model: STMask, left
 
 def test_an_output_that_nothing_learns_from_may_be_infinite(model: STMask) -> None:
     predictions = model(torch.randn(2, 3, SIZE, SIZE))
-    predictions = replace(predictions, embeddings=torch.full_like(predictions.embeddings, torch.inf))
+    mask_coeffs, embeddings = predictions.branches.everywhere()
+    infinite = ComputedBranches(mask_coeffs, torch.full_like(embeddings, torch.inf))
+    predictions = replace(predictions, branches=infinite)
     criterion = Criterion(weights=LossWeights(track=0.0))
     report = criterion(predictions, (one_object(1, 0.1),) * 2, clip_length=2, temporal=model.temporal)
     assert report.total.isfinite()
@@ -143,6 +145,8 @@ def test_a_draw_of_positives_weighs_as_much_as_all() -> None:
         weights=torch.ones(12),
         target_boxes=torch.rand(12, 4),
         boxes=torch.rand(12, 4),
+        mask_coeffs=torch.rand(12, 2),
+        embeddings=torch.rand(12, 2),
     )
     drawn = Criterion(max_masks=4)._limited(positives, None)
     assert torch.bincount(drawn.frames).tolist() == [4, 0, 3]

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from stmask.models.stmask import DensePredictions
+from stmask.models.stmask import ComputedBranches, DensePredictions
 from stmask.models.stmask.detector import Detector
 from stmask.ops.nms import PerClassNMS
 
@@ -19,8 +19,7 @@ def predictions(probabilities: list[list[float]], centerness: list[float] | None
     return DensePredictions(
         box_deltas=torch.zeros(1, 4, 4),
         class_logits=logits,
-        mask_coeffs=torch.arange(4.0)[None, :, None].expand(1, 4, 2),
-        embeddings=torch.eye(4)[None],
+        branches=ComputedBranches(torch.arange(4.0)[None, :, None].expand(1, 4, 2), torch.eye(4)[None]),
         centerness=None if centerness is None else torch.tensor(centerness)[None],
         anchors=ANCHORS,
         prototypes=torch.ones(1, 10, 20, 2),
@@ -69,8 +68,12 @@ def test_per_class() -> None:
 def test_each_frame_of_a_batch_has_its_own() -> None:
     one = predictions([[0.2, 0.8, 0.0], BACKGROUND, BACKGROUND, BACKGROUND])
     two = predictions([BACKGROUND, BACKGROUND, [0.1, 0.0, 0.9], BACKGROUND])
-    names = ("box_deltas", "class_logits", "mask_coeffs", "embeddings", "prototypes")
-    batch = replace(one, **{name: torch.cat([getattr(one, name), getattr(two, name)]) for name in names})
+    names = ("box_deltas", "class_logits", "prototypes")
+    batch = replace(
+        one,
+        **{name: torch.cat([getattr(one, name), getattr(two, name)]) for name in names},
+        branches=ComputedBranches(*(value.expand(2, -1, -1) for value in one.branches.everywhere())),
+    )
     assert [Detector()(batch, i).labels.tolist() for i in range(2)] == [[1], [2]]
 
 

@@ -37,7 +37,9 @@ def test_centreness_learns_the_quality_and_leaves_the_boxes_alone() -> None:
     centerness = torch.tensor([0.5 - 0.0625 / 2], requires_grad=True)
     assert centerness_loss(centerness, boxes, target_boxes=UNIT, weights=torch.ones(1)).item() == pytest.approx(0)
     one = torch.zeros(1, dtype=torch.int64)
-    positives = Positives(one, one, one, one, torch.ones(1), target_boxes=UNIT, boxes=boxes)
+    positives = Positives(
+        one, one, one, one, torch.ones(1), target_boxes=UNIT, boxes=boxes, mask_coeffs=UNIT, embeddings=UNIT
+    )
     Criterion().centerness_cost(centerness + 1, positives).backward()
     assert boxes.grad is None
     assert centerness.grad is not None

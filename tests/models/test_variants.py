@@ -98,7 +98,8 @@ def test_forward_backward_and_losses(backbone: str, head: str, align: str, tempo
     anchors = predictions.anchors.shape[0]
     assert anchors == (64 + 16 + 4 + 1 + 1) * (9 if head == "fca9" else 3)
     assert predictions.prototypes.shape == (2, SIZE // 4, SIZE // 4, 6)
-    torch.testing.assert_close(predictions.embeddings.norm(dim=-1), torch.ones(2, anchors))
+    embeddings = predictions.branches.everywhere()[1]
+    torch.testing.assert_close(embeddings.norm(dim=-1), torch.ones(2, anchors))
     report = Criterion()(predictions, targets(SIZE), clip_length=2, temporal=model.temporal)
     expected = {"box", "class", "centerness", "mask", "track"}
     assert set(report.terms) == expected | ({"shift_box", "shift_mask"} if temporal != "none" else set())

@@ -82,6 +82,7 @@ def test_stages(run: Run) -> None:
     model, first = run.model, run.predictions[0]
     maps = model.backbone(SIZE(run.frames[0])[None])
     pyramid = model.fpn(maps)
+    mask_coeffs, embeddings = first.branches.everywhere()
     check(
         {
             **{name.lower(): maps[name] for name in maps},
@@ -89,8 +90,8 @@ def test_stages(run: Run) -> None:
             "proto": first.prototypes,
             "loc": first.box_deltas,
             "conf": first.class_logits,
-            "mask_coeff": first.mask_coeffs,
-            "track": first.embeddings,
+            "mask_coeff": mask_coeffs,
+            "track": embeddings,
             "centerness": first.centerness[..., None],
             "priors": first.anchors[None],
             "frame1_conf": run.predictions[1].class_logits,

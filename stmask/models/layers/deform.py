@@ -39,6 +39,7 @@ class SameConv2d(nn.Conv2d):
         kh, kw = kernel
         odd = kh % 2 == 1 and kw % 2 == 1
         super().__init__(in_channels, out_channels, kernel, padding=(kh // 2, kw // 2) if odd else 0)
+        self.kernel = kernel
         self._pad = None if odd else same_padding(kernel)
 
     def forward(self, x: Tensor) -> Tensor:

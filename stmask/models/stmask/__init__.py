@@ -1,5 +1,6 @@
 """STMask: its network, losses, detector, tracker and records."""
 
+from stmask.models.stmask.branches import Branches, ComputedBranches
 from stmask.models.stmask.calibration import (
     AdaptiveCalibration,
     AlignedCalibration,
@@ -20,8 +21,10 @@ __all__ = [
     "AdaptiveCalibration",
     "AlignedCalibration",
     "AnchorShape",
+    "Branches",
     "CalibratedConv",
     "Calibration",
+    "ComputedBranches",
     "Criterion",
     "DensePredictions",
     "Detections",

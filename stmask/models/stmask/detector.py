@@ -48,7 +48,8 @@ class Detector:
             centerness = predictions.centerness[index, selected].float()
         kept = self.nms(boxes, probabilities[selected], centerness, score_threshold=self.score_threshold)
         anchors, boxes = selected[kept.indices], boxes[kept.indices]
-        mask_coeffs = predictions.mask_coeffs[index, anchors].float()
+        mask_coeffs, embeddings = predictions.branches.at(torch.full_like(anchors, index), anchors)
+        mask_coeffs = mask_coeffs.float()
         return Detections(
             boxes=boxes,
             scores=kept.scores,
@@ -56,7 +57,7 @@ class Detector:
             masks=DenseMasks(mask_ops.instance_masks(predictions.prototypes[index].float(), mask_coeffs, boxes)),
             centerness=centerness[kept.indices],
             mask_coeffs=mask_coeffs,
-            embeddings=predictions.embeddings[index, anchors].float(),
+            embeddings=embeddings.float(),
         )
 
 

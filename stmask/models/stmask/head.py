@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stmask.models.layers.deform import SameConv2d
 from stmask.models.layers.fpn import Pyramid
+from stmask.models.stmask.branches import Branch, LazyBranches
 from stmask.models.stmask.calibration import AnchorShape, CalibratedConv, Calibration, NoCalibration
 from stmask.number_checks import require_integer, require_number
 from stmask.ops.layout import anchors_last
@@ -22,8 +22,7 @@ class HeadOutputs:
 
     box_deltas: Tensor
     class_logits: Tensor
-    mask_coeffs: Tensor
-    embeddings: Tensor
+    branches: LazyBranches
     centerness: Tensor | None
     towers: Pyramid
 
@@ -110,26 +109,27 @@ class PredictionHead(nn.Module):
 
     def forward(self, pyramid: Pyramid) -> HeadOutputs:
         """Predicts for every anchor of every level."""
-        boxes, classes, coeffs, embeddings, centres, towers = [], [], [], [], [], {}
+        maps, deltas, centres = [], [], []
         for name in pyramid:
             shared = self.tower(pyramid[name])
-            towers[name] = shared
             box_features = self.box_tower(shared)
-            deltas = [conv(box_features) for conv in self.box_outputs]  # k maps (B, 4, h, w)
-            boxes.append(anchors_last(deltas))
-            classes.append(anchors_last(_apply(self.class_outputs, self.class_tower(shared), deltas)))
-            coeffs.append(anchors_last(_apply(self.mask_outputs, self.mask_tower(shared), deltas)))
-            if self.track_tower is not None:
-                embeddings.append(anchors_last(_apply(self.track_outputs, self.track_tower(shared), deltas)))
+            maps.append(shared)
+            deltas.append([conv(box_features) for conv in self.box_outputs])  # k maps (B, 4, h, w)
             if self.centerness_outputs is not None:
                 centres.append(self.centerness_of([conv(box_features) for conv in self.centerness_outputs]))
+        device = maps[0].device.type
         return HeadOutputs(
-            box_deltas=torch.cat(boxes, dim=1),
-            class_logits=torch.cat(classes, dim=1),
-            mask_coeffs=torch.cat(coeffs, dim=1),
-            embeddings=F.normalize(torch.cat(embeddings or coeffs, dim=1), dim=-1),
+            box_deltas=torch.cat([anchors_last(level) for level in deltas], dim=1),
+            class_logits=Branch(self.class_tower, self.class_outputs).everywhere(maps, deltas),
+            branches=LazyBranches(
+                Branch(self.mask_tower, self.mask_outputs),
+                None if self.track_tower is None else Branch(self.track_tower, self.track_outputs),
+                maps=maps,
+                box_deltas=deltas,
+                precision=(device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device)),
+            ),
             centerness=torch.cat(centres, dim=1).squeeze(-1).tanh() if centres else None,
-            towers=Pyramid(towers),
+            towers=Pyramid(dict(zip(pyramid, maps))),
         )
 
     @staticmethod
@@ -158,10 +158,3 @@ def _outputs(
     return nn.ModuleList(
         CalibratedConv(channels, out_channels, anchor=shape, offsets=align.offsets(shape)) for shape in shapes
     )
-
-
-def _apply(outputs: nn.ModuleList, features: Tensor, box_deltas: Sequence[Tensor]) -> list[Tensor]:
-    return [
-        conv(features, deltas) if isinstance(conv, CalibratedConv) else conv(features)
-        for conv, deltas in zip(outputs, box_deltas)
-    ]

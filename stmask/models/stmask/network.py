@@ -88,8 +88,7 @@ class STMask(VideoModel):
         return DensePredictions(
             box_deltas=outputs.box_deltas,
             class_logits=outputs.class_logits,
-            mask_coeffs=outputs.mask_coeffs,
-            embeddings=outputs.embeddings,
+            branches=outputs.branches,
             centerness=outputs.centerness,
             anchors=self.anchors(pyramid),
             prototypes=self.protonet(pyramid["P3"]),

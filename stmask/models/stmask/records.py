@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Protocol
+from dataclasses import dataclass, fields
+from typing import Any, Protocol
 
 from torch import Tensor
 
+from stmask.models.stmask.branches import Branches
 from stmask.structures import DenseMasks, Instances
 from stmask.structures._checks import require_shape
 
@@ -19,8 +20,7 @@ class DensePredictions:
     Attributes:
         box_deltas: (B, A, 4), scaled by the box variances (equation 1 divided by 0.1, 0.1, 0.2, 0.2).
         class_logits: (B, A, K + 1), background first.
-        mask_coeffs: (B, A, D) before tanh.
-        embeddings: (B, A, E) of unit length.
+        branches: mask coefficients and embeddings, where they are asked for.
         centerness: (B, A) after tanh, or None for a head without that branch.
         anchors: (A, 4) cxcywh in [0, 1] of the padded input.
         prototypes: (B, h, w, D).
@@ -30,8 +30,7 @@ class DensePredictions:
 
     box_deltas: Tensor
     class_logits: Tensor
-    mask_coeffs: Tensor
-    embeddings: Tensor
+    branches: Branches
     centerness: Tensor | None
     anchors: Tensor
     prototypes: Tensor
@@ -40,8 +39,6 @@ class DensePredictions:
     def __post_init__(self) -> None:
         b, a = self.class_logits.shape[:2]
         require_shape("box_deltas", self.box_deltas, (b, a, 4))
-        require_shape("mask_coeffs", self.mask_coeffs, (b, a, self.prototypes.shape[-1]))
-        require_shape("embeddings", self.embeddings, (b, a, None))
         require_shape("anchors", self.anchors, (a, 4))
         require_shape("prototypes", self.prototypes, (b, None, None, None))
         if self.centerness is not None:
@@ -55,9 +52,10 @@ class DensePredictions:
         return self.class_logits.shape[0]
 
     def float(self) -> DensePredictions:
-        """The same predictions in float32, whatever the precision of the network."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{name: value.float() for name, value in values.items() if value is not None})
+        """The same predictions in float32, whatever the precision of the network; but what the branches give."""
+        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        floats = {name: value.float() for name, value in values.items() if isinstance(value, Tensor)}
+        return DensePredictions(**(values | floats))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from stmask.models.base import Tracker, TrackerFactory, VideoModel
 from stmask.models.layers import FPN, Backbone, ProtoNet, Pyramid, SameConv2d, initialise_beside_backbone
-from stmask.models.stmask import Criterion, DensePredictions, Detector, LossWeights
+from stmask.models.stmask import ComputedBranches, Criterion, DensePredictions, Detector, LossWeights
 from stmask.models.stmask.detector import detected
 from stmask.number_checks import require_integer, require_number
 from stmask.ops.anchors import level_anchors
@@ -122,8 +122,7 @@ class Yolact(VideoModel):
         return DensePredictions(
             box_deltas=box_deltas,
             class_logits=class_logits,
-            mask_coeffs=mask_coeffs,
-            embeddings=F.normalize(mask_coeffs, dim=-1),
+            branches=ComputedBranches(mask_coeffs, F.normalize(mask_coeffs, dim=-1)),
             centerness=None,
             anchors=self.anchors(pyramid),
             prototypes=self.protonet(pyramid["P3"]),

@@ -120,19 +120,22 @@ class Criterion:
                 "model.loss.weights: only terms that this network lacks are above 0, so nothing is learned"
             )
         counts = {"positives": float(len(positives))}
-        return LossReport(terms, counts, idle=self._idle(predictions, temporal, terms))
+        return LossReport(terms, counts, idle=self._idle(predictions, positives, temporal, terms))
 
     @staticmethod
     def _idle(
-        predictions: DensePredictions, temporal: TrainableTemporalModule | None, terms: dict[str, Tensor]
+        predictions: DensePredictions,
+        positives: Positives,
+        temporal: TrainableTemporalModule | None,
+        terms: dict[str, Tensor],
     ) -> Tensor:
         """0 by way of every output that no term computes with; see `LossReport`."""
         outputs = {
             "box": [predictions.box_deltas],
             "class": [predictions.class_logits],
             "centerness": [] if predictions.centerness is None else [predictions.centerness],
-            "mask": [predictions.mask_coeffs, predictions.prototypes],
-            "track": [predictions.embeddings],
+            "mask": [positives.mask_coeffs, predictions.prototypes],
+            "track": [positives.embeddings],
             "shift_mask": [] if temporal is None else list(temporal.parameters()),
         }
         unused = [output for name, ours in outputs.items() if name not in terms for output in ours]
@@ -188,23 +191,22 @@ class Criterion:
             limited = self._limited(positives, generator)
             terms["mask"] = weights.mask * self._mask_term(predictions, limited, targets) / frames
         if weights.track:
-            embeddings = positives.of(predictions.embeddings)
-            terms["track"] = weights.track * embedding_loss(embeddings, positives.track_ids, positives.weights)
+            cost = embedding_loss(positives.embeddings, positives.track_ids, positives.weights)
+            terms["track"] = weights.track * cost
         return terms
 
     def _mask_term(
         self, predictions: DensePredictions, positives: Positives, targets: tuple[FrameTargets, ...]
     ) -> Tensor:
-        coeffs = positives.of(predictions.mask_coeffs)
         boxes = crop_boxes(positives.boxes, factor=self.mask_crop)
         # keeps every prototype and coefficient in the graph, whatever was matched: DDP wants all parameters used
-        total = (predictions.prototypes.sum() + predictions.mask_coeffs.sum()) * 0
+        total = (predictions.prototypes.sum() + positives.mask_coeffs.sum()) * 0
         for frame, target in enumerate(targets):
             mine = positives.frames == frame
             if not bool(mine.any()):
                 continue
             costs = self.mask_costs(
-                coeffs[mine],
+                positives.mask_coeffs[mine],
                 predictions.prototypes[frame],
                 boxes=boxes[mine],
                 target_masks=target.masks[positives.objects[mine]],

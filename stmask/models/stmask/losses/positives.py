@@ -26,6 +26,8 @@ class Positives:
         weights: (P,), one over the number of positives of the frame, so that every frame with objects weighs 1.
         target_boxes: (P, 4) xyxy, the objects' boxes.
         boxes: (P, 4) xyxy, the predicted boxes (with gradient).
+        mask_coeffs: (P, D), the predicted coefficients before tanh (with gradient).
+        embeddings: (P, E), the predicted embeddings (with gradient).
     """
 
     frames: Tensor
@@ -35,6 +37,8 @@ class Positives:
     weights: Tensor
     target_boxes: Tensor
     boxes: Tensor
+    mask_coeffs: Tensor
+    embeddings: Tensor
 
     def __len__(self) -> int:
         return self.frames.shape[0]
@@ -55,6 +59,8 @@ class Positives:
             weights=1 / counts[frames].to(self.weights.dtype),
             target_boxes=self.target_boxes[rows],
             boxes=self.boxes[rows],
+            mask_coeffs=self.mask_coeffs[rows],
+            embeddings=self.embeddings[rows],
         )
 
 
@@ -69,6 +75,7 @@ def gather_positives(
     counts = torch.bincount(frames, minlength=len(matches))
     starts = torch.tensor([0] + [len(target) for target in targets], device=device).cumsum(0)
     all_boxes = torch.cat([target.boxes for target in targets]).to(predictions.box_deltas.dtype)
+    mask_coeffs, embeddings = predictions.branches.at(frames, anchors)
     return Positives(
         frames=frames,
         anchors=anchors,
@@ -77,4 +84,6 @@ def gather_positives(
         weights=1 / counts[frames].to(predictions.box_deltas.dtype),
         target_boxes=all_boxes[starts[frames] + objects],
         boxes=decode(predictions.box_deltas[frames, anchors], predictions.anchors[anchors]),
+        mask_coeffs=mask_coeffs.float(),
+        embeddings=embeddings.float(),
     )

@@ -71,7 +71,7 @@ def shift_losses(
                 goal = following.boxes[nexts].float()
                 movement = encode(goal, to_centres(positives.target_boxes[row]))
                 box_total = box_total + F.smooth_l1_loss(deltas[start:stop], movement, reduction="sum") / len(row)
-                coeffs = positives.of(predictions.mask_coeffs)[row].detach() + coeff_deltas[start:stop]
+                coeffs = positives.mask_coeffs[row].detach() + coeff_deltas[start:stop]
                 costs = mask_costs(
                     coeffs,
                     predictions.prototypes[frame + 1].detach(),

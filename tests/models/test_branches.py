@@ -1,0 +1,95 @@
+"""Branches at chosen anchors against the same convolutions everywhere, values and gradients."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor
+
+from stmask.models.layers import Pyramid
+from stmask.models.stmask import AdaptiveCalibration, AlignedCalibration, Calibration, NoCalibration, PredictionHead
+from stmask.models.stmask.branches import LazyBranches
+
+SIZES = ((10, 15), (5, 8), (3, 4), (2, 2), (1, 1))
+ANCHORS = 3 * sum(h * w for h, w in SIZES)
+
+
+def lazy(align: Calibration | None = None, **options: object) -> tuple[PredictionHead, LazyBranches]:
+    torch.manual_seed(0)
+    head = PredictionHead(num_classes=2, channels=8, num_prototypes=4, align=align, **options)
+    for parameter in head.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    pyramid = Pyramid({f"P{3 + level}": torch.randn(2, 8, h, w) for level, (h, w) in enumerate(SIZES)})
+    return head, head(pyramid).branches
+
+
+def chosen(count: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    frames = torch.randint(2, (count,), generator=generator)
+    return frames, torch.randint(ANCHORS, (count,), generator=generator)
+
+
+def gradients(head: PredictionHead, values: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+    head.zero_grad()
+    weights = torch.randn(values[0].shape[0], values[0].shape[1], generator=torch.Generator().manual_seed(2))
+    ((values[0] * weights).sum() + (values[1] ** 3).sum()).backward(retain_graph=True)
+    return {name: p.grad.clone() for name, p in head.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lazy,
+        partial(lazy, embedding_dim=0),
+        partial(lazy, kernels=((3, 3), (2, 4), (1, 5))),
+        partial(lazy, AdaptiveCalibration(branches=["mask"])),
+        partial(lazy, AlignedCalibration(branches=["track"])),
+        partial(lazy, AdaptiveCalibration()),
+        partial(lazy, NoCalibration()),
+    ],
+)
+@pytest.mark.parametrize("count", [0, 1, 5, 1000])
+def test_values_and_gradients_are_those_of_all_anchors(
+    make: partial[tuple[PredictionHead, LazyBranches]], count: int
+) -> None:
+    head, branches = make()
+    frames, anchors = chosen(count)
+    everywhere = branches.everywhere()
+    wanted = everywhere[0][frames, anchors], everywhere[1][frames, anchors]
+    got = branches.at(frames, anchors)
+    for one, other in zip(got, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+    wanted_gradients, got_gradients = gradients(head, wanted), gradients(head, got)
+    assert wanted_gradients.keys() == got_gradients.keys()  # also without any anchor: DDP waits for each
+    for name, gradient in wanted_gradients.items():
+        torch.testing.assert_close(got_gradients[name], gradient, rtol=1e-4, atol=1e-5)
+
+
+def test_every_anchor_at_the_borders() -> None:
+    """Padding at each layer is zero, not what a larger map would give there."""
+    _, branches = lazy()
+    wanted = branches.everywhere()
+    for anchor in range(ANCHORS):
+        got = branches.at(torch.tensor([1]), torch.tensor([anchor]))
+        for one, other in zip(got, wanted, strict=True):
+            torch.testing.assert_close(one[0], other[1, anchor], rtol=1e-5, atol=1e-5)
+
+
+def test_few_anchors_compute_few_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    head, branches = lazy()
+    monkeypatch.setattr(head.mask_tower, "forward", None)  # a call would fail
+    branches.at(torch.zeros(1, dtype=torch.int64), torch.tensor([200]))
+    with pytest.raises(TypeError):
+        branches.everywhere()
+
+
+def test_the_precision_is_that_of_the_network() -> None:
+    head, _ = lazy()
+    pyramid = Pyramid({f"P{3 + level}": torch.randn(2, 8, h, w) for level, (h, w) in enumerate(SIZES)})
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        branches = head(pyramid).branches
+    with torch.autocast("cpu", enabled=False):
+        assert branches.at(*chosen(3))[0].dtype == torch.bfloat16
+        assert branches.everywhere()[0].dtype == torch.bfloat16
