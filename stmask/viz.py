@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import cv2
 import numpy as np
@@ -50,6 +50,7 @@ def draw(
     masks: Iterable[npt.ArrayLike],
     *,
     track_ids: Sequence[int],
+    corners: Sequence[tuple[int, int]] | None = None,
     boxes: Sequence[Sequence[int]] | None = None,
     labels: Sequence[int] | None = None,
     scores: Sequence[float] | None = None,
@@ -64,6 +65,7 @@ def draw(
         frame: (H, W, 3) uint8 RGB.
         masks: N of (H, W) bool.
         track_ids: of each instance; they set the colours.
+        corners: row and column where each mask begins, if they are parts of the frame; None: they are whole.
         boxes: xyxy in whole pixels, or None for no boxes.
         labels: 1..K; label k is written as `class_names[k - 1]`, or as its number when there is no such name or none
             that can be drawn.
@@ -78,22 +80,27 @@ def draw(
     """
     shapes = [np.asarray(mask, dtype=np.bool_) for mask in masks]
     n, size = len(track_ids), frame.shape[:2]
-    if [shape.shape for shape in shapes] != [size] * n:
-        raise ValueError(f"masks must be {n} of shape {size}, got {[shape.shape for shape in shapes]}")
+    if corners is None:
+        if [shape.shape for shape in shapes] != [size] * n:
+            raise ValueError(f"masks must be {n} of shape {size}, got {[shape.shape for shape in shapes]}")
+        corners = [(0, 0)] * n
+    if not len(shapes) == len(corners) == n:
+        raise ValueError(f"{n} instances need as many masks and corners, got {len(shapes)} and {len(corners)}")
     for name, values in (("boxes", boxes), ("labels", labels), ("scores", scores), ("supplemented", supplemented)):
         if values is not None and len(values) != n:
             raise ValueError(f"{name} must have {n} entries, got {len(values)}")
 
     colours = [track_colour(int(track_id)) for track_id in track_ids]
     thickness = max(1, round(min(size) / 360))
-    image = _blend(frame, shapes, colours, opacity=opacity, thickness=thickness)
+    cut = [_cut(shape, corner) for shape, corner in zip(shapes, corners, strict=True)]
+    image = _blend(frame, cut, colours, opacity=opacity, thickness=thickness)
     back_to_front = range(n - 1, -1, -1)
     if boxes is not None:
         for i in back_to_front:
             dashed = supplemented is not None and bool(supplemented[i])
             _draw_box(image, [int(v) for v in boxes[i]], colours[i], thickness=thickness, dashed=dashed)
     for i in back_to_front if captions else ():
-        anchor = _label_anchor(boxes[i] if boxes is not None else None, shapes[i])
+        anchor = _label_anchor(boxes[i] if boxes is not None else None, cut[i])
         if anchor is not None:
             label = None if labels is None else int(labels[i])
             score = None if scores is None else float(scores[i])
@@ -103,29 +110,40 @@ def draw(
     return image
 
 
-def _window(mask: npt.NDArray[np.bool_]) -> tuple[slice, slice] | None:
-    """Rows and columns that enclose a mask; None when it is empty."""
-    x, y, w, h = cv2.boundingRect(mask.view(np.uint8))
-    return (slice(y, y + h), slice(x, x + w)) if w and h else None
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """What of a mask is in the smallest window that holds it, and where that begins."""
+
+    top: int
+    left: int
+    part: npt.NDArray[np.uint8]
+
+    @property
+    def window(self) -> tuple[slice, slice]:
+        rows, columns = self.part.shape
+        return slice(self.top, self.top + rows), slice(self.left, self.left + columns)
+
+
+def _cut(mask: npt.NDArray[np.bool_], corner: tuple[int, int]) -> _Cut | None:
+    """None when the mask is empty."""
+    x, y, w, h = cv2.boundingRect(mask.view(np.uint8)) if mask.size else (0, 0, 0, 0)
+    part = np.ascontiguousarray(mask[y : y + h, x : x + w]).view(np.uint8)
+    return _Cut(corner[0] + y, corner[1] + x, part) if w and h else None
 
 
 def _blend(
-    frame: Image, masks: Sequence[npt.NDArray[np.bool_]], colours: Sequence[Colour], *, opacity: float, thickness: int
+    frame: Image, masks: Sequence[_Cut | None], colours: Sequence[Colour], *, opacity: float, thickness: int
 ) -> Image:
     """All masks in one blended pass, then their outlines."""
+    drawn = [(cut, colour) for cut, colour in zip(masks[::-1], colours[::-1], strict=True) if cut is not None]
     paint = frame.copy()
-    outlines: list[tuple[Any, tuple[int, int], Colour]] = []
-    for mask, colour in zip(masks[::-1], colours[::-1], strict=True):
-        window = _window(mask)
-        if window is None:
-            continue
-        part = np.ascontiguousarray(mask[window])
-        paint[window][part] = colour
-        contours, _ = cv2.findContours(part.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-        outlines.append((contours, (window[1].start, window[0].start), colour))
+    for cut, colour in drawn:
+        fill = cv2.merge([np.full(cut.part.shape, level, dtype=np.uint8) for level in colour])
+        cv2.copyTo(fill, cut.part, paint[cut.window])
     image = cv2.addWeighted(paint, opacity, frame, 1 - opacity, 0)
-    for contours, offset, colour in outlines:
-        cv2.drawContours(image, contours, -1, colour, thickness, cv2.LINE_AA, offset=offset)
+    for cut, colour in drawn:
+        contours, _ = cv2.findContours(cut.part, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(image, contours, -1, colour, thickness, cv2.LINE_AA, offset=(cut.left, cut.top))
     return np.asarray(image, dtype=np.uint8)
 
 
@@ -151,12 +169,11 @@ def _draw_box(image: Image, box: Sequence[int], colour: Colour, *, thickness: in
             cv2.line(image, a, b, colour, thickness)
 
 
-def _label_anchor(box: Sequence[int] | None, mask: npt.NDArray[np.bool_]) -> tuple[int, int] | None:
+def _label_anchor(box: Sequence[int] | None, cut: _Cut | None) -> tuple[int, int] | None:
     """Top left corner (x, y) of the box, or else of the mask; None when there is neither."""
     if box is not None:
         return int(box[0]), int(box[1])
-    window = _window(mask)
-    return None if window is None else (window[1].start, window[0].start)
+    return None if cut is None else (cut.left, cut.top)
 
 
 def _caption(track_id: int, label: int | None, score: float | None, class_names: Sequence[str]) -> str:

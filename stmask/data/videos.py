@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import overload
 
 import numpy as np
@@ -12,6 +10,7 @@ import numpy.typing as npt
 from torch.utils.data import Dataset
 
 from stmask.data.ytvis import VideoDataset
+from stmask.overlap import read_ahead
 
 Image = npt.NDArray[np.uint8]
 
@@ -44,18 +43,8 @@ class VideoClip:
         Raises:
             DataError: a frame is missing, unreadable or of another size than the annotations say.
         """
-        pending: deque[Future[Image]] = deque()
-        with ThreadPoolExecutor(1, thread_name_prefix="frames") as reader:
-            try:
-                for position in range(len(self)):
-                    pending.append(reader.submit(self._dataset.read_frame, self.index, position))
-                    if len(pending) > self._prefetch:
-                        yield pending.popleft().result()
-                while pending:
-                    yield pending.popleft().result()
-            finally:
-                for future in pending:
-                    future.cancel()
+        frames = (self._dataset.read_frame(self.index, position) for position in range(len(self)))
+        return read_ahead(frames, most=self._prefetch, name="frames")
 
 
 class VideoClips(Dataset[VideoClip | None]):

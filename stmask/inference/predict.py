@@ -6,8 +6,9 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -22,12 +23,14 @@ from stmask.evaluation import write_results
 from stmask.files import atomic_path, require_writable
 from stmask.inference.segmenter import VideoSegmenter
 from stmask.inference.video import VideoReader, VideoWriter, is_ours, require_video_suffix
-from stmask.structures import TrackedFrame
+from stmask.overlap import Stage, read_ahead
+from stmask.structures import CroppedMasks, TrackedFrame
 from stmask.tasks.results import VideoResultBuilder
 
 Image = npt.NDArray[np.uint8]
 _VIDEO_ID = 1
 _HEAD_BYTES = 4096
+_AHEAD = 2  # frames that are decoded and wait for the network
 _RESULTS = re.compile(rb'\[\]\s*\Z|\[\{"video_id": \d+, "category_id": \d+, "score": [^"]*, "segmentations": \[')
 
 
@@ -61,7 +64,7 @@ class PredictSummary:
     Attributes:
         frames: how many.
         tracks: different objects that were reported.
-        seconds: spent in each stage, in the order of the work.
+        seconds: spent in each stage, in the order of the work. Stages overlap, so their sum may be more than all.
         wall_seconds: from the first frame to the finished files.
     """
 
@@ -87,7 +90,9 @@ def predict_video(
     category_ids: Sequence[int] | None = None,
     on_frame: Callable[[], None] = lambda: None,
 ) -> PredictSummary:
-    """Segments a video frame by frame; only the current frame and run-length encoded masks are kept in memory.
+    """Segments a video frame by frame; only a few frames and run-length encoded masks are in memory at a time.
+
+    Frames are decoded ahead in a thread; masks and drawing have another, encoding a third.
 
     Args:
         segmenter: reset before the first frame.
@@ -117,24 +122,31 @@ def predict_video(
         # Entered first, so that an unwritable folder is found before the work; written last.
         results_file = None if results is None else files.enter_context(atomic_path(results))
         writer: VideoWriter | None = None
-        for frame in watch.each("decoding", source):
-            size = (frame.shape[0], frame.shape[1])
-            if output is not None and writer is None:
-                shape = (size[0] * style.zoom, size[1] * style.zoom)
-                new = VideoWriter(output, fps=fps or source.fps, size=shape, pixel_aspect=source.pixel_aspect)
-                writer = files.enter_context(new)
-            tracked = segmenter.step(frame)
-            with watch("masks"):
-                masks = tracked.masks_at(size).cpu()
-                if results_file is not None:
-                    builder.add(tracked, masks)
-            if writer is not None:
-                with watch("drawing"):
-                    drawn = draw_tracked(frame, tracked, class_names=names, masks=masks, style=style)
+        decoded = read_ahead(watch.each("decoding", source), most=_AHEAD, name="decoding")
+        with closing(decoded), Stage("encoding") as encoding, Stage("masks") as masking:
+
+            def encode(writer: VideoWriter, drawn: Image) -> None:
                 with watch("encoding"):
                     writer.write(drawn)
-            frames += 1
-            on_frame()
+
+            def finish(frame: Image, tracked: TrackedFrame, writer: VideoWriter | None) -> None:
+                with watch("masks"):
+                    masks = tracked.cropped_masks_at((frame.shape[0], frame.shape[1]))
+                    if results_file is not None:
+                        builder.add(tracked, masks)
+                if writer is not None:
+                    with watch("drawing"):
+                        drawn = draw_tracked(frame, tracked, class_names=names, masks=masks, style=style)
+                    encoding.do(partial(encode, writer, drawn))
+
+            for frame in decoded:
+                if output is not None and writer is None:
+                    shape = (frame.shape[0] * style.zoom, frame.shape[1] * style.zoom)
+                    new = VideoWriter(output, fps=fps or source.fps, size=shape, pixel_aspect=source.pixel_aspect)
+                    writer = files.enter_context(new)
+                masking.do(partial(finish, frame, segmenter.step(frame), writer))
+                frames += 1
+                on_frame()
         result = builder.build(frames)
         if results_file is not None:
             classes = max((track.label for track in result.tracks), default=0)  # a model need not know their names
@@ -149,12 +161,12 @@ def draw_tracked(
     tracked: TrackedFrame,
     *,
     class_names: Sequence[str] = (),
-    masks: Tensor | None = None,
+    masks: CroppedMasks | None = None,
     style: DrawStyle | None = None,
 ) -> Image:
     """A frame (h, w, 3) with its instances drawn on it, the best score on top, enlarged as `style` says.
 
-    `masks`, (N, h, w) bool on the CPU, saves computing them again where there is no zoom.
+    `masks`, of all instances at the size of the frame, saves computing them again where there is no zoom.
     """
     style = style or DrawStyle()
     height, width = frame.shape[0] * style.zoom, frame.shape[1] * style.zoom
@@ -162,17 +174,15 @@ def draw_tracked(
     order = scores.argsort(descending=True)
     shown = order[scores[order] >= style.min_score]
     part = tracked[shown]
-    if masks is None or style.zoom > 1:
-        shapes = list(part.masks_at((height, width)).cpu().numpy())
-    else:
-        every = masks.numpy()
-        shapes = [every[i] for i in shown.tolist()]  # without copies of them
+    known = None if masks is None or style.zoom > 1 else masks[shown.tolist()]
+    shapes = part.cropped_masks_at((height, width)) if known is None else known
     if style.zoom > 1:
         frame = np.asarray(cv2.resize(frame, (width, height), interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
     return viz.draw(
         frame,
-        shapes,
+        shapes.parts,
         track_ids=part.track_ids.tolist(),
+        corners=shapes.corners,
         boxes=_whole_pixels(part.boxes_at((height, width))).tolist() if style.boxes else None,
         labels=part.instances.labels.tolist(),
         scores=part.instances.scores.tolist(),

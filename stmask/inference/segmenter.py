@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from torch import Tensor
 from stmask.checkpoints import ModelCard
 from stmask.models import Tracker, VideoModel
 from stmask.ops.frames import FramePreprocessor
-from stmask.structures import Frame, Placement, TrackedFrame
+from stmask.structures import Frame, Instances, Placement, TrackedFrame
 
 
 class VideoSegmenter:
@@ -56,6 +58,7 @@ class VideoSegmenter:
         self.model = model.to(self.device).eval()
         card: ModelCard | None = model.card
         self.tracker = tracker or model.tracker()
+        self._make_tracker: Callable[[], Tracker] = model.tracker if tracker is None else partial(deepcopy, tracker)
         self.preprocessor = preprocessor or (FramePreprocessor() if card is None else card.preprocessor)
         self.class_names = tuple(class_names) or (() if card is None else card.class_names)
         self.timings = {"preprocessing": 0.0, "network": 0.0, "detection": 0.0, "tracking": 0.0}
@@ -67,34 +70,69 @@ class VideoSegmenter:
         """The next frame is the first of a new video."""
         self.tracker.reset()
 
-    @torch.inference_mode()
+    def trackers(self, number: int) -> list[Tracker]:
+        """Fresh ones, each the state of a video of its own, for `step_many`."""
+        made = [self._make_tracker() for _ in range(number)]
+        for tracker in made:
+            tracker.reset()
+        return made
+
     def step(self, frame: npt.NDArray[np.uint8] | Tensor) -> TrackedFrame:
         """The next frame of the video, (h, w, 3) uint8 RGB of any size."""
-        found = self._detect(frame)
-        with self._timed("tracking"):
-            return replace(self.tracker.step(found), placement=self._placement)
+        (tracked,) = self.step_many([frame], [self.tracker])
+        return tracked
 
     @torch.inference_mode()
+    def step_many(
+        self, frames: Sequence[npt.NDArray[np.uint8] | Tensor], trackers: Sequence[Tracker]
+    ) -> list[TrackedFrame]:
+        """The next frame of each of several videos, all in one pass of the network; `step` and its video stay apart.
+
+        Args:
+            frames: (h, w, 3) uint8 RGB each, of any sizes.
+            trackers: of each video its own, from `trackers`; a reset one begins a video.
+
+        Returns:
+            As `step` would, but for rounding: a network may compute a batch in another order.
+        """
+        if len(set(map(id, trackers))) != len(frames):
+            raise ValueError(f"{len(frames)} frames need as many trackers, all different, got {len(trackers)}")
+        found = self._detect(frames)
+        with self._timed("tracking"):
+            tracked = [tracker.step(frame) for tracker, frame in zip(trackers, found, strict=True)]
+        return [replace(frame, placement=self._placement) for frame in tracked]
+
     def detect(self, image: npt.NDArray[np.uint8] | Tensor) -> TrackedFrame:
         """The instances in one image, (h, w, 3) uint8 RGB of any size, each as a track of its own.
 
         The tracker is not used, and the state of a video, if any, stays unchanged.
         """
-        instances = self._detect(image).instances
+        (found,) = self.detect_many([image])
+        return found
+
+    @torch.inference_mode()
+    def detect_many(self, images: Sequence[npt.NDArray[np.uint8] | Tensor]) -> list[TrackedFrame]:
+        """As `detect`, of several images in one pass of the network."""
+        return [self._untracked(frame.instances) for frame in self._detect(images)]
+
+    def _untracked(self, instances: Instances) -> TrackedFrame:
         ids = torch.arange(len(instances), device=instances.scores.device)
         return TrackedFrame(0, instances, ids, torch.zeros_like(ids, dtype=torch.bool), self._placement)
 
-    def _detect(self, frame: npt.NDArray[np.uint8] | Tensor) -> Frame:
-        image = frame.cpu().numpy() if isinstance(frame, Tensor) else frame
-        if image.ndim != 3 or image.shape[2] != 3 or image.size == 0 or image.dtype != np.uint8:
-            raise ValueError(f"a frame must be (h, w, 3) uint8 RGB, got {tuple(image.shape)} {image.dtype}")
+    def _detect(self, frames: Sequence[npt.NDArray[np.uint8] | Tensor]) -> Sequence[Frame]:
+        images = [frame.cpu().numpy() if isinstance(frame, Tensor) else frame for frame in frames]
+        for image in images:
+            if image.ndim != 3 or image.shape[2] != 3 or image.size == 0 or image.dtype != np.uint8:
+                raise ValueError(f"a frame must be (h, w, 3) uint8 RGB, got {tuple(image.shape)} {image.dtype}")
         with self._timed("preprocessing"):
-            inputs = self.preprocessor(image)[None].to(self.device)
+            inputs = torch.stack([self.preprocessor(image) for image in images]).to(self.device)
         before = self.timings["network"]
         half = torch.autocast(self.device.type, dtype=self._autocast, enabled=self._autocast is not None)
         with self._timed("detection"), self._forward_timed(), half:
-            (found,) = self.model.detect(inputs)
+            found = self.model.detect(inputs)
         self.timings["detection"] -= self.timings["network"] - before
+        if len(found) != len(images):
+            raise ValueError(f"{type(self.model).__name__}.detect gave {len(found)} frames for {len(images)}")
         return found
 
     @contextmanager

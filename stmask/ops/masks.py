@@ -50,16 +50,11 @@ def iou(a: Tensor, b: Tensor) -> Tensor:
 
 
 def enlarge(masks: Tensor, height: int, width: int) -> Tensor:
-    """Masks (N, h, w) of probabilities at another size: bilinear, then True above 0.5: (N, height, width) bool.
-
-    Masks are zero outside of their boxes; on the CPU, where it takes most of the time of a large video, the work is
-    done for the columns of the box only. The result is the same to the bit.
-    """
-    h, w = masks.shape[1:]
+    """Masks (N, h, w) of probabilities at another size: bilinear, then True above 0.5: (N, height, width) bool."""
     out = torch.zeros(len(masks), height, width, dtype=torch.bool, device=masks.device)
-    if masks.device.type == "cpu" and height > max(h, _SMALL) and width > max(w, _SMALL):
-        for mask, enlarged in zip(masks, out):
-            _enlarge_columns(mask, enlarged)
+    if masks.device.type == "cpu" and _by_parts(masks, height, width):
+        for mask, (top, left, part) in zip(out, enlarged_parts(masks, height, width), strict=True):
+            mask[top : top + part.shape[0], left : left + part.shape[1]] = part
         return out
     at_once = max(1, _PIXELS_AT_ONCE // (height * width))
     for start in range(0, len(masks), at_once):
@@ -68,19 +63,57 @@ def enlarge(masks: Tensor, height: int, width: int) -> Tensor:
     return out
 
 
-def _enlarge_columns(mask: Tensor, out: Tensor) -> None:
-    """Fills `out` (height, width) where `mask` (h, w) is not zero: across, then down in the columns that matter.
+def enlarged_parts(masks: Tensor, height: int, width: int) -> list[tuple[int, int, Tensor]]:
+    """As `enlarge`, the same to the bit, but of each mask only a part outside of which it is False.
+
+    Masks are zero outside of their boxes, and large videos have mostly small objects: most of the time and memory that
+    whole masks take is saved. The work is done on the CPU.
+
+    Returns:
+        For each mask the row and column where its part begins, and the part (rows, columns) bool; either may be 0.
+    """
+    masks = masks.cpu()
+    if not _by_parts(masks, height, width):
+        return [(0, 0, mask) for mask in enlarge(masks, height, width)]
+    columns = _used(masks.any(dim=1))
+    rows = _used(masks.any(dim=2))
+    return [_enlarged_part(mask, r, c, height, width) for mask, r, c in zip(masks, rows, columns, strict=True)]
+
+
+def _by_parts(masks: Tensor, height: int, width: int) -> bool:
+    return height > max(masks.shape[1], _SMALL) and width > max(masks.shape[2], _SMALL)
+
+
+def _used(cells: Tensor) -> list[tuple[int, int]]:
+    """Of each row of cells (N, n) bool the first that is True and the one after the last; (0, 0) if there is none."""
+    n = cells.shape[1]
+    first, last = cells.int().argmax(dim=1), n - cells.flip(1).int().argmax(dim=1)
+    last = torch.where(cells.any(dim=1), last, 0)
+    return list(zip(first.tolist(), last.tolist(), strict=True))
+
+
+def _enlarged_part(
+    mask: Tensor, rows: tuple[int, int], columns: tuple[int, int], height: int, width: int
+) -> tuple[int, int, Tensor]:
+    """Of a mask (h, w) that is zero outside of some rows and columns: across, then down in the columns that matter.
 
     Bilinear interpolation is separable, so each column and each row can be computed by itself.
     """
-    used = mask.any(dim=0).nonzero().flatten()
-    if len(used) == 0:
-        return
-    (h, w), (height, width) = mask.shape, out.shape
-    start = max(0, int((int(used[0]) - 0.5) * width / w) - 1)
-    stop = min(width, int((int(used[-1]) + 1.5) * width / w) + 2)
-    across = _bilinear(mask[None], h, width)[:, :, start:stop]
-    out[:, start:stop] = _bilinear(across, height, stop - start)[0] > 0.5
+    if rows[0] == rows[1]:
+        return 0, 0, mask.new_zeros((0, 0), dtype=torch.bool)
+    h, w = mask.shape
+    left, right = _reach(columns, w, width)
+    top, bottom = _reach(rows, h, height)
+    across = mask.new_zeros((1, h, right - left))
+    used = mask[None, slice(*rows)]
+    across[:, slice(*rows)] = _bilinear(used, used.shape[1], width)[:, :, left:right]
+    return top, left, _bilinear(across, height, right - left)[0, top:bottom] > 0.5
+
+
+def _reach(cells: tuple[int, int], before: int, after: int) -> tuple[int, int]:
+    """Where cells start .. stop - 1 of `before` in a row have an influence when there are `after` of them."""
+    start, stop = cells
+    return max(0, int((start - 0.5) * after / before) - 1), min(after, int((stop + 0.5) * after / before) + 2)
 
 
 def _bilinear(masks: Tensor, height: int, width: int) -> Tensor:

@@ -3,7 +3,7 @@
 from stmask.structures.clip import Clip, FrameTargets, empty_targets
 from stmask.structures.instances import Frame, Instances, TrackedFrame
 from stmask.structures.losses import LossReport
-from stmask.structures.masks import WHOLE, BoxedMasks, DenseMasks, Masks, Placement
+from stmask.structures.masks import WHOLE, BoxedMasks, CroppedMasks, DenseMasks, Masks, Placement
 from stmask.structures.results import RLE, ImageInstance, ImageResult, TrackResult, VideoResult
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "WHOLE",
     "BoxedMasks",
     "Clip",
+    "CroppedMasks",
     "DenseMasks",
     "Frame",
     "FrameTargets",

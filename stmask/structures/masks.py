@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -54,6 +57,40 @@ WHOLE = Placement()
 """An image that fills the input."""
 
 
+@dataclass(frozen=True, slots=True)
+class CroppedMasks:
+    """N binary masks of an image, of each only a part of the image that holds all of it: small for small objects.
+
+    Attributes:
+        size: (height, width) of the image.
+        corners: row and column of the image where each part begins.
+        parts: (rows, columns) bool each; the mask is False elsewhere.
+    """
+
+    size: tuple[int, int]
+    corners: tuple[tuple[int, int], ...]
+    parts: tuple[npt.NDArray[np.bool_], ...]
+
+    def __post_init__(self) -> None:
+        for (top, left), part in zip(self.corners, self.parts, strict=True):
+            bottom, right = top + part.shape[0], left + part.shape[1]
+            if not (0 <= top <= bottom <= self.size[0] and 0 <= left <= right <= self.size[1]):
+                raise ValueError(f"a part of {part.shape} at {(top, left)} is not within an image of {self.size}")
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def __getitem__(self, index: Sequence[int]) -> CroppedMasks:
+        """The masks of some instances."""
+        return CroppedMasks(self.size, tuple(self.corners[i] for i in index), tuple(self.parts[i] for i in index))
+
+    @staticmethod
+    def of(masks: Tensor) -> CroppedMasks:
+        """Whole masks (N, height, width) bool, not cropped."""
+        height, width = masks.shape[1:]
+        return CroppedMasks((height, width), ((0, 0),) * len(masks), tuple(masks.cpu().numpy()))
+
+
 class Masks(Protocol):
     """The masks of N instances."""
 
@@ -69,6 +106,10 @@ class Masks(Protocol):
 
     def at(self, size: tuple[int, int], *, placement: Placement = WHOLE) -> Tensor:
         """(N, height, width) bool at `size`, the image's own."""
+        ...
+
+    def cropped_at(self, size: tuple[int, int], *, placement: Placement = WHOLE) -> CroppedMasks:
+        """What `at` gives, to the bit, computed on the CPU and kept for the parts of the image that matter only."""
         ...
 
     def iou(self, other: Self) -> Tensor:
@@ -107,6 +148,11 @@ class DenseMasks:
         """(N, height, width) bool at `size`: padding cut away, enlarged bilinearly, True above 0.5."""
         return mask_ops.enlarge(placement.without_padding(self.probabilities), *size)
 
+    def cropped_at(self, size: tuple[int, int], *, placement: Placement = WHOLE) -> CroppedMasks:
+        """What `at` gives on a CPU, in parts."""
+        found = mask_ops.enlarged_parts(placement.without_padding(self.probabilities), *size)
+        return _cropped(size, found)
+
     def iou(self, other: DenseMasks) -> Tensor:
         """IoU (N, M) of the binary masks at their own resolution."""
         return mask_ops.iou(self.binary(), other.binary())
@@ -140,13 +186,24 @@ class BoxedMasks:
 
     def at(self, size: tuple[int, int], *, placement: Placement = WHOLE) -> Tensor:
         """(N, height, width) bool at `size`: bilinear between the squares' cells, True above 0.5, False outside."""
+        out = torch.zeros(len(self), *size, dtype=torch.bool, device=self.probabilities.device)
+        for mask, (top, left, part) in zip(out, self._parts(size, placement), strict=True):
+            mask[top : top + part.shape[0], left : left + part.shape[1]] = part
+        return out
+
+    def cropped_at(self, size: tuple[int, int], *, placement: Placement = WHOLE) -> CroppedMasks:
+        """What `at` gives on a CPU, in parts."""
+        return _cropped(size, BoxedMasks(self.probabilities.cpu(), self.boxes.cpu())._parts(size, placement))
+
+    def _parts(self, size: tuple[int, int], placement: Placement) -> list[tuple[int, int, Tensor]]:
+        """Row and column where each box begins, within the image, and its mask there."""
         height, width = size
-        out = torch.zeros(len(self), height, width, dtype=torch.bool, device=self.probabilities.device)
         boxes_px = placement.boxes_at(self.boxes, size)
         # of the whole box, also where a part of it lies beyond the image
         (h, w), (padded_h, padded_w) = placement.image_size, placement.padded_size
         full = self.boxes * self.boxes.new_tensor([width * padded_w / w, height * padded_h / h] * 2)
-        for square, shown, box, mask in zip(self.probabilities, boxes_px.tolist(), full.tolist(), out, strict=True):
+        parts = []
+        for square, shown, box in zip(self.probabilities, boxes_px.tolist(), full.tolist(), strict=True):
             left, top = int(shown[0]), int(shown[1])
             right, bottom = min(width, int(shown[2]) + 1), min(height, int(shown[3]) + 1)
             if right > left and bottom > top and box[2] > box[0] and box[3] > box[1]:
@@ -155,8 +212,10 @@ class BoxedMasks:
                 grid = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], dim=-1)  # (rows, columns, xy)
                 values = F.grid_sample(square[None, None], grid[None], padding_mode="border", align_corners=False)
                 inside = (y.abs() < 1)[:, None] & (x.abs() < 1)
-                mask[top:bottom, left:right] = (values[0, 0] > 0.5) & inside
-        return out
+                parts.append((top, left, (values[0, 0] > 0.5) & inside))
+            else:
+                parts.append((0, 0, square.new_zeros((0, 0), dtype=torch.bool)))
+        return parts
 
     def iou(self, other: BoxedMasks) -> Tensor:
         """IoU (N, M) of the masks on a grid of 128 x 128 cells over the input."""
@@ -167,3 +226,8 @@ def _cells(start: int, stop: int, *, low: float, high: float) -> Tensor:
     """Centres of the pixels start .. stop - 1 in [-1, 1] of low .. high."""
     centres = torch.arange(start, stop, dtype=torch.float64) + 0.5
     return (centres - low) / (high - low) * 2 - 1
+
+
+def _cropped(size: tuple[int, int], parts: Sequence[tuple[int, int, Tensor]]) -> CroppedMasks:
+    corners = tuple((top, left) for top, left, _ in parts)
+    return CroppedMasks(size, corners, tuple(part.numpy() for _, _, part in parts))

@@ -4,31 +4,35 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco_mask
-from torch import Tensor
 
-from stmask.structures import RLE, ImageInstance, ImageResult, TrackedFrame, TrackResult, VideoResult
+from stmask.structures import RLE, CroppedMasks, ImageInstance, ImageResult, TrackedFrame, TrackResult, VideoResult
 
 
-def encode_masks(masks: Tensor) -> list[RLE]:
-    """Run-length encodes masks (N, h, w) bool."""
-    height, width = masks.shape[1:]
-    runs = [{"size": [height, width], "counts": _runs(mask)} for mask in masks.cpu().numpy()]
+def encode_masks(masks: CroppedMasks) -> list[RLE]:
+    """Run-length encodes masks, each at the size of the whole image."""
+    height, width = masks.size
+    runs = [
+        {"size": [height, width], "counts": _runs(part, corner, masks.size)}
+        for part, corner in zip(masks.parts, masks.corners, strict=True)
+    ]
     encoded = coco_mask.frPyObjects(runs, height, width) if runs else []
     return [RLE(size=[height, width], counts=rle["counts"].decode("ascii")) for rle in encoded]
 
 
-def _runs(mask: npt.NDArray[np.bool_]) -> list[int]:
-    """Lengths of the runs of a mask (h, w), column by column, zeros first; empty columns at its sides are not read."""
-    height, _ = mask.shape
-    left, _, columns, _ = cv2.boundingRect(mask.view(np.uint8))
-    flat = np.zeros(columns * height + 2, dtype=np.bool_)  # between two zeros, so that every run has two ends
-    flat[1:-1] = mask[:, left : left + columns].ravel(order="F")
-    ends = np.flatnonzero(flat[1:] != flat[:-1]) + left * height
-    runs: list[int] = np.diff(ends, prepend=0, append=mask.size).tolist()
+def _runs(part: npt.NDArray[np.bool_], corner: tuple[int, int], size: tuple[int, int]) -> list[int]:
+    """Lengths of the runs of a mask, which is False outside of a part; column by column, zeros first."""
+    (height, width), (top, left), (rows, columns) = size, corner, part.shape
+    if not part.any():
+        return [height * width]
+    gap = int(rows < height)  # a run ends with its column, unless that is a whole one
+    flat = np.zeros(columns * (rows + gap) + 2, dtype=np.bool_)  # between two zeros, so that every run has two ends
+    flat[1:-1].reshape(columns, rows + gap)[:, :rows] = part.T
+    column, row = np.divmod(np.flatnonzero(flat[1:] != flat[:-1]), rows + gap)
+    ends = (left + column) * height + top + row
+    runs: list[int] = np.diff(ends, prepend=0, append=height * width).tolist()
     return runs if runs[-1] or len(runs) == 1 else runs[:-1]
 
 
@@ -41,14 +45,14 @@ class VideoResultBuilder:
         self._scores: dict[int, list[float]] = defaultdict(list)
         self._labels: dict[int, Counter[int]] = defaultdict(Counter)
 
-    def add(self, tracked: TrackedFrame, masks: Tensor) -> None:
-        """One frame: its instances and their masks (N, h, w) bool at the video's own size.
+    def add(self, tracked: TrackedFrame, masks: CroppedMasks) -> None:
+        """One frame: its instances and their masks at the video's own size.
 
         Raises:
             ValueError: another number of masks, or a track for the second time in a frame.
         """
-        if masks.shape[0] != len(tracked):
-            raise ValueError(f"{len(tracked)} instances need as many masks, got {masks.shape[0]}")
+        if len(masks) != len(tracked):
+            raise ValueError(f"{len(tracked)} instances need as many masks, got {len(masks)}")
         if len(tracked) == 0:
             return
         rows = zip(
@@ -89,7 +93,7 @@ def image_result(image_id: int, found: TrackedFrame, size: tuple[int, int]) -> I
         instances.labels.tolist(),
         instances.scores.tolist(),
         found.boxes_at(size).tolist(),
-        encode_masks(found.masks_at(size)) if len(found) else (),
+        encode_masks(found.cropped_masks_at(size)),
         strict=True,
     )
     return ImageResult(image_id, tuple(ImageInstance(label, score, tuple(box), rle) for label, score, box, rle in rows))

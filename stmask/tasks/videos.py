@@ -47,7 +47,7 @@ class Videos:
         builder = VideoResultBuilder(item.video_id)
         for frame in item:
             tracked = segmenter.step(frame)
-            builder.add(tracked, tracked.masks_at(item.size))
+            builder.add(tracked, tracked.cropped_masks_at(item.size))
             if on_frame is not None:
                 on_frame()
         return builder.build(len(item))

@@ -23,7 +23,7 @@ from stmask.commands import predict as command
 from stmask.errors import CheckpointError, ConfigError, DataError, OutputError
 from stmask.inference.predict import DrawStyle, check_places, draw_tracked, predict_video
 from stmask.inference.video import VideoReader, VideoWriter
-from stmask.structures import DenseMasks, Instances, TrackedFrame
+from stmask.structures import CroppedMasks, DenseMasks, Instances, TrackedFrame
 
 HEIGHT, WIDTH = 48, 64
 
@@ -132,7 +132,7 @@ def test_zoom_enlarges_the_picture_and_not_the_results(folder: Path) -> None:
 def test_the_best_score_is_drawn_on_top() -> None:
     segmenter: Any = WhiteThings(scores=(0.4, 0.8))
     tracked = segmenter.step(SCENES[1])
-    everywhere = torch.ones(2, HEIGHT, WIDTH, dtype=torch.bool)
+    everywhere = CroppedMasks.of(torch.ones(2, HEIGHT, WIDTH, dtype=torch.bool))
     style = DrawStyle(opacity=1.0, boxes=False, labels=False)
     drawn = draw_tracked(SCENES[1], tracked, masks=everywhere, style=style)
     assert tuple(drawn[24, 10]) == viz.track_colour(1)
@@ -181,7 +181,7 @@ def test_frames_are_not_kept(tmp_path: Path) -> None:
     segmenter, source = WhiteThings(), Endless()
     predict_video(segmenter, source, output=tmp_path / "out.mp4", results=tmp_path / "out.json")  # type: ignore[arg-type]
     gc.collect()
-    assert most <= 3
+    assert most <= 9  # decoded, in the network, with their masks, drawn
 
 
 # ---------------------------------------------------------------- what goes wrong
@@ -398,7 +398,15 @@ def test_sigterm_ends_it_as_ctrl_c_does(
     folder: Path, checkpoint: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(TrackedFrame, "boxes_at", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    signals = [signal.SIGTERM]  # a second one would end the tests
+    boxes_at = TrackedFrame.boxes_at
+
+    def send(*arguments: Any) -> Any:
+        if signals:
+            os.kill(os.getpid(), signals.pop())
+        return boxes_at(*arguments)
+
+    monkeypatch.setattr(TrackedFrame, "boxes_at", send)
     out = folder.parent / "new" / "folder" / "out.mp4"
     assert cli.main(["predict", str(folder), "checkpoint=a.ckpt", f"output={out}"]) == 143
     assert capsys.readouterr().err == "stmask: interrupted\n"

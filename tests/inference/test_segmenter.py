@@ -10,7 +10,7 @@ from stmask.inference import VideoResultBuilder, VideoSegmenter
 from stmask.models import Tracker, VideoModel
 from stmask.models.stmask import ComputedBranches, DensePredictions, Detections, Detector, FrameMemory, TemporalTracker
 from stmask.ops.frames import FramePreprocessor
-from stmask.structures import DenseMasks, Frame, Placement, TrackedFrame
+from stmask.structures import CroppedMasks, DenseMasks, Frame, Placement, TrackedFrame
 from stmask.tasks.results import encode_masks
 from stmask.tracking import PlainTracker
 
@@ -30,7 +30,10 @@ class BrightSide(VideoModel):
 
     def detect(self, frames: Tensor) -> list[Frame]:
         predictions = self(frames)
-        return [Frame(Detector()(predictions), FrameMemory.of(predictions, temporal=self.temporal))]
+        return [
+            Frame(Detector()(predictions, index), FrameMemory.of(predictions, index, temporal=self.temporal))
+            for index in range(predictions.batch_size)
+        ]
 
     def tracker(self) -> Tracker:
         return PlainTracker() if self.temporal is None else TemporalTracker()
@@ -81,6 +84,10 @@ def tracked(n: int, masks: Tensor | None = None, boxes: Tensor | None = None, **
     ids = torch.as_tensor(changes.get("track_ids", torch.arange(n)))
     unseen = torch.zeros(n, dtype=torch.bool)
     return TrackedFrame(int(changes.get("frame_index", 0)), detections, ids, unseen, PADDED)
+
+
+def ones(n: int) -> CroppedMasks:
+    return CroppedMasks.of(torch.ones(n, 2, 2, dtype=torch.bool))
 
 
 class TestSegmenter:
@@ -153,6 +160,46 @@ class TestSegmenter:
         assert segmenter.step(frame("left")).track_ids.tolist() == [0]  # the video has not gone on
         assert segmenter.step(frame("left")).frame_index == 2
 
+    @pytest.mark.parametrize("temporal", [None, StandStill()])
+    def test_videos_side_by_side_do_not_meet(self, temporal: nn.Module | None) -> None:
+        segmenter = VideoSegmenter(BrightSide(temporal), preprocessor=SMALL)
+        videos = [("left", None, "right", "left"), ("right", "right", None, "left"), (None, "left", "left", "right")]
+        alone = []
+        for sides in videos:
+            segmenter.reset()
+            alone.append([segmenter.step(frame(side)) for side in sides])
+        trackers = segmenter.trackers(3)
+        beside = [segmenter.step_many([frame(side, (30, 40)) for side in sides], trackers) for sides in zip(*videos)]
+        for mine, wanted in zip(zip(*beside), alone, strict=True):
+            for got, expected in zip(mine, wanted, strict=True):
+                assert (got.frame_index, got.placement) == (expected.frame_index, PADDED)
+                assert got.track_ids.tolist() == expected.track_ids.tolist()
+                assert got.supplemented.tolist() == expected.supplemented.tolist()
+                assert torch.equal(got.instances.boxes, expected.instances.boxes)
+        assert segmenter.step(frame("left")).frame_index == 4  # the video of `step` has not gone on
+        (again, _) = segmenter.step_many([frame("right")] * 2, segmenter.trackers(2))
+        assert again.track_ids.tolist() == [0]
+
+    def test_a_tracker_of_ones_own_is_copied_for_videos_side_by_side(self) -> None:
+        own = PlainTracker(forget_after=7)
+        segmenter = VideoSegmenter(BrightSide(), tracker=own, preprocessor=SMALL)
+        segmenter.step(frame("left"))
+        first, second = segmenter.trackers(2)
+        assert isinstance(first, PlainTracker)
+        assert first is not second
+        assert first is not own
+        assert (first.tracks, first._forget_after) == (None, 7)
+
+    def test_each_video_needs_a_tracker_of_its_own(self) -> None:
+        segmenter = VideoSegmenter(BrightSide(), preprocessor=SMALL)
+        for trackers in ([segmenter.tracker] * 2, segmenter.trackers(3)):
+            with pytest.raises(ValueError, match="2 frames need as many trackers, all different"):
+                segmenter.step_many([frame("left"), frame("right")], trackers)
+
+    def test_images_in_one_pass(self) -> None:
+        found = VideoSegmenter(BrightSide(), preprocessor=SMALL).detect_many([frame("left"), frame(None)])
+        assert [one.track_ids.tolist() for one in found] == [[0], []]
+
     def test_no_instances(self) -> None:
         assert tracked(0).masks_at((44, 80)).shape == (0, 44, 80)
         assert tracked(0).boxes_at((44, 80)).shape == (0, 4)
@@ -172,10 +219,21 @@ class TestResults:
         masks[4, :, :5] = False
         masks[5, :, 7:] = False
         wanted = coco_mask.encode(np.asfortranarray(masks.permute(1, 2, 0).numpy().astype(np.uint8)))
-        got = encode_masks(masks)
+        got = encode_masks(CroppedMasks.of(masks))
         assert [rle["counts"] for rle in got] == [rle["counts"].decode() for rle in wanted]
         assert all(rle["size"] == [9, 12] for rle in got)
-        assert encode_masks(masks[:0]) == []
+        assert encode_masks(CroppedMasks.of(masks[:0])) == []
+
+    @pytest.mark.parametrize("rows", [(0, 9), (0, 4), (3, 9), (2, 7)])
+    @pytest.mark.parametrize("columns", [(0, 12), (0, 5), (4, 12), (3, 6)])
+    def test_a_part_of_a_mask_is_encoded_as_the_whole(self, rows: tuple[int, int], columns: tuple[int, int]) -> None:
+        whole = torch.zeros(4, 9, 12, dtype=torch.bool)
+        inside = whole[:, slice(*rows), slice(*columns)]
+        inside[:2] = torch.rand(inside[:2].shape, generator=torch.Generator().manual_seed(0)) > 0.4
+        inside[2] = True
+        parts = CroppedMasks((9, 12), ((rows[0], columns[0]),) * 4, tuple(inside.numpy()))
+        assert encode_masks(parts) == encode_masks(CroppedMasks.of(whole))
+        assert encode_masks(parts[[3, 0]]) == encode_masks(CroppedMasks.of(whole[[3, 0]]))
 
     @pytest.mark.filterwarnings("ignore:__array__ implementation")  # of the decoder, with new versions of numpy
     def test_a_track_over_three_frames(self) -> None:
@@ -184,8 +242,8 @@ class TestResults:
         builder = VideoResultBuilder(17)
         for index, (score, label) in {0: (0.25, 2), 2: (0.75, 1), 3: (0.5, 1)}.items():
             one = tracked(1, scores=torch.tensor([score]), labels=torch.tensor([label]), frame_index=index)
-            builder.add(one, mask)
-        builder.add(tracked(0, frame_index=1), mask[:0])
+            builder.add(one, CroppedMasks.of(mask))
+        builder.add(tracked(0, frame_index=1), CroppedMasks.of(mask[:0]))
         result = builder.build(5)
         (track,) = result.tracks
         assert (result.video_id, result.length) == (17, 5)
@@ -201,12 +259,12 @@ class TestResults:
         builder = VideoResultBuilder(1)
         for index, label in enumerate([3, 2, 3, 2, 5]):
             one = tracked(1, labels=torch.tensor([label]), frame_index=index)
-            builder.add(one, torch.ones(1, 2, 2, dtype=torch.bool))
+            builder.add(one, ones(1))
         assert builder.build(5).tracks[0].label == 2
 
     def test_tracks_come_by_id(self) -> None:
         builder = VideoResultBuilder(1)
-        builder.add(tracked(3, track_ids=torch.tensor([4, 0, 2])), torch.ones(3, 2, 2, dtype=torch.bool))
+        builder.add(tracked(3, track_ids=torch.tensor([4, 0, 2])), ones(3))
         assert [track.track_id for track in builder.build(1).tracks] == [0, 2, 4]
 
     def test_no_tracks(self) -> None:
@@ -214,10 +272,10 @@ class TestResults:
 
     def test_masks_must_be_as_many_as_instances(self) -> None:
         with pytest.raises(ValueError, match="2 instances"):
-            VideoResultBuilder(1).add(tracked(2), torch.ones(1, 2, 2, dtype=torch.bool))
+            VideoResultBuilder(1).add(tracked(2), ones(1))
 
     def test_a_track_is_reported_once_in_a_frame(self) -> None:
-        twice = torch.ones(2, 2, 2, dtype=torch.bool)
+        twice = ones(2)
         with pytest.raises(ValueError, match="track 4 is reported for frame 0 twice"):
             VideoResultBuilder(1).add(tracked(2, track_ids=torch.tensor([4, 4])), twice)
         builder = VideoResultBuilder(1)

@@ -171,7 +171,7 @@ def test_results_at_the_size_of_the_video(run: Run) -> None:
         assert tracked.track_ids.tolist() == frames[str(t)]["box_ids"]
         boxes = tracked.boxes_at((360, 640)).long()  # theirs are cut off, not rounded outwards
         np.testing.assert_array_equal(boxes, frames[str(t)]["box"])
-        builder.add(tracked, tracked.masks_at((360, 640)))
+        builder.add(tracked, tracked.cropped_masks_at((360, 640)))
     tracks = sorted(builder.build(len(run.frames)).tracks, key=first_frame)  # the order of the authors' file
     wanted = json.loads((DATA / "post_results.json").read_text())
     assert [track.label for track in tracks] == [entry["category_id"] for entry in wanted]

@@ -67,7 +67,7 @@ def boxed(n: int, height: int, width: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("size", [(1080, 1920), (481, 853), (130, 131), (129, 90), (128, 300), (20, 30)])
-def test_enlarging_by_columns_changes_no_bit(size: tuple[int, int]) -> None:
+def test_enlarging_in_parts_changes_no_bit(size: tuple[int, int]) -> None:
     soft = boxed(6, 22, 40)
     soft[1] = 0.0
     soft[2, :, -1] = 0.9  # at the edges

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
-from stmask.structures import BoxedMasks, DenseMasks, Placement
+from stmask.ops.masks import crop
+from stmask.structures import BoxedMasks, CroppedMasks, DenseMasks, Placement
 
 
 def squares(*boxes: list[float], side: int = 28) -> BoxedMasks:
@@ -62,6 +64,29 @@ def test_nothing(none: BoxedMasks | DenseMasks) -> None:
     assert len(none) == 0
     assert none.at((5, 7)).shape == (0, 5, 7)
     assert none.iou(none).shape == (0, 0)
+
+
+@pytest.mark.parametrize("kind", [DenseMasks, BoxedMasks])
+@pytest.mark.parametrize("size", [(200, 300), (33, 50)])
+def test_parts_are_those_of_the_whole_masks(kind: type[DenseMasks | BoxedMasks], size: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    boxes = torch.tensor([[0.1, 0.2, 0.4, 0.5], [0.5, 0.0, 1.2, 0.7], [0.2, 0.9, 0.6, 1.0], [0.3, 0.3, 0.3, 0.6]])
+    soft = torch.rand(4, 24, 40, generator=generator)
+    masks = BoxedMasks(soft, boxes) if kind is BoxedMasks else DenseMasks(crop(soft, boxes, margin=0.0))
+    placement = Placement(image_size=(90, 160), padded_size=(96, 160))
+    whole, found = masks.at(size, placement=placement), masks.cropped_at(size, placement=placement)
+    assert (len(found), found.size) == (4, size)
+    for mask, (top, left), part in zip(whole.numpy(), found.corners, found.parts, strict=True):
+        assert np.array_equal(mask[top : top + part.shape[0], left : left + part.shape[1]], part)
+        assert mask.sum() == part.sum()
+    assert len(masks[torch.zeros(4, dtype=torch.bool)].cropped_at(size)) == 0
+    if size[0] > 128:
+        assert all(part.size < 200 * 300 / 2 for part in found.parts)
+
+
+def test_a_part_lies_within_its_image() -> None:
+    with pytest.raises(ValueError, match="not within an image"):
+        CroppedMasks((4, 5), ((2, 3),), (np.ones((3, 2), dtype=np.bool_),))
 
 
 def test_an_image_larger_than_its_input_is_refused() -> None:
