@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -58,3 +59,54 @@ class VideoModel(nn.Module):
     def tracker(self) -> Tracker:
         """A fresh tracker for the frames of one video after another."""
         raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """A function of tensors, of the few that a model consists of, which a file of another format can hold.
+
+    Attributes:
+        function: takes the inputs by position, returns a tuple of tensors; what it does depends on shapes alone.
+        inputs: an example of each by name, in the order of the arguments.
+        outputs: names of what comes back, in order.
+        free: what the first axis of an input counts, where it may have any length: two or more in the example.
+    """
+
+    function: nn.Module
+    inputs: Mapping[str, Tensor]
+    outputs: Sequence[str]
+    free: Mapping[str, str]
+
+
+class RunStage(Protocol):
+    """A stage that is computed elsewhere.
+
+    Attributes:
+        inputs, outputs: their names.
+    """
+
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+
+    def __call__(self, *inputs: Tensor) -> Mapping[str, Tensor]:
+        """The outputs by name, on the CPU."""
+        ...
+
+
+@runtime_checkable
+class Exportable(Protocol):
+    """A `VideoModel` that `stmask export` can write for another runtime (docs/export.md)."""
+
+    def stages(self, frames: Tensor) -> Mapping[str, Stage]:
+        """What it computes, by name; the first stage takes `frames`, an example (2, 3, H, W), and has their size."""
+        ...
+
+    def by_stages(self, stages: Mapping[str, RunStage]) -> VideoModel:
+        """A model that computes nothing but by these, with the detector and the tracker of this one.
+
+        This one may be without storage: its weights are not used.
+
+        Raises:
+            ValueError: stages of another model.
+        """
+        ...

@@ -36,14 +36,21 @@ def _banded(reference: Tensor, target: Tensor, size: int) -> Tensor:
     """
     b, c, h, w = reference.shape
     radius = size // 2
-    span = w + 2 * radius
     rows = (reference / c).permute(0, 2, 3, 1)  # (B, h, w, C)
     padded = F.pad(target, (radius, radius, radius, radius)).permute(0, 2, 1, 3)  # (B, h + 2r, C, span)
     bands = []
     for shift in range(size):
-        full = torch.matmul(rows, padded[:, shift : shift + h]).contiguous()  # (B, h, w, span)
-        bands.append(full.as_strided((b, h, w, size), (h * w * span, w * span, span + 1, 1)))
+        full = torch.matmul(rows, padded[:, shift : shift + h])  # (B, h, w, span)
+        bands.append(_band(full, size))
     return torch.stack(bands, dim=1).permute(0, 1, 4, 2, 3).reshape(b, size * size, h, w)
+
+
+def _band(full: Tensor, size: int) -> Tensor:
+    """Column x of (B, h, w, span) from its entry x on, `size` entries: (B, h, w, size)."""
+    b, h, w, span = full.shape
+    if torch.compiler.is_exporting():  # a view across rows has no name in other formats: the same by shifting rows
+        return F.pad(full.flatten(2), (0, w)).view(b, h, w, span + 1)[..., :size]
+    return full.contiguous().as_strided((b, h, w, size), (h * w * span, w * span, span + 1, 1))
 
 
 def _sampled(reference: Tensor, target: Tensor, size: int) -> Tensor:

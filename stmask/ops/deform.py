@@ -57,7 +57,8 @@ def deform_conv(
     Returns:
         (B, O, h, w). Offsets and sampling stay in float32 under autocast: their rounding moves pixels.
     """
-    if x.device.type == "cpu":
+    exported = torch.compiler.is_exporting()  # other formats have the operator, under the same name
+    if x.device.type == "cpu" and not exported:
         return _by_grid_sample(x, offsets, weight, bias, mask, stride)
     return _by_torchvision(x, offsets, weight, bias, mask, stride)
 
