@@ -14,6 +14,7 @@ from stmask.checkpoints.format import is_ours, load_model
 from stmask.errors import ConfigError
 from stmask.inference.segmenter import VideoSegmenter
 from stmask.models import VideoModel
+from stmask.runtimes import is_exported, load_exported
 from stmask.weights import read_file
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ def load(
     """The model in a checkpoint, in evaluation mode; `model.card` says how it was trained.
 
     Args:
-        path: a checkpoint of a run, what `stmask import` or `save_model` wrote, or a file of the authors' weights.
+        path: a checkpoint of a run, what `stmask import` or `save_model` wrote, what `stmask export` wrote for another
+            runtime, or a file of the authors' weights.
         model: changes of its configuration, laid over what the checkpoint says: {"tracker": {"max_age": 5}}. A part
             with a `_target_` replaces the checkpoint's.
         trust: your own classes, or their names, that the checkpoint may name; see `stmask.register`. Those that
@@ -40,6 +42,8 @@ def load(
         ConfigError: a change that does not exist or cannot work.
     """
     registry.trust([*trust, *construct.names_in(model or {})])  # the user's own words
+    if is_exported(path):
+        return load_exported(path, changes=model)
     content = read_file(path)
     if is_ours(content):
         return load_model(content, source=str(path), changes=model)
@@ -78,8 +82,10 @@ def load_segmenter(
         autocast: half precision type for the network.
 
     Raises:
-        CheckpointError, ConfigError: as `load`.
+        CheckpointError, ConfigError: as `load`; or another device or precision than an exported model runs in.
     """
+    if is_exported(path) and (autocast is not None or (device is not None and torch.device(device).type != "cpu")):
+        raise ConfigError(f"{path} is run on the CPU in float32: give device=cpu, or the checkpoint in place of it")
     return VideoSegmenter(load(path, model=model, trust=trust), device=device, autocast=autocast)
 
 

@@ -32,7 +32,7 @@ LAYERS = [
     {"evaluation", "viz"},
     {"tasks"},
     {"data"},
-    {"official", "inference"},
+    {"inference", "official", "runtimes"},
     {"exports", "loading"},
     {"engine"},
     {"plots", "console"},
@@ -44,7 +44,18 @@ LAYERS = [
 LAYER = {part: number for number, parts in enumerate(LAYERS) for part in parts}
 
 MAY_IMPORT_OFFICIAL = {"official", "exports", "commands", "cli", "loading"}
-FRAMEWORK_FREE = {"structures", "ops", "models", "tracking", "checkpoints", "official", "tasks", "inference", "loading"}
+FRAMEWORK_FREE = {
+    "structures",
+    "ops",
+    "models",
+    "tracking",
+    "checkpoints",
+    "official",
+    "tasks",
+    "inference",
+    "loading",
+    "runtimes",
+}
 FRAMEWORKS = {"pytorch_lightning", "lightning", "hydra", "omegaconf"}
 SLOW_OR_TALKATIVE = {"wandb", "matplotlib", "albumentations"}
 

@@ -58,7 +58,17 @@ def card_of(content: Mapping[str, Any], *, source: str) -> ModelCard:
     if not is_ours(content):
         keys = ", ".join(shown(key) for key in list(content)[:_SHOWN])
         raise CheckpointError(f"{source} is not a checkpoint of stmask (it holds {keys or 'nothing'}, ..)")
-    entry = content[ENTRY]
+    card, empty = described_model(content[ENTRY], source=source)
+    check_weights(empty, network_weights(content, source=source), source=source)
+    return card
+
+
+def described_model(entry: Mapping[str, Any], *, source: str) -> tuple[ModelCard, VideoModel]:
+    """What `entry_of` described, and the model without storage; no weights are compared.
+
+    Raises:
+        CheckpointError: of a newer version, or an invalid card.
+    """
     version = entry.get("format")
     if type(version) is not int or not 1 <= version <= FORMAT:
         raise CheckpointError(
@@ -80,8 +90,7 @@ def card_of(content: Mapping[str, Any], *, source: str) -> ModelCard:
         raise CheckpointError(
             f"{source} has an unusable description of its network ({type(error).__name__}: {error})"
         ) from error
-    check_weights(empty, network_weights(content, source=source), source=source)
-    return card
+    return card, empty
 
 
 def check_card(card: ModelCard) -> None:

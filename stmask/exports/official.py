@@ -8,6 +8,7 @@ from stmask.models import VideoModel
 from stmask.official import export
 
 SUMMARY = "a state dict for the authors' code"
+SUFFIX = ".pth"
 
 
 def write(model: VideoModel, path: str | os.PathLike[str]) -> str:

@@ -54,7 +54,8 @@ class VideoSegmenter:
             device: default where the model is.
             autocast: half precision type for the network, None for float32.
         """
-        self.device = torch.device(next(model.parameters()).device if device is None else device)
+        here = next((value.device for value in model.parameters()), "cpu")  # an exported model has no parameters
+        self.device = torch.device(here if device is None else device)
         self.model = model.to(self.device).eval()
         card: ModelCard | None = model.card
         self.tracker = tracker or model.tracker()

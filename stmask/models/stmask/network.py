@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from stmask.models.base import Tracker, TrackerFactory, VideoModel
+from stmask.models.base import RunStage, Stage, Tracker, TrackerFactory, VideoModel
 from stmask.models.layers import initialise_beside_backbone
 from stmask.models.layers.fpn import FPN, Pyramid
 from stmask.models.layers.protonet import ProtoNet
@@ -16,6 +17,7 @@ from stmask.models.stmask.detector import Detector, detected
 from stmask.models.stmask.head import HeadOutputs, PredictionHead
 from stmask.models.stmask.losses import Criterion
 from stmask.models.stmask.records import DensePredictions
+from stmask.models.stmask.staged import StagedModel, stages_of
 from stmask.models.stmask.temporal import TemporalFusion
 from stmask.models.stmask.tracker import TemporalTracker
 from stmask.number_checks import require_integer
@@ -113,6 +115,14 @@ class STMask(VideoModel):
     def tracker(self) -> Tracker:
         """A fresh tracker."""
         return self._tracker()
+
+    def stages(self, frames: Tensor) -> dict[str, Stage]:
+        """What another runtime computes."""
+        return stages_of(self, frames)
+
+    def by_stages(self, stages: Mapping[str, RunStage]) -> StagedModel:
+        """This model, computed by another runtime."""
+        return StagedModel(num_classes=self.num_classes, detector=self.detector, tracker=self._tracker, stages=stages)
 
     def anchors(self, pyramid: Pyramid) -> Tensor:
         """(A, 4) cxcywh in [0, 1] for the sizes of this pyramid."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stmask.models.base import Tracker, TrackerFactory, VideoModel
+from stmask.models.base import RunStage, Stage, Tracker, TrackerFactory, VideoModel
 from stmask.models.layers import FPN, Backbone, ProtoNet, Pyramid, SameConv2d, initialise_beside_backbone
 from stmask.models.stmask import ComputedBranches, Criterion, DensePredictions, Detector, LossWeights
 from stmask.models.stmask.detector import detected
+from stmask.models.stmask.staged import StagedModel, stages_of
 from stmask.number_checks import require_integer, require_number
 from stmask.ops.anchors import level_anchors
 from stmask.ops.layout import anchors_last
@@ -141,6 +142,14 @@ class Yolact(VideoModel):
     def tracker(self) -> Tracker:
         """A fresh tracker."""
         return self._tracker()
+
+    def stages(self, frames: Tensor) -> dict[str, Stage]:
+        """What another runtime computes."""
+        return stages_of(self, frames)
+
+    def by_stages(self, stages: Mapping[str, RunStage]) -> StagedModel:
+        """This model, computed by another runtime."""
+        return StagedModel(num_classes=self.num_classes, detector=self.detector, tracker=self._tracker, stages=stages)
 
     def anchors(self, pyramid: Pyramid) -> Tensor:
         """(A, 4) cxcywh in [0, 1]: sizes are shares of the input, not cells of the level as in STMask."""
