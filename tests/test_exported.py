@@ -249,7 +249,7 @@ def test_a_missing_package_is_named_with_its_extra(
 def test_an_ending_that_says_no_format(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", str(FORMAT1), str(tmp_path / "net.tflite")]) == 2
     assert (
-        "one of .onnx (onnx), .pth (official), .pt2 (pt2), .xml (openvino); or give --format" in capsys.readouterr().err
+        "one of .pth (official), .onnx (onnx), .xml (openvino), .pt2 (pt2); or give --format" in capsys.readouterr().err
     )
     assert main(["export", str(FORMAT1), str(tmp_path / "net.bin"), "--format", "onnx"]) == 2
     assert "the file must end in .onnx" in capsys.readouterr().err

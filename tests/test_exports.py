@@ -14,15 +14,15 @@ def test_another_format_is_another_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "names.py").write_text(
-        'SUMMARY = "names"\n\n'
+        'SUMMARY, SUFFIX = "names", ".txt"\n\n'
         "def write(model, path):\n"
         "    open(path, 'w').write(' '.join(name for name, _ in model.named_children()))\n"
         '    return "names"\n'
     )
     monkeypatch.setattr(exports, "__path__", [*exports.__path__, str(tmp_path)])
-    assert exports.formats() == ["names", "official"]
+    assert exports.formats() == ["names", "official", "onnx", "openvino", "pt2"]
     out = tmp_path / "names.txt"
-    assert main(["export", CHECKPOINT, str(out), "--format", "names"]) == 0
+    assert main(["export", CHECKPOINT, str(out)]) == 0
     assert out.read_text() == "backbone fpn protonet head temporal"
     assert capsys.readouterr().out == f"written: {out} (names)\n"
 
