@@ -9,10 +9,11 @@ import os
 import stat
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO, Any
 
 from stmask.errors import DataError, OutputError
 
@@ -123,13 +124,18 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         return parse_json(str(handle.read(), "utf-8"))
 
 
-def parse_json(text: str) -> Any:
-    """The value of a JSON text; `open_json` turns what it raises into messages."""
-    return JSON.decode(text)
+def parse_json(text: str, *, constant: Callable[[str], Any] | None = None) -> Any:
+    """The value of a JSON text; `open_json` turns what it raises into messages.
+
+    Args:
+        constant: gives the values of "NaN", "Infinity" and "-Infinity", in the text's order; default: those of `float`.
+    """
+    decoder = json.JSONDecoder(object_pairs_hook=_without_repeats, parse_constant=constant) if constant else JSON
+    return decoder.decode(text)
 
 
 @contextmanager
-def open_json(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def open_json(path: str | os.PathLike[str]) -> Iterator[BufferedReader]:
     """A JSON file, opened after its byte order mark if it has one; read and parse it within the block.
 
     Raises:

@@ -98,8 +98,7 @@ def _explain_video(
     their = np.stack([ground_truth.mask_areas[column] for column in columns], axis=1)[:, None]  # (T, 1, G)
     shared = intersections(
         [predictions.segmentations[row] for row in rows],
-        [tracks[column].segmentations for column in columns],
-        list(own[..., 0].T),
+        [ground_truth.segmentations[column] for column in columns],
     )
     ious = track_ious(shared.sum(axis=0), own.sum(axis=0)[:, 0], their.sum(axis=0)[0])
     classes = np.array([tracks[column].category_id for column in columns])

@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from stmask.errors import DataError
-from stmask.evaluation.overlap import BrokenTrackError, TrackAreas, is_mask, track_areas
-from stmask.evaluation.reading import collector_paused, read_large_json
+from stmask.evaluation.overlap import BrokenTrackError, TrackAreas, pack_checked
+from stmask.evaluation.reading import collector_paused, read_tracks_json
 from stmask.formats.entries import WRONG_LENGTH, is_of_image, read_category, read_track, read_video
 from stmask.formats.fields import EntryError, kind_name
+from stmask.formats.packed import PackedTrack, Segmentations, is_mask
 from stmask.formats.segmentation import Polygons, draw_polygons, read_segmentation
 
 if TYPE_CHECKING:  # importing the records would import torch, which scoring files does not need
@@ -66,7 +67,7 @@ class TruthTrack:
     video_id: int
     category_id: int
     is_crowd: bool
-    segmentations: tuple[RLE | None, ...]
+    segmentations: Segmentations
     area: float | None
     occlusion: tuple[str | None, ...] | None = None
 
@@ -91,7 +92,7 @@ class GroundTruth:
     def load(cls, path: str | os.PathLike[str]) -> GroundTruth:
         """Reads a YouTube-VIS style JSON file; raises `DataError` naming the entry that is wrong."""
         with collector_paused():
-            return cls.from_dict(read_large_json(path), source=os.fspath(path))
+            return cls.from_dict(read_tracks_json(path), source=os.fspath(path))
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any], *, source: str = "ground truth") -> GroundTruth:
@@ -109,10 +110,14 @@ class GroundTruth:
         try:
             truth.mask_areas  # noqa: B018  (decodes every mask)
         except BrokenTrackError as error:
-            raise DataError(
-                f"{source}: annotations[{error.track}].segmentations[{error.frame}]: "
-                "counts are not the run lengths of a mask of the video's size"
-            ) from error
+            track, where = tracks[error.track], f".segmentations[{error.frame}]"
+            video = videos[track.video_id]
+            message = f"{where}: counts are not the run lengths of a mask of the video's size"
+            try:
+                read_rle(track.segmentations[error.frame], video.size, of=f"video {video.id}", where=where)
+            except EntryError as of_mask:
+                message = str(of_mask)
+            raise DataError(f"{source}: annotations[{error.track}]{message}") from error
         return truth
 
     @property
@@ -154,8 +159,17 @@ class GroundTruth:
     @cached_property
     def mask_areas(self) -> TrackAreas:
         """The areas of every mask; the file's own may differ."""
+        return self._packed[1]
+
+    @property
+    def segmentations(self) -> list[PackedTrack]:
+        """The masks of every annotation."""
+        return self._packed[0]
+
+    @cached_property
+    def _packed(self) -> tuple[list[PackedTrack], TrackAreas]:
         tracks = self.labelled_tracks
-        return track_areas([t.segmentations for t in tracks], [self.videos[t.video_id].size for t in tracks])
+        return pack_checked([t.segmentations for t in tracks], [self.videos[t.video_id].size for t in tracks])
 
     def only(self, video_ids: Sequence[int]) -> GroundTruth:
         """The part of this ground truth that belongs to `video_ids`."""
@@ -222,15 +236,17 @@ def _track(entry: Any, *, videos: Mapping[int, Video], categories: Mapping[int, 
         video_id=track.video_id,
         category_id=track.category_id,
         is_crowd=track.crowd,
-        segmentations=tuple(_masks(track.segmentations, video)),
+        segmentations=_masks(track.segmentations, video),
         area=None if track.areas is None else _mean([area for area in track.areas if area]),
         occlusion=None if track.occlusion is None else tuple(track.occlusion),
     )
 
 
-def _masks(values: list[Any], video: Video) -> list[RLE | None]:
+def _masks(values: list[Any] | PackedTrack, video: Video) -> Segmentations:
+    if isinstance(values, PackedTrack):  # whether they have the video's size is seen when they are packed with others
+        return values
     size, of = video.size, f"video {video.id}"
-    return [read_rle(value, size, of=of, where=f".segmentations[{frame}]") for frame, value in enumerate(values)]
+    return tuple([read_rle(value, size, of=of, where=f".segmentations[{frame}]") for frame, value in enumerate(values)])
 
 
 def _mean(areas: list[float]) -> float:

@@ -12,8 +12,9 @@ import numpy.typing as npt
 from stmask.evaluation.curves import MAX_DETECTIONS
 from stmask.evaluation.ground_truth import GroundTruth
 from stmask.evaluation.matching import Group
-from stmask.evaluation.overlap import intersections, track_ious
+from stmask.evaluation.overlap import track_ious
 from stmask.evaluation.results import Predictions
+from stmask.formats.packed import shared_pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +42,20 @@ def measure(ground_truth: GroundTruth, predictions: Predictions) -> Overlaps:
     ranked = predictions.take(entries)
     truths = _by_group((track.video_id, track.category_id) for track in tracks)
     rows = _by_group(zip(ranked.video_ids.tolist(), ranked.category_ids.tolist(), strict=True))
+    pairs = [(rows[key], truths[key]) for key in rows if key in truths]
+    lengths = [ground_truth.videos[tracks[their[0]].video_id].length for _, their in pairs]
+    shared = shared_pixels(
+        [ranked.segmentations[row] for own, _ in pairs for row in own],
+        [ground_truth.segmentations[column] for _, their in pairs for column in their],
+        np.array([(len(own), len(their), t) for (own, their), t in zip(pairs, lengths, strict=True)]).reshape(-1, 3),
+        per_frame=False,
+    )
     totals = ranked.areas.totals(), ground_truth.mask_areas.totals()
-    groups = []
-    for key in [key for key in rows if key in truths]:
-        own, their = np.array(rows[key]), np.array(truths[key])
-        shared = intersections(
-            [ranked.segmentations[row] for row in rows[key]],
-            [tracks[column].segmentations for column in truths[key]],
-            [ranked.areas[row] for row in rows[key]],
-        )
-        groups.append(Group(own, their, track_ious(shared.sum(axis=0), totals[0][own], totals[1][their])))
+    groups, done = [], 0
+    for own, their in ((np.array(rows), np.array(columns)) for rows, columns in pairs):
+        table = shared[done : done + len(own) * len(their)].reshape(len(own), len(their))
+        groups.append(Group(own, their, track_ious(table, totals[0][own], totals[1][their])))
+        done += table.size
     return Overlaps(ranked, entries, rank, groups)
 
 

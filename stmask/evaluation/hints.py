@@ -69,7 +69,7 @@ def repeated_entries(predictions: Predictions) -> list[tuple[int, int]]:
     for entries in alike.values():
         first: dict[tuple[str | None, ...], int] = {}
         for entry in entries if len(entries) > 1 else ():
-            masks = tuple(mask["counts"] if mask else None for mask in predictions.segmentations[entry])
+            masks = tuple([mask["counts"] if mask else None for mask in predictions.segmentations[entry]])
             if first.setdefault(masks, entry) != entry and any(masks):
                 repeats.append((entry, first[masks]))
     return sorted(repeats)

@@ -58,11 +58,11 @@ def _frame_ious(
     ground_truth: GroundTruth, overlaps: Overlaps, *, rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float64]:
     """(T, D, G) IoUs of masks in each frame."""
-    predictions, tracks = overlaps.predictions, ground_truth.labelled_tracks
+    predictions = overlaps.predictions
     own = [predictions.areas[row] for row in rows]
     their = np.stack([ground_truth.mask_areas[column] for column in columns], axis=1)[:, None]
     shared = intersections(
-        [predictions.segmentations[row] for row in rows], [tracks[column].segmentations for column in columns], own
+        [predictions.segmentations[row] for row in rows], [ground_truth.segmentations[column] for column in columns]
     )
     ious: npt.NDArray[np.float64] = shared / np.maximum(np.stack(own, axis=1)[:, :, None] + their - shared, 1)
     return ious

@@ -15,7 +15,7 @@ from pycocotools.coco import COCO
 
 from stmask.errors import DataError
 from stmask.evaluation.ground_truth import Category, entries_by_id, read_rle
-from stmask.evaluation.overlap import BrokenTrackError, track_areas
+from stmask.evaluation.overlap import BrokenTrackError, pack_checked
 from stmask.evaluation.reading import collector_paused, read_large_json
 from stmask.formats.entries import TRACK_KEY_MISSING, WRONG_LENGTH, VideoEntry, read_image, read_track
 from stmask.formats.fields import EntryError
@@ -133,7 +133,7 @@ def _refuse_broken(objects: list[_Object], source: str) -> None:
     entries = [one.entry for one in objects]
     masks = [entry["segmentation"] for entry in entries]
     try:
-        areas = track_areas([[mask] for mask in masks], [tuple(mask["size"]) for mask in masks]).per_frame
+        areas = pack_checked([[mask] for mask in masks], [tuple(mask["size"]) for mask in masks])[1].per_frame
     except BrokenTrackError as error:
         place = f"annotations[{error.track}].segmentation"
         raise DataError(f"{source}: {place}: counts are not the run lengths of a mask of the image's size") from error

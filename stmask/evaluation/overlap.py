@@ -1,32 +1,14 @@
-"""Areas of masks and IoU of tracks, on run-length encodings throughout.
-
-A small C module does the work if it was built, else arrays and pycocotools, several times slower.
-"""
+"""Areas of masks and IoU of tracks, on run-length encodings throughout."""
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from pycocotools import mask as coco_mask
 
-from stmask.formats.runs import mask_areas
-
-if TYPE_CHECKING:  # importing the records would import torch, which scoring files does not need
-    from stmask.structures import RLE
-
-_HAS_MODULE = importlib.util.find_spec("stmask.evaluation._runs") is not None  # built if a C compiler was available
-_compiled: Any = importlib.import_module("stmask.evaluation._runs") if _HAS_MODULE else None
-
-Segmentations: TypeAlias = "Sequence[RLE | None]"
-
-# stands in where a track is absent: no area and an empty box, so it overlaps nothing
-_ABSENT: RLE = {"size": [1, 1], "counts": "1"}
+from stmask.formats.packed import PackedTrack, Segmentations, pack, rows_of, shared_pixels
 
 
 class BrokenTrackError(ValueError):
@@ -77,62 +59,31 @@ class TrackAreas:
         return sums[self.starts[1:]] - sums[self.starts[:-1]]
 
 
-def track_areas(tracks: Sequence[Segmentations], sizes: Sequence[tuple[int, int]]) -> TrackAreas:
-    """The areas of every mask of N tracks, in videos of (height, width) `sizes`; every mask is decoded and checked.
+def pack_checked(
+    tracks: Sequence[Segmentations], sizes: Sequence[tuple[int, int]]
+) -> tuple[list[PackedTrack], TrackAreas]:
+    """N tracks packed together, in videos of (height, width) `sizes`, and their areas; every mask is decoded.
 
     Raises:
         BrokenTrackError: a mask is invalid, has another size, or its runs cannot be decoded or don't cover its frame.
     """
-    compute = _compiled_areas if _compiled else _array_areas
-    per_frame = compute(list(tracks), np.array(sizes, dtype=np.int64).reshape(-1, 2))
-    starts = np.cumsum([0, *map(len, tracks)])
+    packed = pack(tracks, sizes)
+    per_frame = rows_of(packed)[1]["area"].astype(np.int64)
+    starts = np.cumsum([0, *map(len, packed)])
     broken = np.flatnonzero(per_frame < 0)
     if len(broken):
         track = int(np.searchsorted(starts, broken[0], side="right")) - 1
         raise BrokenTrackError(track, int(broken[0] - starts[track]))
-    return TrackAreas(per_frame, starts)
+    return packed, TrackAreas(per_frame, starts)
 
 
-def _compiled_areas(tracks: list[Segmentations], sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    return np.frombuffer(_compiled.track_areas(tracks, sizes), dtype=np.int64)
+def intersections(first: Sequence[PackedTrack], second: Sequence[PackedTrack]) -> npt.NDArray[np.int64]:
+    """Pixels that D tracks share with each of G tracks of the same video, frame by frame: (T, D, G), D and G >= 1.
 
-
-def _array_areas(tracks: list[Segmentations], sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    frames = [(mask, size) for track, size in zip(tracks, sizes.tolist(), strict=True) for mask in track]
-    areas = np.array([0 if mask is None else -1 for mask, _ in frames], dtype=np.int64)
-    slots = [i for i, (mask, size) in enumerate(frames) if is_mask(mask, size)]
-    counts = [mask["counts"] for mask, _ in (frames[slot] for slot in slots) if mask is not None]
-    pixels = np.array([height * width for _, (height, width) in (frames[slot] for slot in slots)], dtype=np.int64)
-    areas[slots] = mask_areas(counts, pixels)
-    return areas
-
-
-def is_mask(mask: Any, size: list[int]) -> bool:
-    """Whether something is an RLE of that [height, width] with text as counts, sound or not."""
-    if not isinstance(mask, dict) or not isinstance(mask.get("size"), list):
-        return False
-    return mask["size"] == size and isinstance(mask.get("counts"), str)
-
-
-def intersections(
-    first: Sequence[Segmentations], second: Sequence[Segmentations], first_areas: Sequence[npt.NDArray[np.int64]]
-) -> npt.NDArray[np.int64]:
-    """Pixels that D tracks share with each of G tracks of the same video, frame by frame: (T, D, G).
-
-    Only for masks that `track_areas` has checked; `first_areas` holds what it gave, (T,) for each of the D tracks.
+    Each side was made by one `pack_checked`.
     """
-    if _compiled:
-        shared = np.frombuffer(_compiled.intersections(list(first), list(second)), dtype=np.int64)
-        return shared.reshape(-1, len(first), len(second))
-    everyone = [1] * len(
-        second
-    )  # as "crowd", pycocotools divides by the first mask's area, which can be undone exactly
-    shares = [
-        coco_mask.iou([mask or _ABSENT for mask in ours], [mask or _ABSENT for mask in theirs], everyone)
-        for ours, theirs in zip(zip(*first, strict=True), zip(*second, strict=True), strict=True)
-    ]
-    areas = np.stack(first_areas, axis=1)  # (T, D)
-    return np.rint(np.stack(shares) * areas[:, :, None]).astype(np.int64)
+    group = np.array([[len(first), len(second), len(first[0])]], dtype=np.int64)
+    return shared_pixels(first, second, group, per_frame=True).reshape(-1, len(first), len(second))
 
 
 def track_ious(

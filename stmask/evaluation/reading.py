@@ -6,10 +6,12 @@ import gc
 import mmap
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, BinaryIO
+from contextlib import contextmanager, suppress
+from io import BufferedReader, RawIOBase
+from typing import Any
 
 from stmask.files import open_json, parse_json
+from stmask.formats.packed import read_packed
 
 
 @contextmanager
@@ -30,7 +32,27 @@ def read_large_json(path: str | os.PathLike[str]) -> Any:
         return parse_json(_mapped_text(handle) or str(handle.read(), "utf-8"))
 
 
-def _mapped_text(handle: BinaryIO) -> str:
+def read_tracks_json(path: str | os.PathLike[str]) -> Any:
+    """As `read_large_json`, but lists of compressed masks under "segmentations" may come as `PackedTrack`."""
+    with open_json(path) as handle:
+        text = _rest(handle)
+        if (found := read_packed(text)) is not None:
+            rest, tracks = found
+            with suppress(ValueError, RecursionError, MemoryError):  # else the whole text says what is wrong with it
+                return parse_json(str(rest, "utf-8"), constant=lambda x: next(tracks) if x == "NaN" else float(x))
+        return parse_json(str(text, "utf-8"))
+
+
+def _rest(handle: BufferedReader) -> bytes:
+    """The rest of a file; not by way of the reader's buffer, which would copy it all."""
+    if not handle.seekable():
+        return handle.read()
+    raw: RawIOBase = handle.raw
+    raw.seek(handle.tell())
+    return raw.readall()
+
+
+def _mapped_text(handle: BufferedReader) -> str:
     """The rest of a file; "" if it cannot be mapped (a pipe) or is empty."""
     try:
         start = handle.tell()

@@ -15,15 +15,17 @@ import numpy.typing as npt
 from stmask.class_names import listed
 from stmask.errors import DataError
 from stmask.evaluation.ground_truth import GroundTruth, Video
-from stmask.evaluation.overlap import BrokenTrackError, TrackAreas, track_areas
-from stmask.evaluation.reading import collector_paused, read_large_json
+from stmask.evaluation.overlap import BrokenTrackError, TrackAreas, pack_checked
+from stmask.evaluation.reading import collector_paused, read_large_json, read_tracks_json
 from stmask.files import write_json
 from stmask.formats.fields import kind_name, shown, whole_number
+from stmask.formats.packed import PackedTrack
 
 if TYPE_CHECKING:  # importing the records would import torch, which scoring files does not need
-    from stmask.structures import RLE, VideoResult
+    from stmask.structures import VideoResult
 
 _KEYS = ("video_id", "category_id", "score", "segmentations")
+_LISTS = (list, tuple, PackedTrack)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +35,14 @@ class Predictions:
     Attributes:
         video_ids, category_ids: (N,) int64.
         scores: (N,) float64, finite.
-        segmentations: for each track one RLE at the video's size, or None, per frame of its video.
+        segmentations: for each track one mask of the video's size, or None, per frame; packed together.
         areas: of every mask.
     """
 
     video_ids: npt.NDArray[np.int64]
     category_ids: npt.NDArray[np.int64]
     scores: npt.NDArray[np.float64]
-    segmentations: list[Sequence[RLE | None]]
+    segmentations: list[PackedTrack]
     areas: TrackAreas
 
     def __len__(self) -> int:
@@ -122,7 +124,7 @@ def read_results(path: str | os.PathLike[str], ground_truth: GroundTruth | None 
 def load_predictions(path: str | os.PathLike[str], ground_truth: GroundTruth) -> Predictions:
     """Reads and checks a results.json at once; raises `DataError` naming the file and the first wrong entry."""
     with collector_paused():
-        return check_results(read_large_json(path), ground_truth, source=os.fspath(path))
+        return check_results(read_tracks_json(path), ground_truth, source=os.fspath(path))
 
 
 def check_results(entries: Any, ground_truth: GroundTruth, *, source: str = "results") -> Predictions:
@@ -134,26 +136,52 @@ def check_results(entries: Any, ground_truth: GroundTruth, *, source: str = "res
     """
     videos = ground_truth.videos
     categories = {category.id: category.name for category in ground_truth.categories}
-    for index, entry in enumerate(_entry_list(entries, source)):
-        if not _is_good(entry, videos, categories):
-            raise DataError(f"{source}: entry {index}: {_complaint(entry, entries, videos, categories)}")
-    segmentations = [entry["segmentations"] for entry in entries]
-    sizes = [videos[entry["video_id"]].size for entry in entries]
+    columns = _columns(_entry_list(entries, source), videos, categories)
+    if columns is None:
+        index = next(i for i, entry in enumerate(entries) if not _is_good(entry, videos, categories))
+        raise DataError(f"{source}: entry {index}: {_complaint(entries[index], entries, videos, categories)}")
+    video_ids, category_ids, scores, segmentations = columns
     try:
-        try:
-            areas = track_areas(segmentations, sizes)
-        except BrokenTrackError:
-            segmentations = [list(map(_with_whole_size, track)) for track in segmentations]
-            areas = track_areas(segmentations, sizes)
+        packed, areas = pack_checked(segmentations, [videos[video_id].size for video_id in video_ids])
     except BrokenTrackError as error:
-        mask, video = segmentations[error.track][error.frame], videos[entries[error.track]["video_id"]]
+        mask, video = segmentations[error.track][error.frame], videos[video_ids[error.track]]
         raise DataError(f"{source}: entry {error.track}: {_mask_complaint(mask, error.frame, video)}") from error
     return Predictions(
-        video_ids=np.array([int(entry["video_id"]) for entry in entries], dtype=np.int64),
-        category_ids=np.array([int(entry["category_id"]) for entry in entries], dtype=np.int64),
-        scores=np.array([float(entry["score"]) for entry in entries], dtype=np.float64),
-        segmentations=segmentations,
+        video_ids=np.array(list(map(int, video_ids)), dtype=np.int64),
+        category_ids=np.array(list(map(int, category_ids)), dtype=np.int64),
+        scores=np.array(list(map(float, scores)), dtype=np.float64),
+        segmentations=packed,
         areas=areas,
+    )
+
+
+def _columns(entries: Any, videos: Mapping[int, Video], categories: Mapping[int, str]) -> list[list[Any]] | None:
+    """The four values of every entry, each by itself good, if the entries are; masks aside."""
+    try:
+        columns = [[entry[key] for entry in entries] for key in _KEYS]
+    except (KeyError, TypeError):
+        return None
+    usual = _are_usual(*columns, videos, categories) or all(_is_good(entry, videos, categories) for entry in entries)
+    return columns if usual else None
+
+
+def _are_usual(
+    video_ids: list[Any],
+    category_ids: list[Any],
+    scores: list[Any],
+    segmentations: list[Any],
+    videos: Mapping[int, Video],
+    categories: Mapping[int, str],
+) -> bool:
+    """A quick check of all entries at once, which holds for nearly all files: then each is good."""
+    return (
+        set(map(type, video_ids)) | set(map(type, category_ids)) <= {int}
+        and set(map(type, scores)) <= {float}
+        and set(map(type, segmentations)) <= {list, PackedTrack}
+        and videos.keys() >= set(video_ids)
+        and categories.keys() >= set(category_ids)
+        and bool(np.isfinite(scores).all())
+        and list(map(len, segmentations)) == [videos[video_id].length for video_id in video_ids]
     )
 
 
@@ -171,7 +199,7 @@ def _is_good(entry: Any, videos: Mapping[int, Video], categories: Mapping[int, s
             and not isinstance(entry["category_id"], bool)
             and not isinstance(entry["video_id"], bool)
             and _is_score(entry["score"])
-            and isinstance(entry["segmentations"], (list, tuple))
+            and isinstance(entry["segmentations"], _LISTS)
             and len(entry["segmentations"]) == videos[entry["video_id"]].length
         )
     except (KeyError, TypeError):
@@ -203,7 +231,7 @@ def _complaint(entry: Any, entries: Any, videos: Mapping[int, Video], categories
         )
     if not _is_score(score):
         return f"score must be a finite number, got {shown(score)}"
-    if not isinstance(segmentations, (list, tuple)):
+    if not isinstance(segmentations, _LISTS):
         return f"segmentations must be a list, got {type(segmentations).__name__}"
     video = videos[video_id]
     return f"has {len(segmentations)} segmentations, video {video_id} has {video.length} frames (null where absent)"
@@ -226,14 +254,6 @@ def _category_hint(entries: Any, categories: set[int]) -> str:
         return ": these look like labels counted from 0"
     unknown = f"{len(used - categories)} of the {len(used)} categories in the results are unknown"
     return f"; {unknown}: are they from another dataset?"
-
-
-def _with_whole_size(mask: Any) -> Any:
-    """A mask, with a size that was written as floats made integers."""
-    if not isinstance(mask, Mapping) or not isinstance(mask.get("size"), list):
-        return mask
-    sides = [side if isinstance(side, bool) else whole_number(side) for side in mask["size"]]
-    return {**mask, "size": [side if whole is None else whole for side, whole in zip(mask["size"], sides, strict=True)]}
 
 
 def _mask_complaint(mask: Any, frame: int, video: Video) -> str:

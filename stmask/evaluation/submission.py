@@ -116,7 +116,7 @@ def _check(entries: Any, ground_truth: GroundTruth | None, *, source: str) -> Su
     videos = len(set(predictions.video_ids.tolist()))
     return SubmissionSummary(
         tracks=len(predictions),
-        masks=sum(mask is not None for track in predictions.segmentations for mask in track),
+        masks=sum(len(track.frames()) for track in predictions.segmentations),
         videos=videos,
         videos_without_tracks=None if ground_truth is None else len(dataset.videos) - videos,
         categories=len(set(predictions.category_ids.tolist())),

@@ -13,7 +13,7 @@ from pycocotools import mask as coco_mask
 from stmask.evaluation.ground_truth import GroundTruth, TruthTrack, Video
 from stmask.evaluation.groups import measure
 from stmask.evaluation.matching import IOU_THRESHOLDS, Group
-from stmask.evaluation.overlap import TrackAreas, intersections, track_areas, track_ious
+from stmask.evaluation.overlap import TrackAreas, intersections, pack_checked, track_ious
 from stmask.evaluation.results import Predictions
 from stmask.evaluation.video_ap import VideoAPReport, assign, evaluate, summarise
 from stmask.formats.runs import decode_mask
@@ -38,21 +38,18 @@ def frame_ap(ground_truth: GroundTruth, predictions: Predictions) -> VideoAPRepo
         for t in range(video.length)
     }
     tracks = tuple(
-        TruthTrack(track.id, int(first[track.video_id]) + t, track.category_id, track.is_crowd, (mask,), None)
-        for track in ground_truth.labelled_tracks
-        for t, mask in enumerate(track.segmentations)
-        if mask is not None
+        TruthTrack(track.id, int(first[track.video_id]) + t, track.category_id, track.is_crowd, masks[t : t + 1], None)
+        for track, masks in zip(ground_truth.labelled_tracks, ground_truth.segmentations, strict=True)
+        for t in masks.frames()
     )
-    present = [
-        (i, t) for i, masks in enumerate(predictions.segmentations) for t, m in enumerate(masks) if m is not None
-    ]
+    present = [(i, t) for i, masks in enumerate(predictions.segmentations) for t in masks.frames()]
     rows, times = np.array(present, dtype=np.int64).reshape(-1, 2).T
     starts = np.array([first[video_id] for video_id in predictions.video_ids.tolist()], dtype=np.int64)
     single = Predictions(
         video_ids=starts[rows] + times,
         category_ids=predictions.category_ids[rows],
         scores=predictions.scores[rows],
-        segmentations=[[predictions.segmentations[i][t]] for i, t in present],
+        segmentations=[predictions.segmentations[i][t : t + 1] for i, t in present],
         areas=TrackAreas(predictions.areas.per_frame[predictions.areas.starts[rows] + times], np.arange(len(rows) + 1)),
     )
     return evaluate(GroundTruth(frames, ground_truth.categories, tracks, ground_truth.source), single)
@@ -76,12 +73,12 @@ def _at_most_boundary(ground_truth: GroundTruth, predictions: Predictions, group
         return group
     tracks = ground_truth.labelled_tracks
     ours = [_boundaries(predictions.segmentations[row]) for row in group.predictions[rows]]
-    theirs = [_boundaries(tracks[column].segmentations) for column in group.truths]
+    theirs = [_boundaries(ground_truth.segmentations[column]) for column in group.truths]
     size = ground_truth.videos[tracks[group.truths[0]].video_id].size
-    areas = [track_areas(side, [size] * len(side)) for side in (ours, theirs)]
-    shared = intersections(ours, theirs, [areas[0][i] for i in range(len(ours))]).sum(axis=0)
+    (first, areas), (second, others) = (pack_checked(side, [size] * len(side)) for side in (ours, theirs))
+    shared = intersections(first, second).sum(axis=0)
     ious: npt.NDArray[np.float64] = group.ious.copy()
-    ious[rows] = np.minimum(ious[rows], track_ious(shared, areas[0].totals(), areas[1].totals()))
+    ious[rows] = np.minimum(ious[rows], track_ious(shared, areas.totals(), others.totals()))
     return replace(group, ious=ious)
 
 

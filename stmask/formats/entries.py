@@ -21,6 +21,7 @@ from stmask.formats.fields import (
     shown,
     whole_number,
 )
+from stmask.formats.packed import PackedTrack
 
 MAX_SIDE, MAX_PIXELS = 2**20, 2**30  # of a frame; OpenCV decodes no larger image
 MAX_FRAMES = 10**6  # of a video: nine hours at 30 frames per second
@@ -56,7 +57,7 @@ class TrackEntry:
     video_id: int
     category_id: int
     crowd: bool
-    segmentations: list[Any]
+    segmentations: list[Any] | PackedTrack
     areas: list[float | None] | None
     occlusion: list[str | None] | None
 
@@ -127,7 +128,7 @@ def read_track(entry: Any) -> TrackEntry:
         keys = ("id", "video_id", "category_id", "segmentations")
         entry = require_keys(entry, keys, kind=TRACK_KEY_MISSING)
     segmentations = entry["segmentations"]
-    if not isinstance(segmentations, list):
+    if not isinstance(segmentations, (list, PackedTrack)):
         found = f"got {kind_name(segmentations)}"
         raise EntryError(WRONG_LENGTH, f": 'segmentations' must be a list with one entry per frame, {found}")
     return TrackEntry(

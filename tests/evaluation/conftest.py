@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from stmask.evaluation import overlap
+from stmask.formats import packed
 
 
 @pytest.fixture(params=["compiled", "arrays"])
 def each_implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs a test with the C module, where it is built, and without it."""
     if request.param == "arrays":
-        monkeypatch.setattr(overlap, "_compiled", None)
-    elif overlap._compiled is None:
+        monkeypatch.setattr(packed, "_compiled", None)
+    elif packed._compiled is None:
         pytest.skip("the C module is not built")
