@@ -91,32 +91,39 @@ static inline void swap(Colour *a, Colour *b)
     *b = other;
 }
 
-/* Adds numbers of one character each, of up to eight at once; `a` has the first. Returns how many there are.
+/* The first 1 to 8 of eight numbers of one character each, in every byte the difference to the last but one + 16.
  *
- * A byte each holds a difference + 16, from 0 to 31. Of every second byte, at most four are summed up to 124, so that
- * none flows over into the next.
+ * `upto` has the sums of each byte and those before it of the same colour: at most four times 31, so that none flows
+ * over into the next.
  */
-static inline int add_short_numbers(const Byte *text, Colour *a, Colour *b, uint64_t *wrong)
+typedef struct {
+    uint64_t upto, kept;
+    int count;
+} Short;
+
+/* Of the bytes from "0" to "O" that come first; the digits have 0x80 to 0x9F for these. */
+static inline Short short_numbers(uint64_t digits, int count)
 {
-    uint64_t bytes = eight_bytes(text), digits = bytes + EACH(0x80 - FIRST); /* 0x80 to 0x9F are what is sought */
-    uint64_t others = (((digits & EACH(0xE0)) ^ EACH(0x80)) | (bytes & EACH(0x80))) & EACH(0xE0);
-    int count = others ? zero_bytes_below(others) : 8;
-    if (!count) return 0;
-    uint64_t kept = others ? ((uint64_t)1 << 8 * count) - 1 : ~(uint64_t)0;
-    uint64_t upto = (((digits & EACH(0x1F)) ^ EACH(SIGN)) & kept) * SUMS;
-    uint64_t of_a = upto & EVERY_SECOND, of_b = upto >> 8 & EVERY_SECOND;
-    uint64_t count_a = (uint64_t)(count + 1) / 2, count_b = (uint64_t)count / 2;
+    uint64_t kept = ~(uint64_t)0 >> (64 - 8 * count);
+    return (Short){((digits & EACH(MORE - 1) & kept) ^ (EACH(SIGN) & kept)) * SUMS, kept, count};
+}
 
-    /* no run may be negative: what it is + 128, where a last run of over 64 counts as 64 */
-    uint64_t low_a = a->run < 64 ? a->run : 64, low_b = b->run < 64 ? b->run : 64;
-    uint64_t runs = upto + UINT64_C(0x4040505060607070) + (low_a | low_b << 8) * SUMS;
-    *wrong |= ~runs & kept & EACH(0x80);
+/* Bits if a run is negative; the first number is of `a`. */
+static inline uint64_t negative(Short numbers, Colour a, Colour b)
+{
+    uint64_t low_a = a.run < 64 ? a.run : 64, low_b = b.run < 64 ? b.run : 64; /* none falls by more than 64 */
+    uint64_t runs_and_128 = numbers.upto + UINT64_C(0x4040505060607070) + (low_a | low_b << 8) * SUMS;
+    return ~runs_and_128 & numbers.kept & EACH(0x80);
+}
 
-    a->sum += count_a * a->run + ((of_a & kept) * SUMS >> 48) - 8 * count_a * (count_a + 1);
-    b->sum += count_b * b->run + ((of_b & kept >> 8) * SUMS >> 48) - 8 * count_b * (count_b + 1);
+static inline void add_short(Short numbers, Colour *a, Colour *b)
+{
+    uint64_t of_a = numbers.upto & EVERY_SECOND, of_b = numbers.upto >> 8 & EVERY_SECOND;
+    uint64_t count_a = (uint64_t)(numbers.count + 1) / 2, count_b = (uint64_t)numbers.count / 2;
+    a->sum += count_a * a->run + ((of_a & numbers.kept) * SUMS >> 48) - 8 * count_a * (count_a + 1);
+    b->sum += count_b * b->run + ((of_b & numbers.kept >> 8) * SUMS >> 48) - 8 * count_b * (count_b + 1);
     a->run += (of_a >> 48) - 16 * count_a;
     b->run += (of_b >> 48) - 16 * count_b;
-    return count;
 }
 
 /* Measures the mask whose text begins there. Returns the end of what can be read as numbers.
@@ -138,14 +145,27 @@ static const Byte *measure(const Byte *text, const Byte *end, Mask *mask)
     }
     while (read == 3) {
         if (end - text >= 8) {
-            int count = add_short_numbers(text, &a, &b, &wrong);
+            uint64_t digits = eight_bytes(text) + EACH(0x80 - FIRST), others = (digits ^ EACH(0x80)) & EACH(0xE0);
+            if (!others) { /* nearly always; a branch, so that the next bytes need not wait for a count */
+                Short numbers = short_numbers(digits, 8);
+                if (a.run < 64 || b.run < 64) wrong |= negative(numbers, a, b);
+                add_short(numbers, &a, &b);
+                large |= a.sum | b.sum;
+                text += 8;
+                continue;
+            }
+            int count = zero_bytes_below(others);
+            if (count) {
+                Short numbers = short_numbers(digits, count);
+                wrong |= negative(numbers, a, b);
+                add_short(numbers, &a, &b);
+                large |= a.sum | b.sum;
+            }
             text += count;
-            large |= a.run | b.run | a.sum | b.sum;
             if (count & 1) {
                 swap(&a, &b);
                 foreground ^= 1;
             }
-            if (count == 8) continue;
         }
         behind = text;
         if (!read_number(&behind, end, &value)) break;
@@ -387,15 +407,26 @@ static int read_outline(const Byte *text, const Mask *mask, Outline *outline)
     if (mask->area <= 0) return 1;
     if (!reserve((void **)&outline->edges, &outline->room, 0, (size_t)mask->length + 1, sizeof(int32_t))) return 0;
     const Byte *at = text + mask->begin, *end = at + mask->length;
-    uint64_t background = 0, foreground = 0, value = 0; /* the last run of either colour */
-    uint32_t position = 0;
+    uint32_t run = 0, other = 0, position = 0; /* the last run of the next one's colour, and of the other */
+    uint64_t value = 0;
     int32_t *edge = outline->edges;
-    while (read_number(&at, end, &value)) {
-        background = edge - outline->edges > 2 ? background + value : value;
-        *edge++ = (int32_t)(position += (uint32_t)background);
+    for (;;) {
+        if (end - at >= 8 && edge - outline->edges > 2) {
+            uint64_t digits = eight_bytes(at) + EACH(0x80 - FIRST);
+            if (!((digits ^ EACH(0x80)) & EACH(0xE0))) {
+                for (int i = 0; i < 8; i += 2, digits >>= 16) {
+                    *edge++ = (int32_t)(position += run += ((uint32_t)digits % MORE ^ SIGN) - SIGN);
+                    *edge++ = (int32_t)(position += other += ((uint32_t)(digits >> 8) % MORE ^ SIGN) - SIGN);
+                }
+                at += 8;
+                continue;
+            }
+        }
         if (!read_number(&at, end, &value)) break;
-        foreground += value; /* the first is added to nothing */
-        *edge++ = (int32_t)(position += (uint32_t)foreground);
+        uint32_t next = (edge - outline->edges > 2 ? run : 0) + (uint32_t)value;
+        *edge++ = (int32_t)(position += next);
+        run = other;
+        other = next;
     }
     outline->count = (size_t)(edge - outline->edges) & ~(size_t)1;
     return 1;

@@ -118,11 +118,13 @@ def pack(tracks: Sequence[Segmentations], sizes: Sequence[tuple[int, int]]) -> l
     expected = np.repeat(np.array(sizes, dtype=np.int32).reshape(-1, 2), lengths, axis=0)
     masks = _common_masks(tracks)
     if masks is not None:
-        table = masks.table[_places(tracks)]
+        table = _rows(masks, tracks)
         other_size = (table["height"] != expected[:, 0]) | (table["width"] != expected[:, 1])
-        if not (other_size & (table["height"] > 0)).any():
+        other_size &= table["height"] > 0
+        if not other_size.any():
             return list(tracks)  # type: ignore[arg-type]
-        table["area"][other_size & (table["height"] > 0)] = -1
+        table = table.copy()
+        table["area"][other_size] = -1
         masks = PackedMasks(masks.text, table)
     else:
         masks = _packed(list(chain.from_iterable(tracks)), expected)
@@ -137,7 +139,7 @@ def rows_of(tracks: Sequence[PackedTrack]) -> tuple[bytes, npt.NDArray[np.void]]
     masks = _common_masks(tracks)
     if masks is None:
         raise ValueError("expected tracks that were packed together")
-    return masks.text, masks.table[_places(tracks)]
+    return masks.text, _rows(masks, tracks)
 
 
 def _common_masks(tracks: Sequence[Any]) -> PackedMasks | None:
@@ -147,12 +149,14 @@ def _common_masks(tracks: Sequence[Any]) -> PackedMasks | None:
     return masks if all(track.masks is masks for track in tracks) else None
 
 
-def _places(tracks: Sequence[Any]) -> npt.NDArray[np.int64]:
+def _rows(masks: PackedMasks, tracks: Sequence[Any]) -> npt.NDArray[np.void]:
     begins = np.array([track.begin for track in tracks], dtype=np.int64)
     ends = np.array([track.end for track in tracks], dtype=np.int64)
+    if (begins[1:] == ends[:-1]).all():  # as they come from a file
+        return masks.table[begins[0] : ends[-1]]
     before = np.cumsum(ends - begins) - (ends - begins)
-    places: npt.NDArray[np.int64] = np.repeat(begins - before, ends - begins)
-    return places + np.arange(len(places))
+    places = np.repeat(begins - before, ends - begins)
+    return masks.table[places + np.arange(len(places))]
 
 
 def _packed(frames: list[Any], sizes: npt.NDArray[np.int32]) -> PackedMasks:
