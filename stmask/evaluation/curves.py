@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -12,6 +13,7 @@ from stmask.evaluation.matching import IOU_THRESHOLDS
 
 RECALL_POINTS = np.linspace(0.0, 1.0, 101)
 MAX_DETECTIONS = (1, 10, 100)  # per video and category
+_AT_ONCE = 1 << 13  # predictions
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,61 +54,118 @@ class Ranked:
 def accumulate(ranked: Ranked, counted: npt.NDArray[np.int64]) -> Curves:
     """Precision and recall of every category from (K, A) numbers of annotations that count."""
     k, a, t, r, m = (*counted.shape, len(IOU_THRESHOLDS), len(RECALL_POINTS), len(MAX_DETECTIONS))
-    # filled in the order in which curves come, and transposed at the end
-    precision, recall, scores = (np.full(shape, -1.0) for shape in ((k, m, a, t, r), (k, m, a, t), (k, m, a, t, r)))
+    # filled in the order in which curves come, and transposed at the end; in one piece, which systems give out faster
+    precision, scores = values = np.empty((2, k, m, a, t, r))
+    start = np.where(counted > 0, 0.0, -1.0)[:, None, :, None]
+    values[:] = start[..., None]
+    recall = np.repeat(np.repeat(start, m, axis=1), t, axis=3)
     bounds = np.searchsorted(ranked.category, np.arange(k + 1))
-    for category in range(k):
-        present = counted[category] > 0
-        if not present.any():
-            continue
-        block = np.arange(bounds[category], bounds[category + 1])
-        values, size = None, -1
+    for first, last in _chunks(bounds):
+        block = np.arange(bounds[first], bounds[last])
+        found, size = None, -1
         for limit, most in enumerate(MAX_DETECTIONS):
             chosen = block[ranked.rank[block] < most]
-            if values is None or len(chosen) != size:  # else no video has that many: the same as with the last limit
+            if found is None or len(chosen) != size:  # else no video has that many: the same as with the last limit
                 size = len(chosen)
-                values = curve(
-                    ranked.hits[:, :, chosen][present],
-                    ranked.misses[:, :, chosen][present],
+                found = reached_curves(
+                    ranked.hits[:, :, chosen],
+                    ranked.misses[:, :, chosen],
                     scores=ranked.scores[chosen],
-                    counted=counted[category, present],
+                    bounds=np.searchsorted(ranked.category[chosen], np.arange(first, last + 1)),
+                    counted=counted[first:last],
                 )
-            for target, part in zip((precision, recall, scores), values, strict=True):
-                target[category, limit, present] = part
+            place = first + found.category, limit, found.area, found.threshold
+            precision[place], recall[place], scores[place] = found.precision, found.recall, found.scores
+    # no recall at all is reached with the first prediction
+    some = np.flatnonzero(np.diff(bounds))
+    firsts = np.where(counted[some] > 0, ranked.scores[bounds[some], None], -1.0)
+    scores[some, ..., 0] = firsts[:, None, :, None]
     return Curves(precision.transpose(3, 4, 0, 2, 1), recall.transpose(3, 0, 2, 1), scores.transpose(3, 4, 0, 2, 1))
 
 
-def curve(
+def _chunks(bounds: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Categories to take at once, few enough not to need much memory."""
+    first, categories = 0, len(bounds) - 1
+    while first < categories:
+        last = max(first + 1, int(np.searchsorted(bounds, bounds[first] + _AT_ONCE, side="right")) - 1)
+        yield first, last
+        first = last
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """The P curves with at least one hit: all others are 0 throughout.
+
+    Attributes:
+        category, area, threshold: (P,) each.
+        precision, scores: (P, R), see `Curves`.
+        recall: (P,).
+    """
+
+    category: npt.NDArray[np.int64]
+    area: npt.NDArray[np.int64]
+    threshold: npt.NDArray[np.int64]
+    precision: npt.NDArray[np.float64]
+    recall: npt.NDArray[np.float64]
+    scores: npt.NDArray[np.float64]
+
+
+def reached_curves(
     hits: npt.NDArray[np.bool_],
     misses: npt.NDArray[np.bool_],
     *,
     scores: npt.NDArray[np.float64],
+    bounds: npt.NDArray[np.int64],
     counted: npt.NDArray[np.int64],
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Precision (A, T, R), recall (A, T) and scores (A, T, R) from (A, T, n) hits and misses in score order."""
-    a, t, n = hits.shape
-    points = len(RECALL_POINTS)
-    precision, recall, reached_at = np.zeros((a, t, points)), np.zeros((a, t)), np.zeros((a, t, points))
-    reached_at[..., 0] = scores[0] if n else 0.0  # no recall at all is reached with the first prediction
-    some = hits.any(axis=-1)  # without a hit all is zero, often so at most of the thresholds
-    if not some.any():
-        return precision, recall, reached_at
+) -> Reached:
+    """The curves of K categories.
 
-    true, false = np.cumsum(hits[some], axis=-1), np.cumsum(misses[some], axis=-1)  # (rows, n)
-    raw = true / (false + true + np.spacing(1))
-    best_from_here = np.maximum.accumulate(raw[:, ::-1], axis=-1)[:, ::-1].ravel()
+    Args:
+        hits, misses: (A, T, N) of the predictions of all categories, within each in score order.
+        bounds: (K + 1,) where the predictions of each category begin.
+        counted: (K, A) annotations that count.
+    """
+    a, t, n = hits.shape
+    flat = hits.reshape(a * t, n)
+    true, before = _sums(flat, bounds)
+    false, _ = _sums(misses.reshape(a * t, n), bounds)
+    best_from_here = true / (false + true + np.spacing(1))
+    for first, last in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
+        if first < last:
+            backwards = best_from_here[:, first:last][:, ::-1]
+            np.maximum.accumulate(backwards, axis=1, out=backwards)
+
+    totals = np.diff(before, axis=1)  # (A * T, K)
+    row, category = np.nonzero((totals > 0) & np.repeat(counted.T > 0, t, axis=0))
+    area, threshold = np.divmod(row, t)
+    count, total = counted[category, area], totals[row, category]
     # each recall point is reached with the prediction that makes the hit it needs, or with the first if it needs none
-    needed = np.stack([_hits_needed(int(count)) for count in counted])[np.nonzero(some)[0]]  # (rows, R)
-    total = true[:, -1:]
-    starts = np.arange(len(true))[:, None] * n
-    places = np.append(np.flatnonzero(hits[some]), -1)
-    never = needed > total
-    hit = np.where(never, -1, np.cumsum(total)[:, None] - total + needed - 1)
-    reached = np.where(never | (needed == 0), starts, places[hit])
-    precision[some] = np.where(never, 0.0, best_from_here[reached])
-    recall[some] = true[:, -1] / counted[np.nonzero(some)[0]]
-    reached_at[some] = np.where(never, 0.0, scores[reached - starts])
-    return precision, recall, reached_at
+    kinds, kind = np.unique(count, return_inverse=True)
+    needed = np.array([_hits_needed(number) for number in kinds.tolist()], dtype=np.int64)
+    needed = needed.reshape(-1, len(RECALL_POINTS))[kind]  # (P, R)
+    never = needed > total[:, None]
+    in_rows_before = np.cumsum(before[:, -1]) - before[:, -1]
+    hit = np.where(never, 0, (in_rows_before[row] + before[row, category])[:, None] + needed - 1)
+    start = (row * n + bounds[category])[:, None]
+    reached = np.where(never | (needed == 0), start, np.flatnonzero(flat)[hit])
+    return Reached(
+        category=category,
+        area=area,
+        threshold=threshold,
+        precision=np.where(never, 0.0, best_from_here.ravel()[reached]),
+        recall=total / count,
+        scores=np.where(never, 0.0, scores[reached - (row * n)[:, None]]),
+    )
+
+
+def _sums(
+    marks: npt.NDArray[np.bool_], bounds: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Marks (rows, N) up to each place of its category, and (rows, K + 1) in all categories before each."""
+    sums = np.zeros((len(marks), marks.shape[1] + 1), dtype=np.int64)
+    np.cumsum(marks, axis=1, out=sums[:, 1:])
+    before = sums[:, bounds]
+    return sums[:, 1:] - np.repeat(before[:, :-1], np.diff(bounds), axis=1), before
 
 
 @lru_cache(maxsize=4096)

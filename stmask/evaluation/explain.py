@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stmask.evaluation.causes import NO_CAUSE, Cause, Causes, find_causes
-from stmask.evaluation.curves import curve
+from stmask.evaluation.curves import reached_curves
 from stmask.evaluation.error_groups import group_errors
 from stmask.evaluation.ground_truth import GroundTruth
 from stmask.evaluation.groups import Overlaps
@@ -183,9 +183,14 @@ class _Recomputed:
 
 
 def _average_precision(hits: npt.NDArray[np.bool_], misses: npt.NDArray[np.bool_], wanted: int) -> float:
-    scores = np.zeros(len(hits))
-    precision, _, _ = curve(hits[None, None], misses[None, None], scores=scores, counted=np.array([wanted]))
-    return float(precision.mean())
+    reached = reached_curves(
+        hits[None, None],
+        misses[None, None],
+        scores=np.zeros(len(hits)),
+        bounds=np.array([0, len(hits)]),
+        counted=np.array([[wanted]]),
+    )
+    return float(reached.precision.mean()) if len(reached.precision) else 0.0
 
 
 def _errors(ground_truth: GroundTruth, overlaps: Overlaps, causes: Causes) -> list[dict[str, Any]]:

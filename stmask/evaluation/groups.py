@@ -12,7 +12,7 @@ import numpy.typing as npt
 from stmask.evaluation.curves import MAX_DETECTIONS
 from stmask.evaluation.ground_truth import GroundTruth
 from stmask.evaluation.matching import Group
-from stmask.evaluation.overlap import track_ious
+from stmask.evaluation.overlap import pair_ious
 from stmask.evaluation.results import Predictions
 from stmask.formats.packed import shared_pixels
 
@@ -50,11 +50,13 @@ def measure(ground_truth: GroundTruth, predictions: Predictions) -> Overlaps:
         np.array([(len(own), len(their), t) for (own, their), t in zip(pairs, lengths, strict=True)]).reshape(-1, 3),
         per_frame=False,
     )
-    totals = ranked.areas.totals(), ground_truth.mask_areas.totals()
+    first, second = ranked.areas.totals().tolist(), ground_truth.mask_areas.totals().tolist()
+    areas = [(first[row], second[column]) for own, their in pairs for row in own for column in their]
+    ious = pair_ious(shared, *np.array(areas, dtype=np.int64).reshape(-1, 2).T)
     groups, done = [], 0
-    for own, their in ((np.array(rows), np.array(columns)) for rows, columns in pairs):
-        table = shared[done : done + len(own) * len(their)].reshape(len(own), len(their))
-        groups.append(Group(own, their, track_ious(table, totals[0][own], totals[1][their])))
+    for own, their in pairs:
+        table = ious[done : done + len(own) * len(their)].reshape(len(own), len(their))
+        groups.append(Group(np.array(own), np.array(their), table))
         done += table.size
     return Overlaps(ranked, entries, rank, groups)
 

@@ -93,6 +93,12 @@ def track_ious(
 
     It is the sum over frames of the intersections by the sum of the unions, and 0 where the union is empty.
     """
-    unions = first[:, None] + second[None] - shared
-    ious: npt.NDArray[np.float64] = shared / np.maximum(unions, 1)
+    return pair_ious(shared, first[:, None], second[None])
+
+
+def pair_ious(
+    shared: npt.NDArray[np.int64], first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """The same for pairs in any shape, each with its own areas."""
+    ious: npt.NDArray[np.float64] = shared / np.maximum(first + second - shared, 1)
     return ious

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stmask.formats.fields import (
+    LARGEST_INTEGER,
     WRONG_VALUE,
     EntryError,
     class_name,
@@ -179,8 +180,11 @@ def _per_frame(entry: Mapping[str, Any], key: str, length: int) -> list[Any] | N
 
 
 def _areas(values: list[Any] | None) -> list[float | None] | None:
-    for value in values or ():
-        if value is not None and not (is_number(value) and value >= 0):
+    numbers = [value for value in values or () if value is not None]
+    if set(map(type, numbers)) <= {int} and 0 <= min(numbers, default=0) and max(numbers, default=0) < LARGEST_INTEGER:
+        return values  # as usual, without a look at each
+    for value in numbers:
+        if not (is_number(value) and value >= 0):
             raise EntryError(WRONG_VALUE, f": 'areas' must hold numbers or null, got {shown(value)}")
     return values
 
