@@ -7,7 +7,7 @@ import mmap
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from io import BufferedReader, RawIOBase
+from io import BufferedReader
 from typing import Any
 
 from stmask.files import open_json, parse_json
@@ -47,9 +47,9 @@ def _rest(handle: BufferedReader) -> bytes:
     """The rest of a file; not by way of the reader's buffer, which would copy it all."""
     if not handle.seekable():
         return handle.read()
-    raw: RawIOBase = handle.raw
-    raw.seek(handle.tell())
-    return raw.readall()
+    with open(handle.fileno(), "rb", buffering=0, closefd=False) as file:
+        file.seek(handle.tell())
+        return file.readall()
 
 
 def _mapped_text(handle: BufferedReader) -> str:

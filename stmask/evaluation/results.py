@@ -161,19 +161,13 @@ def _columns(entries: Any, videos: Mapping[int, Video], categories: Mapping[int,
         columns = [[entry[key] for entry in entries] for key in _KEYS]
     except (KeyError, TypeError):
         return None
-    usual = _are_usual(*columns, videos, categories) or all(_is_good(entry, videos, categories) for entry in entries)
+    usual = _are_usual(columns, videos, categories) or all(_is_good(entry, videos, categories) for entry in entries)
     return columns if usual else None
 
 
-def _are_usual(
-    video_ids: list[Any],
-    category_ids: list[Any],
-    scores: list[Any],
-    segmentations: list[Any],
-    videos: Mapping[int, Video],
-    categories: Mapping[int, str],
-) -> bool:
+def _are_usual(columns: list[list[Any]], videos: Mapping[int, Video], categories: Mapping[int, str]) -> bool:
     """A quick check of all entries at once, which holds for nearly all files: then each is good."""
+    video_ids, category_ids, scores, segmentations = columns
     return (
         set(map(type, video_ids)) | set(map(type, category_ids)) <= {int}
         and set(map(type, scores)) <= {float}

@@ -181,7 +181,7 @@ def _per_frame(entry: Mapping[str, Any], key: str, length: int) -> list[Any] | N
 
 def _areas(values: list[Any] | None) -> list[float | None] | None:
     numbers = [value for value in values or () if value is not None]
-    if set(map(type, numbers)) <= {int} and 0 <= min(numbers, default=0) and max(numbers, default=0) < LARGEST_INTEGER:
+    if set(map(type, numbers)) <= {int} and min(numbers, default=0) >= 0 and max(numbers, default=0) < LARGEST_INTEGER:
         return values  # as usual, without a look at each
     for value in numbers:
         if not (is_number(value) and value >= 0):

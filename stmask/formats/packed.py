@@ -21,7 +21,9 @@ from stmask.formats.runs import mask_areas
 if TYPE_CHECKING:  # importing the records would import torch, which scoring files does not need
     from stmask.structures import RLE
 
-_HAS_MODULE = importlib.util.find_spec("stmask.formats._masks") is not None  # wheels have it, and builds with a compiler
+_HAS_MODULE = (
+    importlib.util.find_spec("stmask.formats._masks") is not None
+)  # wheels have it, and builds with a compiler
 _compiled: Any = importlib.import_module("stmask.formats._masks") if _HAS_MODULE else None
 
 Segmentations: TypeAlias = "Sequence[RLE | None]"
@@ -74,7 +76,7 @@ class PackedTrack(Sequence["RLE | None"]):
     def __getitem__(self, frame: int) -> RLE | None: ...
     @overload
     def __getitem__(self, frame: slice) -> PackedTrack: ...
-    def __getitem__(self, frame: int | slice) -> RLE | None | PackedTrack:
+    def __getitem__(self, frame: int | slice) -> RLE | PackedTrack | None:
         places = range(self.begin, self.end)[frame]
         if isinstance(places, int):
             return self.masks[places]

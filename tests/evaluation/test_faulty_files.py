@@ -25,6 +25,8 @@ from stmask.evaluation.image_truth import ImageGroundTruth
 from stmask.evaluation.results import load_predictions
 from stmask.evaluation.submission import write_submission
 
+pytestmark = pytest.mark.usefixtures("each_implementation")
+
 HEIGHT, WIDTH, FRAMES = 8, 10, 3
 SQUARE = [[1, 2, 5, 2, 5, 6, 1, 6]]
 RUNS = {"size": [HEIGHT, WIDTH], "counts": [10, 4, 4, 4, 4, 4, 4, 4, 42]}

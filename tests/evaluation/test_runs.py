@@ -8,7 +8,6 @@ from evaluation.builders import rle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stmask.evaluation import overlap
 from stmask.formats import runs
 from stmask.formats.runs import decode, decode_mask, mask_areas
 
@@ -53,9 +52,6 @@ def test_no_masks() -> None:
     assert mask_areas([], np.zeros(0, dtype=np.int64)).shape == (0,)
 
 
-# few characters, so that some texts are masks of 16 pixels
-TEXTS = st.text("0123456789?@OPPQ_`ao~ é", max_size=12) | drawn_masks().map(lambda mask: rle(mask)["counts"])
-
 BROKEN = {
     "empty": "",
     "ends inside a run": "P",
@@ -76,50 +72,3 @@ def test_a_broken_mask_has_no_area_and_harms_no_other(bad: str) -> None:
         counts, expected = [good] * 5, [6] * 5
         counts[place], expected[place] = bad, -1
         assert mask_areas(counts, np.full(5, 36)).tolist() == expected
-
-
-@pytest.mark.skipif(overlap._compiled is None, reason="the C module is not built")
-@settings(deadline=None)
-@given(
-    st.lists(
-        st.text("0123456789?@OPPQ_`ao~ é", max_size=12) | drawn_masks().map(lambda m: rle(m)["counts"]), max_size=5
-    )
-)
-def test_the_c_module_agrees_on_any_text(texts: list[str]) -> None:
-    masks = [{"size": [4, 4], "counts": text} for text in texts]
-    areas = np.frombuffer(overlap._compiled.track_areas([masks], np.array([[4, 4]])), dtype=np.int64)
-    assert areas.tolist() == mask_areas(texts, np.full(len(texts), 16)).tolist()
-
-
-@pytest.mark.skipif(overlap._compiled is None, reason="the C module is not built")
-@settings(deadline=None)
-@given(st.integers(1, 3), st.integers(0, 3), st.integers(0, 2**32 - 1))
-def test_the_c_module_agrees_on_intersections(ours: int, theirs: int, seed: int) -> None:
-    random = np.random.default_rng(seed)
-
-    def tracks(count: int) -> list[list[np.ndarray | None]]:
-        densities = random.choice([0.0, 0.1, 0.5, 1.0], size=(count, 4))
-        return [[random.random((7, 9)) < p if random.random() < 0.8 else None for p in row] for row in densities]
-
-    first, second = tracks(ours), tracks(theirs)
-    sides = [[[None if m is None else rle(m) for m in track] for track in side] for side in (first, second)]
-    shared = np.frombuffer(overlap._compiled.intersections(*sides), dtype=np.int64).reshape(4, ours, theirs)
-    a, b = (np.array([[_pixels(m) for m in track] for track in side]).reshape(-1, 4, 63) for side in (first, second))
-    np.testing.assert_array_equal(shared, np.einsum("dtp,gtp->tdg", a, b))
-
-
-def _pixels(mask: np.ndarray | None) -> np.ndarray:
-    return np.zeros((7, 9), dtype=int) if mask is None else mask.astype(int)
-
-
-@pytest.mark.skipif(overlap._compiled is None, reason="the C module is not built")
-def test_the_c_module_refuses_what_it_cannot_read() -> None:
-    mask = {"size": [1, 1], "counts": "1"}
-    for arguments in [([[mask]], np.zeros(0)), ([5], np.zeros((1, 2), dtype=np.int64)), (None, np.zeros(0))]:
-        with pytest.raises((TypeError, ValueError)):
-            overlap._compiled.track_areas(*arguments)
-    for arguments in [([], []), ([[mask]], [[mask, mask]]), ([[{"size": [1, 1]}]], [[mask]]), ([[1]], [[mask]])]:
-        with pytest.raises((TypeError, ValueError)):
-            overlap._compiled.intersections(*arguments)
-    with pytest.raises(ValueError, match="a mask cannot be decoded"):
-        overlap._compiled.intersections([[{"size": [1, 1], "counts": "P"}]], [[mask]])
