@@ -14,6 +14,7 @@ from stmask.checkpoints.format import is_ours, load_model
 from stmask.errors import ConfigError
 from stmask.inference.segmenter import VideoSegmenter
 from stmask.models import VideoModel
+from stmask.models.layers.folding import prepare_for_inference
 from stmask.runtimes import is_exported, load_exported
 from stmask.weights import read_file
 
@@ -74,7 +75,7 @@ def load_segmenter(
     autocast: torch.dtype | None = None,
     trust: Iterable[str | Callable[..., Any]] = (),
 ) -> VideoSegmenter:
-    """A segmenter for the model in a checkpoint.
+    """A segmenter for the model in a checkpoint, whose batch norms are folded into its convolutions.
 
     Args:
         path, model, trust: as `load`.
@@ -86,7 +87,9 @@ def load_segmenter(
     """
     if is_exported(path) and (autocast is not None or (device is not None and torch.device(device).type != "cpu")):
         raise ConfigError(f"{path} is run on the CPU in float32: give device=cpu, or the checkpoint in place of it")
-    return VideoSegmenter(load(path, model=model, trust=trust), device=device, autocast=autocast)
+    network = load(path, model=model, trust=trust)
+    prepare_for_inference(network)
+    return VideoSegmenter(network, device=device, autocast=autocast)
 
 
 def pick_device(name: Any) -> torch.device:

@@ -126,7 +126,8 @@ class VideoSegmenter:
             if image.ndim != 3 or image.shape[2] != 3 or image.size == 0 or image.dtype != np.uint8:
                 raise ValueError(f"a frame must be (h, w, 3) uint8 RGB, got {tuple(image.shape)} {image.dtype}")
         with self._timed("preprocessing"):
-            inputs = torch.stack([self.preprocessor(image) for image in images]).to(self.device)
+            inputs = torch.stack([self.preprocessor(image) for image in images])
+            inputs = inputs.to(self.device, memory_format=torch.channels_last)
         before = self.timings["network"]
         half = torch.autocast(self.device.type, dtype=self._autocast, enabled=self._autocast is not None)
         with self._timed("detection"), self._forward_timed(), half:
