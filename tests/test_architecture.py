@@ -35,6 +35,7 @@ LAYERS = [
     {"inference", "official", "runtimes"},
     {"exports", "loading"},
     {"engine"},
+    {"benchmarks"},
     {"plots", "console"},
     {"experiments"},
     {"commands"},
@@ -197,6 +198,7 @@ DOCUMENTED = {"hydra.core.hydra_config", "hydra.core.utils", "hydra.core.config_
 # names of others that begin with an underscore, and of ours
 OTHERS = {
     "_actions",  # argparse
+    "_deform_conv2d_backward", "_roi_align_backward",  # operators of torchvision
     "_exit",  # os
     "_make_layer",  # torchvision's ResNet
     "_on_queue_feeder_error",  # multiprocessing.Queue

@@ -215,7 +215,7 @@ def test_home_in_the_words_of_other_commands(word: str, monkeypatch: pytest.Monk
         ("stmask train model/head/align=ada see", {"seed="}),
         ("stmask evaluate checkp", {"checkpoint="}),
         ("stmask data s", {"show", "split", "synthesize"}),
-        ("stmask benchmark ", {"data", "inference", "metric"}),
+        ("stmask benchmark ", {"correlation", "data", "inference", "metric", "predict", "train"}),
         ("stmask data show s", set()),
         ("stmask import ", set()),
         ("stmask nothing ", set()),

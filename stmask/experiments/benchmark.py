@@ -1,4 +1,4 @@
-"""Measures the speed of runs and checkpoints: what to load, and where the result goes."""
+"""Measures the speed of runs and checkpoints, and keeps that of runs in their folders."""
 
 from __future__ import annotations
 
@@ -7,35 +7,16 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import torch
-
+from stmask.benchmarks.record import Result
+from stmask.benchmarks.turns import Entry, measure
 from stmask.checkpoints import ModelCard
-from stmask.data import VideoClips
-from stmask.engine.evaluation_data import evaluation_data, same_videos
-from stmask.errors import CheckpointError, ConfigError, DataError, StmaskError
-from stmask.experiments.speed import FRAMES, PRECISIONS, write_speed
-from stmask.experiments.timing import TimingClip, measure, take_clips
-from stmask.inference.segmenter import VideoSegmenter
-from stmask.inference.video import VideoReader
-from stmask.loading import load_segmenter, pick_device
+from stmask.engine.evaluation_data import same_videos
+from stmask.errors import CheckpointError, StmaskError
+from stmask.experiments.speed import FRAMES, PRECISIONS, Conditions, Speed, write_speed
+from stmask.loading import load, pick_device
 from stmask.runs.folder import BEST, CHECKPOINTS, LAST
 
 _AT_ONCE = 8  # networks in memory
-_WAY_OUT = "give --frames-from VIDEO_OR_FOLDER"
-
-
-def load_networks(places: Sequence[str | os.PathLike[str]], *, device: str, precision: str) -> list[VideoSegmenter]:
-    """Segmenters for checkpoints and the best checkpoints of run folders, all on one device.
-
-    Raises:
-        CheckpointError: the weights are missing or broken.
-        ConfigError: no such device or precision.
-    """
-    if precision not in PRECISIONS:
-        raise ConfigError(f"--precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
-    where = pick_device(device)
-    autocast = None if precision == PRECISIONS[0] else getattr(torch, precision)
-    return [load_segmenter(checkpoint_at(place), device=where, autocast=autocast) for place in places]
 
 
 def checkpoint_at(place: str | os.PathLike[str]) -> Path:
@@ -51,37 +32,52 @@ def checkpoint_at(place: str | os.PathLike[str]) -> Path:
     return found[0] if path.is_dir() else path
 
 
-def validation_clips(network: VideoSegmenter, *, frames: int, source: str) -> list[TimingClip]:
-    """Clips from the videos that a network was validated with.
-
-    Args:
-        frames: to time.
-        source: of the network, a checkpoint or a run's folder.
-
-    Raises:
-        DataError: the data is not there.
-        ConfigError: the network doesn't say what it was trained on, or its data are not videos.
-    """
-    if not (card := _card_of(network)).data:
-        raise ConfigError(f"{source} does not say what it was validated with: {_WAY_OUT}")
-    data = evaluation_data(card, checkpoint_at(source), way_out=_WAY_OUT)
-    try:
-        videos = VideoClips(data.valid_dataset)
-        source = str(data.valid_dataset.frames_path)
-        return take_clips((videos[i] for i in range(len(videos))), frames=frames, source=source)
-    except DataError as error:
-        raise DataError(f"the validation videos of {source} can't be read ({error}): {_WAY_OUT}") from error
-
-
-def file_clips(path: str | os.PathLike[str], *, frames: int) -> list[TimingClip]:
-    """Clips from one video file or folder of frames.
+def inference_entry(
+    place: str | os.PathLike[str],
+    *,
+    device: str,
+    precision: str = PRECISIONS[0],
+    frames_from: str | None = None,
+    validated_by: str | os.PathLike[str],
+    frames: int,
+    yardstick: bool = False,
+    trust: Sequence[str] = (),
+) -> Entry:
+    """A checkpoint, or a run's best one, to be timed frame by frame; see `stmask.benchmarks.inference.Contender`.
 
     Raises:
-        DataError: it can't be read.
-        ConfigError: it has a single frame.
+        CheckpointError: the folder holds none.
     """
+    arguments = {
+        "checkpoint": str(checkpoint_at(place)),
+        "device": device,
+        "precision": precision,
+        "frames_from": frames_from,
+        "validated_by": str(checkpoint_at(validated_by)),
+        "frames": frames,
+        "yardstick": yardstick,
+        "trust": list(trust),
+    }
+    return Entry(str(place), arguments)
 
-    return take_clips([VideoReader(path)], frames=frames, source=str(path))
+
+def keep_speed(folder: str | os.PathLike[str], result: Result) -> Speed:
+    """Writes a measurement of a run's network to its fps.json."""
+    own = result.conditions
+    conditions = Conditions(own.device, own.precision or "", own.threads or 0, own.torch or "")
+    speed = Speed(
+        milliseconds=result.median,
+        p10=result.percentile(10),
+        p90=result.percentile(90),
+        frames=len(result.samples),
+        objects=result.details["objects"],
+        stages=result.stages,
+        height=int(result.details["height"]),
+        width=int(result.details["width"]),
+        conditions=conditions,
+    )
+    write_speed(folder, speed)
+    return speed
 
 
 def measure_runs(folders: Sequence[Path], *, device: str, on_run: Callable[[str], None]) -> list[str]:
@@ -99,32 +95,31 @@ def measure_runs(folders: Sequence[Path], *, device: str, on_run: Callable[[str]
     """
     pick_device(device)  # a missing device fails once, and not for every run
     problems: list[str] = []
-    for start in range(0, len(folders), _AT_ONCE):
-        groups: dict[str, dict[Path, VideoSegmenter]] = defaultdict(dict)  # by validation data
-        for folder in folders[start : start + _AT_ONCE]:
+    groups: dict[str, list[Path]] = defaultdict(list)  # by validation data
+    for folder in folders:
+        try:
+            checkpoint = checkpoint_at(folder)
+            card = load(checkpoint).card
+            assert isinstance(card, ModelCard)
+            groups[same_videos(card, checkpoint) if card.data else ""].append(folder)
+        except StmaskError as error:
+            problems.append(_not_measured(folder, error))
+    for group in groups.values():
+        for start in range(0, len(group), _AT_ONCE):
+            together = group[start : start + _AT_ONCE]
             try:
-                (network,) = load_networks([folder], device=device, precision=PRECISIONS[0])
-                card = _card_of(network)
-                groups[same_videos(card, checkpoint_at(folder)) if card.data else ""][folder] = network
+                entries = [
+                    inference_entry(folder, device=device, validated_by=together[0], frames=FRAMES)
+                    for folder in together
+                ]
+                results = measure("inference", entries, repeats=FRAMES).results
             except StmaskError as error:
-                problems.append(_not_measured(folder, error))
-        for group in groups.values():
-            networks = list(group.values())
-            try:
-                clips = validation_clips(networks[0], frames=FRAMES, source=str(next(iter(group))))
-            except StmaskError as error:
-                problems += [_not_measured(folder, error) for folder in group]
+                problems += [_not_measured(folder, error) for folder in together]
                 continue
-            for folder, speed in zip(group, measure(networks, clips, precision=PRECISIONS[0]), strict=True):
-                write_speed(folder, speed)
+            for folder, result in zip(together, results):
+                speed = keep_speed(folder, result)
                 on_run(f"{folder}: {speed.fps:.1f} FPS ({speed.conditions})")
     return problems
-
-
-def _card_of(network: VideoSegmenter) -> ModelCard:
-    card = network.model.card
-    assert isinstance(card, ModelCard)
-    return card
 
 
 def _not_measured(folder: Path, error: StmaskError) -> str:

@@ -20,6 +20,7 @@ import pytest
 import torch
 
 import stmask
+from stmask.benchmarks.inference import load as load_network
 from stmask.checkpoints import ModelCard, build_model
 from stmask.checkpoints.format import ENTRY
 from stmask.cli import main
@@ -29,7 +30,7 @@ from stmask.config_schemas import PredictSchema
 from stmask.engine.evaluate import evaluate
 from stmask.engine.resume import check_content
 from stmask.errors import CheckpointError, ConfigError, DataError
-from stmask.experiments.benchmark import load_networks, measure_runs
+from stmask.experiments.benchmark import measure_runs
 from stmask.loading import initialise
 from stmask.models.stmask import STMask
 from stmask.plots import places
@@ -133,7 +134,7 @@ ROADS: dict[str, Road] = {
     "resume": lambda path, network, cfg: check_content(path, network),
     "import": _as_command("import", "{path}", "{out}"),
     "export": _as_command("export", "{path}", "{out}"),
-    "benchmark": lambda path, network, cfg: load_networks([path], device="cpu", precision="float32"),
+    "benchmark": lambda path, network, cfg: load_network(str(path), device="cpu", precision="float32"),
     "tables": _tables,
     "notebooks": lambda path, network, cfg: places.network(path.parent.parent),
 }

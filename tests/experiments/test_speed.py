@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from engine.tiny import TINY
 from experiments.made_runs import made_speed, write_run
 from omegaconf import DictConfig, OmegaConf
 
+from stmask.benchmarks.inference import STAGES, Contender, Image, take_videos
+from stmask.benchmarks.worker import Turns
 from stmask.checkpoints import ModelCard, build_model, save_model
 from stmask.cli import main
 from stmask.config import compose
@@ -20,12 +23,8 @@ from stmask.data.synthetic import SyntheticConfig, write_dataset
 from stmask.errors import ConfigError
 from stmask.experiments import benchmark
 from stmask.experiments.speed import PROCEDURE, read_speed, write_speed
-from stmask.experiments.timing import Image, Yardstick, measure, take_clips
 from stmask.files import read_json, write_json
-from stmask.inference.segmenter import VideoSegmenter
-from stmask.models import Tracker, VideoModel
 from stmask.ops.frames import FramePreprocessor
-from stmask.tracking import PlainTracker
 
 
 def video(frames: int, value: int = 0) -> list[Image]:
@@ -69,64 +68,42 @@ def _plain(node: DictConfig) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("lengths", "frames", "clips"),
+    ("lengths", "frames", "taken"),
     [
-        ((5, 5), 6, [5, 3]),
-        ((1, 3), 2, [3]),  # an image has no frame to follow from
-        ((60,), 40, [25, 17]),
-        ((3,), 5, [3, 3, 2]),  # too few: they come up again
-        ((26,), 24, [25]),
+        ((5, 5), 7, [5, 2]),
+        ((5, 5), 6, [5]),  # one frame has none to follow from
+        ((1, 3), 2, [2]),
+        ((60,), 40, [40]),
+        ((3,), 5, [3]),
     ],
 )
-def test_clips_hold_the_frames_to_time_and_a_first_one(lengths: tuple[int, ...], frames: int, clips: list[int]) -> None:
-    taken = take_clips((video(n) for n in lengths), frames=frames, source="here")
-    assert [len(clip) for clip in taken] == clips
-    assert sum(len(clip) - 1 for clip in taken) == frames
+def test_no_more_frames_are_read_than_are_timed(lengths: tuple[int, ...], frames: int, taken: list[int]) -> None:
+    videos = take_videos((video(n) for n in lengths), frames=frames, source="here")
+    assert [len(one) for one in videos] == taken
 
 
 def test_without_two_frames_in_a_row_there_is_nothing_to_time() -> None:
     with pytest.raises(ConfigError, match="here holds no video of two frames or more .* --frames-from"):
-        take_clips([video(1), video(1)], frames=3, source="here")
+        take_videos([video(1), video(1)], frames=3, source="here")
 
 
-class _Nothing(VideoModel):
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = torch.nn.Linear(1, 1)
-
-    def tracker(self) -> Tracker:
-        return PlainTracker()
-
-
-class _Counting(VideoSegmenter):
-    """Notes what it is given instead of looking at it."""
-
-    def __init__(self, name: str, log: list[str]) -> None:
-        super().__init__(_Nothing(), preprocessor=FramePreprocessor(height=10, width=12))
-        self.name, self.log = name, log
-
-    def reset(self) -> None:
-        self.log.append(f"{self.name}:")
-
-    def step(self, frame: Image) -> list[int]:  # type: ignore[override]
-        assert frame.shape == (10, 12, 3)  # resized before the clock starts
-        self.timings["network"] += 0.001
-        self.log.append(str(frame[0, 0, 0]))
-        return [1, 2, 3]
-
-
-def test_networks_take_turns_after_every_clip_each_from_its_first_frame() -> None:
-    log: list[str] = []
-    clips = [tuple(video(3)), tuple(video(2, 100))]
-    speeds = measure([_Counting("A", log), _Counting("B", log)], clips, precision="float32")
-    warm_up = 1 + 8
-    assert log[2 * warm_up :] == ["A:", "0", "1", "2", "B:", "0", "1", "2", "B:", "100", "101", "A:", "100", "101"]
-    for speed in speeds:
-        assert (speed.frames, speed.objects, speed.height, speed.width) == (3, 3.0, 10, 12)
-        assert speed.p10 <= speed.milliseconds <= speed.p90
-        assert speed.stages["network"] == pytest.approx(1.0)
-        assert speed.conditions.torch == torch.__version__
-        assert speed.conditions.threads == torch.get_num_threads()
+def test_stages_are_parts_of_a_frame_and_the_first_frame_of_a_clip_is_not_timed(data: Path, tmp_path: Path) -> None:
+    path = save(tmp_path / "a.ckpt", data)
+    frames = next((data / "valid" / "JPEGImages").iterdir())
+    contender = Contender(
+        checkpoint=str(path), device="cpu", precision="float32", frames_from=str(frames), validated_by="", frames=3
+    )
+    answers = io.StringIO()
+    turns = Turns(io.StringIO("4\n3\n0\n"), answers)  # four frames: the first one comes up every fourth time
+    outcome = contender.serve(turns)
+    assert len(turns.samples) == 7
+    for sample in turns.samples:
+        assert {"preprocessing", "network", "detection", "tracking"} <= set(sample.stages) <= set(STAGES)
+        assert min(sample.stages.values()) >= 0
+        assert sum(sample.stages.values()) == pytest.approx(sample.milliseconds, rel=0.2, abs=1.0)
+    assert outcome.work.flops is not None
+    assert outcome.work.flops > 1e6
+    assert {"objects", "height", "width"} <= set(outcome.details)
 
 
 def test_a_speed_is_kept_in_full_and_not_taken_from_another_procedure(tmp_path: Path) -> None:
@@ -139,12 +116,6 @@ def test_a_speed_is_kept_in_full_and_not_taken_from_another_procedure(tmp_path: 
     assert read_speed(tmp_path) is None
 
 
-def test_the_yardstick_is_a_network_of_its_own() -> None:
-    yardstick = Yardstick(torch.device("cpu"))
-    yardstick.add()
-    assert yardstick.milliseconds > 0
-
-
 # --- the command
 
 
@@ -155,19 +126,29 @@ def test_networks_side_by_side_and_a_run_keeps_its_speed(
     save(run / "checkpoints" / "best.ckpt", data)
     other = save(tmp_path / "other" / "checkpoints" / "other.ckpt", data, "model/head=plain")
     out = tmp_path / "speed.json"
-    arguments = [str(run), "--against", str(other), "--frames", "4", "--device", "cpu", "--json", str(out)]
+    arguments = [str(other), str(run), "--repeats", "4", "--device", "cpu", "--yardstick", "--json", str(out)]
     assert main(["benchmark", "inference", *arguments]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert "float32" in printed[0]
-    assert printed[1].split()[:3] == ["network", "input", "ms"]
-    assert printed[2].startswith(str(other))
-    assert printed[2].endswith("1.00")
-    assert printed[3].startswith(str(run))
+    assert printed[2].split()[:2] == ["inference", "ms"]
+    assert printed[3].startswith(str(other))
+    assert printed[3].endswith("1.00")
+    assert printed[4].startswith(str(run))
     kept = read_speed(run)
     assert kept is not None
     assert (kept.frames, kept.height, kept.width, kept.conditions.precision) == (4, 64, 96, "float32")
-    assert [entry["network"] for entry in json.loads(out.read_text())["networks"]] == [str(other), str(run)]
+    results = json.loads(out.read_text())["results"]
+    assert [result["name"] for result in results] == [str(other), str(run)]
+    assert results[0]["yardstick_ms"] > 0
     assert sorted(path.name for path in run.iterdir()) == ["checkpoints", "config.yaml", "fps.json"]
+
+
+def test_a_video_from_end_to_end(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frames = next((data / "valid" / "JPEGImages").iterdir())
+    checkpoint = save(tmp_path / "a.ckpt", data)
+    assert main(["benchmark", "predict", str(frames), str(checkpoint), "--repeats", "1", "--device", "cpu"]) == 0
+    printed = capsys.readouterr().out
+    assert all(f"\n{stage} " in printed for stage in ("decoding", "network", "masks", "drawing", "encoding"))
 
 
 def test_a_video_stands_in_for_data_that_is_gone(
@@ -175,7 +156,7 @@ def test_a_video_stands_in_for_data_that_is_gone(
 ) -> None:
     frames = next((data / "valid" / "JPEGImages").iterdir())
     checkpoint = save(tmp_path / "run" / "checkpoints" / "a.ckpt", tmp_path / "moved")
-    command = ["benchmark", "inference", str(checkpoint), "--frames", "2", "--precision", "bfloat16"]
+    command = ["benchmark", "inference", str(checkpoint), "--repeats", "2", "--precision", "bfloat16"]
     assert main(command) == 2
     error = capsys.readouterr().err
     assert f"the validation videos of {checkpoint} can't be read" in error
@@ -189,9 +170,9 @@ def test_a_video_stands_in_for_data_that_is_gone(
     [
         (["nowhere.ckpt"], "cannot read the checkpoint nowhere.ckpt"),
         (["."], "holds no checkpoints/best.ckpt or last.ckpt"),
-        (["a.ckpt", "--frames", "0"], "--frames must be at least 1, got 0"),
-        (["a.ckpt", "--precision", "int8"], "--precision must be one of float32, bfloat16, float16, got 'int8'"),
-        (["a.ckpt", "--device", "tpu"], "device must be auto, cpu, cuda or cuda:N, got 'tpu'"),
+        (["a.ckpt", "--repeats", "0"], "--repeats must be at least 1, got 0"),
+        (["bare.ckpt", "--precision", "int8"], "--precision must be one of float32, bfloat16, float16, got 'int8'"),
+        (["bare.ckpt", "--device", "tpu"], "device must be auto, cpu, cuda or cuda:N, got 'tpu'"),
         (["bare.ckpt"], "bare.ckpt does not say what it was validated with: give --frames-from"),
     ],
 )
@@ -234,7 +215,8 @@ def test_tables_measure_the_runs_that_lack_it(
         f"FPS of {without_weights} was not measured: {without_weights} holds no checkpoints/best.ckpt or last.ckpt: "
         "give a checkpoint, or a run's folder"
     )
-    assert videos.startswith(f"FPS of {moved} was not measured: the validation videos of {moved} can't be read")
+    checkpoint = moved / "checkpoints" / "best.ckpt"
+    assert videos.startswith(f"FPS of {moved} was not measured: the validation videos of {checkpoint} can't be read")
     for measured in (lacks, another):
         speed = read_speed(measured)
         assert speed is not None

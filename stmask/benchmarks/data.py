@@ -1,4 +1,7 @@
-"""Measures the speed of the training data pipeline and the cost of an index, on synthetic data without a download."""
+"""Training samples from JPEG files to batches, and the cost of an index, on synthetic data without a download.
+
+Times of samples are processor time, not wall time: what one core does, regardless of the machine's load.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import json
 import multiprocessing
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +18,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from stmask.benchmarks.gauge import PlainGauge, peak_memory, reset_peak
+from stmask.benchmarks.worker import Outcome, Sample, Turns, Work
 from stmask.data.augment import Augmentation, ClipAugmenter
 from stmask.data.collate import collate_pairs
 from stmask.data.convert.tracks import Document, encode, video
@@ -24,24 +29,17 @@ from stmask.files import atomic_open, write_json
 from stmask.ops.frames import FramePreprocessor
 
 _REST = "targets and normalisation"
-STAGES = ("decode", "masks", "augmentation", _REST, "collate")
+STAGES = {
+    "decode": "reading and decoding frames",
+    "masks": "decoding the objects' masks",
+    "augmentation": "flips, windows, colours; resizing to the network's input",
+    _REST: "the rest of a sample",
+    "collate": "samples to a batch",
+}
 _BATCH = 8
 _INDEX_SIZE = (720, 1280)
 _LOOKUPS = 2000
 _STATUS = Path("/proc/self/status")
-
-
-@dataclass(frozen=True, slots=True)
-class LoaderSpeed:
-    """Processor time, not wall time: what one core does, regardless of the machine's load.
-
-    Attributes:
-        pairs_per_second: for the whole way from files to a batch.
-        stage_ms: milliseconds per pair of each of `STAGES`.
-    """
-
-    pairs_per_second: float
-    stage_ms: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +55,102 @@ class IndexCost:
     seconds: float
     memory_mb: float | None
     worker_mb: tuple[float, ...] | None
+
+
+class Contender:
+    """Pairs of frames, or an index to open.
+
+    Args:
+        root: with a split "train" to load pairs of frames of; None for an index.
+        height, width: that they are brought to.
+        index: annotation file to open; None for pairs.
+        cache: folder of indexes.
+        workers: processes that share the index.
+    """
+
+    unit: str
+
+    def __init__(
+        self,
+        *,
+        root: str | None = None,
+        height: int = 360,
+        width: int = 640,
+        index: str | None = None,
+        cache: str | None = None,
+        workers: int = 4,
+    ) -> None:
+        self.unit = "pair" if index is None else "opening"
+        self.stages: Mapping[str, str] = STAGES if index is None else {}
+        self._root, self._size, self._workers = root, (height, width), workers
+        self._index, self._cache = index, None if cache is None else Path(cache)
+
+    def serve(self, turns: Turns) -> Outcome:
+        """Times batches, or openings in a process of their own."""
+        if self._index is not None:
+            return self._serve_index(turns, Path(self._index))
+        assert self._root is not None
+        batches = _Batches(Path(self._root), *self._size)
+        turns.ready(PlainGauge(), seconds=batches.next().milliseconds * _BATCH / 1000)
+        for count in turns:
+            turns.give([batches.next() for _ in range(count)])
+        frames = list(Path(self._root).rglob("*.jpg"))
+        read = 2 * sum(path.stat().st_size for path in frames) / len(frames)
+        return Outcome(Work(None, read + 2 * 3 * 4.0 * self._size[0] * self._size[1]), {"pairs in a batch": _BATCH})
+
+    def _serve_index(self, turns: Turns, index: Path) -> Outcome:
+        cost = measure_index(index, cache=self._cache, workers=0)
+        turns.ready(PlainGauge(), seconds=cost.seconds)
+        for count in turns:
+            costs = [measure_index(index, cache=self._cache, workers=self._workers) for _ in range(count)]
+            turns.give([Sample(1000 * cost.seconds, {}) for cost in costs])
+            cost = costs[-1]
+        details: dict[str, float] = {} if cost.memory_mb is None else {"MiB of the index": round(cost.memory_mb)}
+        if cost.worker_mb:
+            details["MiB of a worker's own, most"] = round(max(cost.worker_mb), 1)
+        return Outcome(Work(None, float(index.stat().st_size)), details)
+
+
+class _Batches:
+    """Batches of the split "train" in `root`, brought to height x width, with the times of a pair in each."""
+
+    def __init__(self, root: Path, height: int, width: int) -> None:
+        cv2.setNumThreads(0)
+        clock = self._clock = dict.fromkeys(STAGES, 0.0)
+
+        def timed(stage: str, work: Callable[..., Any]) -> Callable[..., Any]:
+            def run(*arguments: Any) -> Any:
+                started = time.process_time()
+                try:
+                    return work(*arguments)
+                finally:
+                    clock[stage] += time.process_time() - started
+
+            return run
+
+        class Dataset(VideoDataset):
+            read_frame = timed("decode", VideoDataset.read_frame)
+            instances = timed("masks", VideoDataset.instances)
+
+        class Augmenter(ClipAugmenter):
+            __call__ = timed("augmentation", ClipAugmenter.__call__)
+
+        self._stream = FramePairDataset(Dataset.from_root(root, "train"), FramePreprocessor(height, width))
+        self._stream.augmenter = Augmenter(Augmentation(), height=height, width=width)
+        self._collate = timed("collate", collate_pairs)
+        self._drawn = 0
+        self._stream.draw(0)  # the first one builds the augmentation pipeline
+
+    def next(self) -> Sample:
+        """The next batch: milliseconds of processor time for each of its pairs."""
+        self._clock.update(dict.fromkeys(STAGES, 0.0))
+        started = time.process_time()
+        self._collate([self._stream.draw(self._drawn + i) for i in range(_BATCH)])
+        whole = time.process_time() - started
+        self._drawn += _BATCH
+        self._clock[_REST] = whole - sum(self._clock.values())
+        each = 1000 / _BATCH
+        return Sample(each * whole, {stage: each * seconds for stage, seconds in self._clock.items()})
 
 
 def make_videos(root: Path, *, videos: int, frames: int, objects: int, height: int, width: int, seed: int = 0) -> None:
@@ -85,42 +179,6 @@ def _ellipse(centre: Any, axes: Any, height: int, width: int) -> Any:
     mask = np.zeros((height, width), np.uint8)
     cv2.ellipse(mask, centre.astype(int).tolist(), axes.astype(int).tolist(), 20, 0, 360, 1, -1)
     return mask
-
-
-def measure_loader(root: Path, *, height: int, width: int, pairs: int) -> LoaderSpeed:
-    """Times `pairs` frame pairs of the split "train" in `root`, brought to height x width."""
-    cv2.setNumThreads(0)
-    clock = dict.fromkeys(STAGES, 0.0)
-
-    def timed(stage: str, work: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*arguments: Any) -> Any:
-            started = time.process_time()
-            try:
-                return work(*arguments)
-            finally:
-                clock[stage] += time.process_time() - started
-
-        return run
-
-    class Dataset(VideoDataset):
-        read_frame = timed("decode", VideoDataset.read_frame)
-        instances = timed("masks", VideoDataset.instances)
-
-    class Augmenter(ClipAugmenter):
-        __call__ = timed("augmentation", ClipAugmenter.__call__)
-
-    dataset = Dataset.from_root(root, "train")
-    stream = FramePairDataset(dataset, FramePreprocessor(height, width))
-    stream.augmenter = Augmenter(Augmentation(), height=height, width=width)
-    collate = timed("collate", collate_pairs)
-    stream.draw(0)  # the first one builds the augmentation pipeline
-    clock.update(dict.fromkeys(STAGES, 0.0))
-    started = time.process_time()
-    for first in range(0, pairs, _BATCH):
-        collate([stream.draw(i) for i in range(first, min(pairs, first + _BATCH))])
-    whole = time.process_time() - started
-    clock[_REST] = whole - sum(clock.values())
-    return LoaderSpeed(pairs / whole, {stage: 1000 * clock[stage] / pairs for stage in STAGES})
 
 
 def make_index(path: Path, *, videos: int, frames: int, tracks: int, mask_bytes: int = 0) -> None:
@@ -165,25 +223,15 @@ def measure_index(path: Path, *, cache: Path | None = None, workers: int = 4) ->
 
 
 def _open_and_share(path: Path, cache: Path | None, workers: int) -> IndexCost:
-    before = _reset_peak()
+    before = reset_peak()
     started = time.perf_counter()
     dataset = VideoDataset(path, path.parent, cache=cache)
     seconds = time.perf_counter() - started
-    peak = _memory_mb(_STATUS, "VmHWM:")
-    memory = None if before is None or peak is None else peak - before
+    memory = peak_memory() - before if _STATUS.exists() else None
     private = [_in_worker(dataset, lookups) for lookups in [0] + [_LOOKUPS] * workers]
     idle, *used = private
     known = None if idle is None else tuple(one - idle for one in used if one is not None)
     return IndexCost(seconds, memory, known)
-
-
-def _reset_peak() -> float | None:
-    """The memory in use in MB, from which the peak is counted from now on."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return None
-    return _memory_mb(_STATUS, "VmRSS:")
 
 
 def _memory_mb(table: Path, *names: str) -> float | None:
