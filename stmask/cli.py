@@ -12,6 +12,7 @@ from types import ModuleType
 
 from stmask.console import TRACEBACK_VARIABLE, exit_status
 from stmask.errors import StmaskError
+from stmask.threads import begin
 
 # name -> module in stmask.commands; the order is that of `stmask --help`
 COMMANDS = {
@@ -28,6 +29,8 @@ COMMANDS = {
     "export": "export",
     "benchmark": "benchmark",
 }
+
+_COMPUTING = frozenset({"demo", "train", "sweep", "evaluate", "predict", "benchmark"})
 
 _EXAMPLES = """\
 examples:
@@ -54,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments[:1] == ["--debug"]:
         os.environ[TRACEBACK_VARIABLE] = "1"
         arguments = arguments[1:]
+    if argv is None and arguments and arguments[0] in _COMPUTING:  # this process is ours alone
+        begin()
     return exit_status(lambda: _dispatch(arguments))
 
 

@@ -35,13 +35,17 @@ class InTurn(Launcher):
 
 
 class Gpus(InTurn):
-    """As many jobs at a time as there are GPUs for them; each has trainer.devices of its own. Output goes to job.log.
+    """As many jobs at a time as there is room for on the GPUs; each has trainer.devices. Output goes to job.log.
 
     Args:
         devices: numbers of the GPUs to use; None for all that are visible.
+        jobs_per_device: how many share one.
         torchrun: as of `InTurn`.
     """
 
-    def __init__(self, *, devices: ListConfig | Sequence[int] | None = None, torchrun: bool = False) -> None:
+    def __init__(
+        self, *, devices: ListConfig | Sequence[int] | None = None, jobs_per_device: int = 1, torchrun: bool = False
+    ) -> None:
         super().__init__(torchrun=torchrun)
-        self._given.update(on_gpus=True, devices=None if devices is None else list(devices))
+        devices = None if devices is None else list(devices)
+        self._given.update(on_gpus=True, devices=devices, jobs_per_device=jobs_per_device)

@@ -106,6 +106,7 @@ def _compose(source: str | None, overrides: Sequence[str]) -> PredictSchema:
 
 
 def _predict(cfg: PredictSchema) -> None:
+    import logging
     from dataclasses import asdict
 
     from rich.console import Console
@@ -117,6 +118,7 @@ def _predict(cfg: PredictSchema) -> None:
     from stmask.inference.predict import DrawStyle, check_places, predict_video
     from stmask.inference.video import VideoReader
     from stmask.loading import load_segmenter, pick_device
+    from stmask.threads import settle
 
     try:
         style = DrawStyle(**asdict(cfg.draw))
@@ -128,6 +130,8 @@ def _predict(cfg: PredictSchema) -> None:
     assert cfg.source is not None
     check_places(cfg.source, cfg.output, cfg.results)
     source = VideoReader(cfg.source)
+    if (chosen := settle()) is not None:
+        logging.getLogger(__name__).info("computing with %s", chosen)
     segmenter = load_segmenter(cfg.checkpoint, model=cfg.model, device=device, trust=cfg.trust)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("frames"))
     console = Console(stderr=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -20,6 +21,9 @@ from stmask.errors import ConfigError
 from stmask.evaluation.report import class_table
 from stmask.files import write_json
 from stmask.loading import load_segmenter, pick_device
+from stmask.threads import settle
+
+_log = logging.getLogger(__name__)
 
 
 def evaluate(cfg: DictConfig) -> dict[str, float]:
@@ -32,6 +36,8 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     Raises:
         StmaskError: whatever the user can mend.
     """
+    if (chosen := settle()) is not None:
+        _log.info("computing with %s", chosen)
     output = Path(cfg.output)
     devices = _devices(cfg.device, cfg.devices)
     load = partial(load_segmenter, cfg.checkpoint, model=plain(cfg.model), trust=tuple(cfg.trust))

@@ -210,6 +210,13 @@ class Processes:
                 return
 
 
+def sharing_cores(trainer: pl.Trainer) -> int:
+    """The processes of a run that share the cores which this one may use: SLURM can give each task its own."""
+    environment = getattr(trainer.strategy, "cluster_environment", None)
+    started_elsewhere = environment is not None and environment.creates_processes_externally
+    return 1 if started_elsewhere and "SLURM_CPUS_PER_TASK" in os.environ else trainer.num_devices
+
+
 def _start(local_rank: int) -> subprocess.Popen[bytes]:
     command, folder = _command(local_rank)
     return subprocess.Popen(command, env={**os.environ, "LOCAL_RANK": str(local_rank)}, cwd=folder)

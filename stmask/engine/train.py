@@ -29,12 +29,13 @@ from stmask.engine.interruption import StopRequest
 from stmask.engine.metrics_log import MetricsLog
 from stmask.engine.module import VISModule
 from stmask.engine.preflight import check_groups, check_intervals, check_optimisation
-from stmask.engine.processes import Processes, in_words, is_first_process
+from stmask.engine.processes import Processes, in_words, is_first_process, sharing_cores
 from stmask.engine.resume import check_content, checkpoint_to_resume, taking_up
 from stmask.engine.validation import validator_for
 from stmask.engine.wandb_logging import wandb_runs
 from stmask.runs.folder import Origin, RunFolder
-from stmask.runs.provenance import code_changes, describe
+from stmask.runs.provenance import code_changes, describe, threads_beside
+from stmask.threads import settle
 
 _log = logging.getLogger(__name__)
 
@@ -85,6 +86,9 @@ def _train(
     best = BestCheckpoint(folder, monitor=cfg.monitor) if cfg.data.get("valid") is not None else None
     callbacks: list[Callback] = [last] if best is None else [best, last]  # the state of the best is part of the last
     trainer = build_trainer(cfg, folder, callbacks=callbacks, log=log, listener=last)
+    before = None if resume is None else threads_beside(resume)
+    if (chosen := settle(processes=sharing_cores(trainer), before=before)) and folder.first:
+        _log.info("computing with %s", chosen)
     batch_size = batch_size_of(cfg, processes=trainer.world_size)
     batch = batch_size * trainer.world_size  # of all processes
     data: DataModule = instantiate(cfg.data, batch_size=batch_size, _convert_="all")

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from stmask.errors import ConfigError
 from stmask.experiments.jobs import Job
+from stmask.signatures import shown
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
+_MIG = "MIG-"  # begins the name of a part of a GPU; a process of CUDA's uses one at most
 _UNFOLLOWED = re.compile("spawn|fork|notebook")
 
 
@@ -48,28 +51,45 @@ def check_jobs(jobs: Sequence[Job], *, launcher: str) -> None:
                 raise ConfigError(f"{job.title}: trainer.devices names GPU {missing[0]}; this machine has {here} GPUs")
 
 
-def check_queue(jobs: Sequence[Job], *, devices: Sequence[int] | None) -> list[str]:
-    """The devices of a queue, in the form of CUDA_VISIBLE_DEVICES.
+def check_queue(jobs: Sequence[Job], *, devices: Sequence[int] | None, per_device: Any = 1) -> tuple[list[str], int]:
+    """The devices of a queue, in the form of CUDA_VISIBLE_DEVICES, and how many processes each has at a time.
 
     Args:
         jobs: waiting for them.
-        devices: numbers among the GPUs that this process sees; None for all of them. Without GPUs they only set the
-            number of concurrent jobs.
+        devices: numbers among the GPUs that this process sees; None for all of them. Without GPUs they are so many
+            shares of the CPU.
+        per_device: jobs that share a device.
 
     Raises:
-        ConfigError: no or unknown devices, or a job that needs more than the queue can give.
+        ConfigError: no or unknown devices, a number of jobs that is not one, or a job that needs more than the queue
+            can give.
     """
+    if type(per_device) is not int or per_device < 1:
+        raise ConfigError(f"hydra.launcher.jobs_per_device must be a whole number from 1 on, got {shown(per_device)}")
     gpus = [] if all(job.on_cpu for job in jobs) else visible_gpus()
-    if devices is None and not gpus:
+    if devices is None and not gpus and per_device == 1:
         raise ConfigError(
-            "hydra/launcher=gpus finds no GPU to use; hydra/launcher=in_turn trains without, or name slots for jobs "
-            "on the CPU by hydra.launcher.devices=[0,1]"
+            "hydra/launcher=gpus finds no GPU to use; hydra/launcher=in_turn trains without one, and "
+            "hydra.launcher.jobs_per_device=2 trains two jobs at a time on the CPU"
+        )
+    if unknown := [number for number in devices or () if type(number) is not int]:
+        raise ConfigError(
+            f"hydra.launcher.devices names {shown(unknown[0])}: give numbers, as nvidia-smi has them; "
+            f"{_VISIBLE} takes the names of GPUs and of their parts (MIG)"
         )
     if devices is not None and (len(set(devices)) != len(devices) or not devices):
         raise ConfigError(f"hydra.launcher.devices={list(devices)} must name each device once")
     if gpus and (missing := [number for number in devices or () if not 0 <= number < len(gpus)]):
         raise ConfigError(f"hydra.launcher.devices names GPU {missing[0]}; there are: 0 to {len(gpus) - 1}")
-    names = [gpus[number] if gpus else str(number) for number in (range(len(gpus)) if devices is None else devices)]
+    if gpus:
+        names = gpus if devices is None else [gpus[number] for number in devices]
+    else:  # a process has one share of the CPU, and several processes of a job need not keep apart
+        names, per_device = [str(share) for share in range(len(devices or [0]) * per_device)], 1
+    _check_devices_of(jobs, names)
+    return names, per_device
+
+
+def _check_devices_of(jobs: Sequence[Job], names: Sequence[str]) -> None:
     for job in jobs:
         wanted = job.cfg.trainer.get("devices", 1)
         if not isinstance(wanted, int) or wanted < 1:
@@ -78,13 +98,25 @@ def check_queue(jobs: Sequence[Job], *, devices: Sequence[int] | None) -> list[s
             )
         if wanted > len(names):
             raise ConfigError(f"{job.title}: trainer.devices={wanted}, but hydra/launcher=gpus has only {len(names)}")
-    return names
+        if wanted > 1 and any(name.startswith(_MIG) for name in names):
+            raise ConfigError(
+                f"{job.title}: trainer.devices={wanted}, but a run can use one part of a GPU (MIG); give "
+                "trainer.devices=1"
+            )
 
 
 def visible_gpus() -> list[str]:
-    """The GPUs that this process sees, in the form of CUDA_VISIBLE_DEVICES."""
+    """The GPUs that this process sees, or that it may give to others, in the form of CUDA_VISIBLE_DEVICES.
+
+    Those are numbers, or names: `GPU-<uuid>`, and `MIG-<uuid>` for a part of one.
+    """
     import torch
 
     count = torch.cuda.device_count()
     given = os.environ.get(_VISIBLE)
-    return (given.split(",") if given else [str(number) for number in range(count)])[:count]
+    if given is None:
+        return [str(number) for number in range(count)]
+    names = [name.strip() for name in given.split(",")]
+    if count and all(name.startswith(_MIG) for name in names):
+        return names  # this process counts its own one only
+    return names[:count]

@@ -21,6 +21,7 @@ from stmask.experiments.rows import IMAGES, tables
 from stmask.files import read_json, write_json
 from stmask.runs.folder import Origin
 from stmask.runs.identity import NEUTRAL_KEYS, config_hash
+from stmask.threads import begin
 
 SWEEPS = "sweeps"
 _JOB = "job.json"
@@ -169,6 +170,7 @@ def _key(override: str) -> str:
 
 
 def _main(argv: Sequence[str]) -> None:
+    begin()
     if len(argv) != 1:
         raise ConfigError("usage: python -m stmask.experiments.jobs FOLDER")
     cfg, origin = read_job(Path(argv[0]))

@@ -37,6 +37,7 @@ def launch(
     torchrun: bool = False,
     on_gpus: bool = False,
     devices: Sequence[int] | None = None,
+    jobs_per_device: int = 1,
 ) -> Sequence[JobReturn]:
     """Trains the jobs and prints their outcomes, for the launchers of `hydra_plugins`.
 
@@ -45,9 +46,10 @@ def launch(
         context: Hydra's, which composes their configurations.
         config: of the sweep.
         torchrun: start the processes of a distributed job with torchrun, instead of leaving it to Lightning.
-        on_gpus: as many jobs at a time as there are GPUs for, each writing to its job.log; otherwise one after the
-            other, on the terminal.
+        on_gpus: as many jobs at a time as there is room for on the GPUs, each writing to its job.log; otherwise one
+            after the other, on the terminal.
         devices: numbers of the GPUs to use; None for all that are visible.
+        jobs_per_device: how many share one.
 
     Returns:
         For each list of overrides the metric that the job monitors, or an error if the job is not done.
@@ -65,8 +67,9 @@ def launch(
     check_jobs(jobs, launcher="gpus" if on_gpus else "in_turn")
     keep_folder(Path(config.hydra.sweep.dir))
     _tell(jobs)
-    names = check_queue(jobs, devices=devices) if on_gpus else None
-    outcomes = run_jobs(jobs, devices=names, log=_OUTPUT if on_gpus else None, torchrun=torchrun)
+    names, per_device = check_queue(jobs, devices=devices, per_device=jobs_per_device) if on_gpus else (None, 1)
+    log = _OUTPUT if on_gpus else None
+    outcomes = run_jobs(jobs, devices=names, per_device=per_device, log=log, torchrun=torchrun)
     if len(planned) > 1 or not all(outcome.good for outcome in outcomes.values()):
         print(table_of(list(outcomes.values())), flush=True)
     error = _error(list(outcomes.values()))

@@ -16,9 +16,17 @@ from rich.text import Text
 from stmask.errors import DataError, Interrupted
 from stmask.evaluation.report import render
 from stmask.experiments.jobs import Job
-from stmask.experiments.processes import Queue, QueuedProcess, job_command, job_environment, launched_by_torchrun
+from stmask.experiments.processes import (
+    Queue,
+    QueuedProcess,
+    job_command,
+    job_environment,
+    launched_by_torchrun,
+    sharing_cores,
+)
 from stmask.files import read_json
 from stmask.runs.folder import SUMMARY, State, status_of
+from stmask.threads import THREADS
 
 Verdict = Literal[
     "done", "resumed", "skipped", "failed", "failed before", "in use", "interrupted", "killed", "not started"
@@ -102,6 +110,8 @@ class _JobProcess(QueuedProcess):
         processes = job.processes or 1
         command = job_command(job.folder, processes=processes, torchrun=torchrun)
         output = None if log is None else job.folder / log
+        if torchrun:  # which gives one thread to each process that has no number
+            environment = sharing_cores(environment, processes=processes)
         super().__init__(command, devices=processes, log=output, environment=environment)
         self.job = job
         self.outcome: Outcome | None = None
@@ -131,13 +141,19 @@ class _JobProcess(QueuedProcess):
 
 
 def run_jobs(
-    jobs: Sequence[Job], *, devices: Sequence[str] | None, log: str | None = None, torchrun: bool = False
+    jobs: Sequence[Job],
+    *,
+    devices: Sequence[str] | None,
+    per_device: int = 1,
+    log: str | None = None,
+    torchrun: bool = False,
 ) -> dict[Path, Outcome]:
     """Starts the jobs that are due, waits for them, and returns each outcome by folder.
 
     Args:
         jobs: of one sweep.
         devices: names for CUDA_VISIBLE_DEVICES; None: one job at a time, which sees all devices.
+        per_device: how many processes a device has at a time.
         log: name of the file in a job's folder that its process writes to; None for the terminal.
         torchrun: start the processes of a distributed job by torchrun, and not by Lightning.
 
@@ -145,8 +161,14 @@ def run_jobs(
         Interrupted: the sweep was told to stop.
     """
     torchrun, environment = torchrun or launched_by_torchrun(), job_environment(jobs=len(jobs))
+    if devices is not None:
+        processes = min(len(devices) * per_device, sum(job.processes or 1 for job in jobs))
+        environment = sharing_cores(environment, processes=processes)
+        if processes > 1:
+            threads = f", each with {THREADS}={environment[THREADS]}" if THREADS in environment else ""
+            _log.info("up to %d processes at a time%s", processes, threads)
     tasks = [_JobProcess(job, log=log, torchrun=torchrun, environment=environment) for job in jobs]
-    queue = Queue(devices)
+    queue = Queue(devices, per_device=per_device)
     queue.run(tasks)
     outcomes = {task.job.folder: final_outcome(task.job, task.outcome) for task in tasks}
     if queue.stopped_by is not None:

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
+from stmask.threads import THREADS, Machine, shared_by, users_choice
+
 _JOB_MODULE = "stmask.experiments.jobs"
 _POLL = 0.1  # seconds
 # what an outer launcher tells its processes about each other; a job's processes find each other anew
@@ -52,6 +54,14 @@ def job_environment(*, jobs: int = 1) -> dict[str, str]:
         for name, value in os.environ.items()
         if name not in dropped and not name.startswith(_RENDEZVOUS_PREFIXES)
     }
+
+
+def sharing_cores(environment: Mapping[str, str], *, processes: int) -> dict[str, str]:
+    """An environment in which each of several processes gets its share of the cores, unless the user chose threads."""
+    machine = Machine.here()
+    if processes == 1 or machine is None or users_choice(environment) is not None:
+        return dict(environment)
+    return {**environment, THREADS: str(shared_by(processes, machine))}
 
 
 def launched_by_torchrun() -> bool:
@@ -120,26 +130,31 @@ class _Running:
 
 
 class Queue:
-    """Runs processes in order, as many at a time as there are devices for; no device has two.
+    """Runs processes in order, as many at a time as there is room for on the devices.
+
+    A process that takes several gets different ones, those with the most room.
 
     The first one waiting gets the next devices: small ones cannot overtake a large one forever. SIGINT and SIGTERM go
     to the running processes as SIGTERM, and nothing more is started; a second one kills them.
 
     Args:
         devices: names for CUDA_VISIBLE_DEVICES; None: one process at a time, which sees all devices.
+        per_device: how many processes a device has at a time.
 
     Attributes:
         stopped_by: the last signal received.
     """
 
-    def __init__(self, devices: Sequence[str] | None) -> None:
+    def __init__(self, devices: Sequence[str] | None, *, per_device: int = 1) -> None:
         self.devices = devices
+        self.per_device = per_device
         self.stopped_by: signal.Signals | None = None
         self._signals = 0
 
     def run(self, tasks: Sequence[QueuedProcess]) -> None:
         """Returns when all processes that are due have ended; those that a signal kept from starting have no status."""
-        free, waiting, running = list(self.devices or ["all"]), list(tasks), list[_Running]()
+        room = dict.fromkeys(self.devices or ["all"], self.per_device)
+        waiting, running = list(tasks), list[_Running]()
         with self._listening():
             try:
                 while running or (waiting and self.stopped_by is None):
@@ -147,17 +162,19 @@ class Queue:
                         one.pass_on(self._signals)
                     while waiting and self.stopped_by is None:
                         needed = 1 if self.devices is None else waiting[0].devices
+                        free = sorted((name for name in room if room[name]), key=room.__getitem__, reverse=True)
                         if needed > len(free):
                             break
                         if (task := waiting.pop(0)).is_due():
-                            taken, free = free[:needed], free[needed:]
+                            taken = [name for name in room if name in free[:needed]]
+                            room.update({name: room[name] - 1 for name in taken})
                             shown = () if self.devices is None else taken
                             variables = {_VISIBLE: ",".join(shown)} if shown else {}
                             running.append(_Running(task, task.start(**variables), taken))
                             task.on_start(shown)
                     for one in [one for one in running if one.process.poll() is not None]:
                         running.remove(one)
-                        free.extend(one.devices)
+                        room.update({name: room[name] + 1 for name in one.devices})
                         one.task.status = one.process.returncode
                         one.task.on_end(stopped=self.stopped_by is not None)
                     time.sleep(_POLL)

@@ -17,7 +17,9 @@ from omegaconf import DictConfig
 from torch import nn
 
 import stmask
-from stmask.runs.folder import Origin
+from stmask.errors import DataError
+from stmask.files import read_json
+from stmask.runs.folder import RECORD, Origin
 from stmask.runs.identity import config_hash
 
 _PACKAGES = (
@@ -41,6 +43,15 @@ def describe(cfg: DictConfig, model: nn.Module, origin: Origin) -> dict[str, Any
     }
 
 
+def threads_beside(checkpoint: Path) -> int | None:
+    """The threads that the run in whose folder a checkpoint lies computed with; None where no run says so."""
+    try:
+        threads = read_json(checkpoint.resolve().parent.parent / RECORD)["machine"]["threads"]
+    except (DataError, KeyError, TypeError):
+        return None
+    return threads if type(threads) is int and threads > 0 else None
+
+
 def code_changes() -> str | None:
     """What the checkout that the package is imported from has besides its commit, as a patch; None without one."""
     root = _checkout()
@@ -60,7 +71,14 @@ def _versions() -> dict[str, str | None]:
 
 def _machine() -> dict[str, Any]:
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return {"host": socket.gethostname(), "system": platform.platform(), "cpus": os.cpu_count(), "gpus": gpus}
+    threads = torch.get_num_threads()  # of each process; another number may round otherwise
+    return {
+        "host": socket.gethostname(),
+        "system": platform.platform(),
+        "cpus": os.cpu_count(),
+        "threads": threads,
+        "gpus": gpus,
+    }
 
 
 def _git() -> dict[str, Any] | None:

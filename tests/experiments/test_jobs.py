@@ -2,8 +2,10 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from engine.tiny import TINY
 
 from stmask.config import compose
@@ -129,9 +131,51 @@ def test_what_cannot_work_is_refused_by_name(
 def test_a_queue_has_the_gpus_that_this_process_sees(monkeypatch: pytest.MonkeyPatch) -> None:
     gpus(monkeypatch, "2", "5")
     jobs = [job("trainer.accelerator=gpu")]
-    assert check_queue(jobs, devices=None) == ["2", "5"]
-    assert check_queue(jobs, devices=[1]) == ["5"]
-    assert check_queue([job()], devices=[0, 1, 2]) == ["0", "1", "2"], "slots for jobs on the CPU"
+    assert check_queue(jobs, devices=None) == (["2", "5"], 1)
+    assert check_queue(jobs, devices=[1], per_device=3) == (["5"], 3)
+
+
+def test_without_gpus_the_queue_has_shares_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus(monkeypatch)
+    assert check_queue([job()], devices=[0, 1, 2]) == (["0", "1", "2"], 1)
+    assert check_queue([job()], devices=None, per_device=2) == (["0", "1"], 1)
+    assert check_queue([job("trainer.devices=3")], devices=[0, 1], per_device=2) == (["0", "1", "2", "3"], 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "count", "expected"),
+    [
+        (None, 2, ["0", "1"]),
+        ("", 0, []),
+        ("3, 1", 2, ["3", "1"]),
+        ("0,1,-1,2", 2, ["0", "1"]),  # nothing counts from -1 on
+        ("GPU-1a,GPU-2b", 2, ["GPU-1a", "GPU-2b"]),
+        ("MIG-1a,MIG-2b,MIG-3c", 1, ["MIG-1a", "MIG-2b", "MIG-3c"]),  # CUDA shows one of them to a process
+        ("MIG-1a,MIG-2b", 0, []),  # no driver
+    ],
+)
+def test_gpus_are_named_as_the_environment_names_them(
+    monkeypatch: pytest.MonkeyPatch, given: str | None, count: int, expected: list[str]
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if given is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    assert checks.visible_gpus() == expected
+
+
+@pytest.mark.parametrize("number", [0, -1, 1.5, True, "two", None])
+def test_jobs_per_device_is_a_number(monkeypatch: pytest.MonkeyPatch, number: Any) -> None:
+    gpus(monkeypatch, "0")
+    with pytest.raises(ConfigError, match=r"^hydra\.launcher\.jobs_per_device must be a whole number from 1 on, got "):
+        check_queue([job()], devices=None, per_device=number)
+
+
+def test_a_run_has_one_part_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus(monkeypatch, "MIG-1a", "MIG-2b")
+    jobs = [job("trainer.accelerator=gpu", "trainer.devices=2")]
+    with pytest.raises(ConfigError, match=r"trainer\.devices=2, but a run can use one part of a GPU \(MIG\)"):
+        check_queue(jobs, devices=None)
 
 
 @pytest.mark.parametrize(
@@ -151,10 +195,11 @@ def test_a_queue_has_the_gpus_that_this_process_sees(monkeypatch: pytest.MonkeyP
             "trainer.devices=[0], but hydra/launcher=gpus assigns the devices; give their nu",
         ),
         ("seed=0", None, "hydra/launcher=gpus finds no GPU to use"),
+        ("trainer.accelerator=gpu", ["MIG-1a"], "hydra.launcher.devices names 'MIG-1a': give numbers"),
     ],
 )
 def test_devices_that_are_not_there_are_refused(
-    override: str, devices: list[int] | None, message: str, monkeypatch: pytest.MonkeyPatch
+    override: str, devices: list[Any] | None, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gpus(monkeypatch, "0", "1")
     with pytest.raises(ConfigError) as caught:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from stmask.experiments.processes import Queue, QueuedProcess, job_command, job_environment
+from stmask.experiments.processes import Queue, QueuedProcess, job_command, job_environment, sharing_cores
+from stmask.threads import Machine
 
 # what a task does: notes when it runs and on what, then sleeps
 NOTE = """
@@ -37,8 +38,10 @@ def task(
     return kind(command, devices=devices, environment={"PATH": os.environ["PATH"]})
 
 
-def run(tasks: Sequence[QueuedProcess], devices: Sequence[str] | None = None) -> list[int | None]:
-    Queue(devices).run(tasks)
+def run(
+    tasks: Sequence[QueuedProcess], devices: Sequence[str] | None = None, *, per_device: int = 1
+) -> list[int | None]:
+    Queue(devices, per_device=per_device).run(tasks)
     return [task.status for task in tasks]
 
 
@@ -76,8 +79,37 @@ def test_a_device_has_one_task_at_a_time_and_none_stays_idle(tmp_path: Path) -> 
             continue
         assert not {used for others in busy.values() for used in others} & set(devices), "a device is taken twice"
         busy[name] = devices
-    assert started == [("a", ("4",)), ("b", ("7",)), ("c", ("7",)), ("d", ("7", "4"))]
+    assert started == [("a", ("4",)), ("b", ("7",)), ("c", ("7",)), ("d", ("4", "7"))]
     assert sorted(ended) == [(name, 0, False) for name in "abcd"]
+
+
+def test_several_tasks_share_a_device_and_one_that_takes_two_has_different_ones(tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+    names = ["GPU-a", "MIG-b"]
+    kinds = [{"name": name, "seconds": 1.0} for name in "abc"] + [{"name": "d", "devices": 2}, {"name": "e"}]
+    run([task(notes, **kind) for kind in kinds], names, per_device=2)  # type: ignore[arg-type]
+    started = {name: devices for what, name, devices in events(notes) if what == "start"}
+    assert sorted(map(started.get, "ab")) == [["GPU-a"], ["MIG-b"]], "the emptiest device is next"
+    assert started["d"] == names
+    running: dict[str, list[str]] = {}
+    most = 0
+    for what, name, devices in events(notes):
+        if what == "end":
+            running.pop(name)
+            continue
+        running[name] = devices
+        used = [device for others in running.values() for device in others]
+        assert max(map(used.count, used)) <= 2
+        most = max(most, len(running))
+    assert most >= 3, "a and b on different devices, c beside one of them"
+
+
+def test_processes_share_the_cores_unless_the_user_chose(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Machine, "here", lambda: Machine(frozenset(range(16)), 8, 6.0))
+    assert sharing_cores({"A": "b"}, processes=4) == {"A": "b", "OMP_NUM_THREADS": "1"}
+    assert sharing_cores({}, processes=2) == {"OMP_NUM_THREADS": "3"}
+    assert sharing_cores({"MKL_NUM_THREADS": "2"}, processes=2) == {"MKL_NUM_THREADS": "2"}
+    assert sharing_cores({}, processes=1) == {}, "it looks how busy the machine is when it begins"
 
 
 def test_what_is_no_longer_due_is_left_out(tmp_path: Path) -> None:

@@ -101,6 +101,15 @@ def test_the_command_is_a_multirun_that_is_told(
         (["table1", "recipe=tinny"], "no option 'tinny' in group 'recipe'; did you mean 'tiny'?"),
         (["table1", "optimizer.lr=fast"], "optimizer.lr must be float or Tensor, got 'fast'"),
         (["table1", "trainer.strategy=ddp_spawn"], "experiment=table1/t1_3x3: trainer.strategy=ddp_spawn trains in"),
+        (
+            ["table1", "hydra/launcher=gpus", "hydra.launcher.jobs_per_device=0"],
+            "hydra.launcher.jobs_per_device must be",
+        ),
+        (
+            ["table1", "hydra/launcher=gpus", "hydra.launcher.jobs_per_device=1.5"],
+            "hydra.launcher.jobs_per_device must",
+        ),
+        (["table1", "hydra/launcher=gpus", "hydra.launcher.job_per_device=2"], "unknown key 'hydra.launcher.job_per_"),
         (["table1", "hydra/launcher=gpu"], "no option 'gpu' in group 'hydra/launcher'; did you mean 'gpus'?"),
     ],
 )
@@ -138,7 +147,7 @@ def test_what_is_done_is_skipped_and_what_failed_is_tried_again_when_asked(
 ) -> None:
     monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "stmask", "train", "-m", "seed=0"])
     later = Path("later").absolute()
-    command = [f"data.root={dataset},{later}", "hydra/launcher=gpus", "hydra.launcher.devices=[0,1]"]
+    command = [f"data.root={dataset},{later}", "hydra/launcher=gpus", "hydra.launcher.jobs_per_device=2"]
     with pytest.raises(StmaskError, match=f"1 of 2 jobs are not done; data.root={later}: failed, .*later"):
         stmask.commands.train.main(["-m", *JOBS, *command])
     assert sorted(map(state_of, folders())) == ["done", "failed"]
@@ -146,6 +155,7 @@ def test_what_is_done_is_skipped_and_what_failed_is_tried_again_when_asked(
     assert verdicts(said.out) == ["done", "failed"]
     assert "on device 0: data.root=" in said.err
     assert "on device 1: data.root=" in said.err
+    assert "up to 2 processes at a time, each with OMP_NUM_THREADS=1" in said.err
     for folder in folders():
         assert (folder / "job.log").is_file()
     good = next(folder for folder in folders() if state_of(folder) == "done")
