@@ -17,7 +17,7 @@ from pathlib import Path
 
 THREADS = "OMP_NUM_THREADS"
 _SPINS = "GOMP_SPINCOUNT"  # of libgomp, which PyTorch's wheels for Linux bring
-_SPIN = "2000"  # times: tens of microseconds, a little more than it takes to wake a thread
+_SPIN = "4000"  # times, tens of microseconds: idle as quick as the default of 300000, and soon over beside others
 _USERS_THREADS = (THREADS, "MKL_NUM_THREADS")
 _USERS_WAITING = (_SPINS, "OMP_WAIT_POLICY")
 _WINDOW = 0.25  # seconds that the machine is looked at, at least

@@ -21,11 +21,8 @@ MODULES = sorted(ROOT.rglob("*.py"))
 
 # A part may import parts of lower layers and itself. What stands in one layer does not know its neighbours.
 LAYERS = [
-    {"errors"},
-    {
-        "class_names", "files", "formats", "hydra_private", "lettering", "number_checks", "overlap", "signatures",
-        "threads",
-    },  # fmt: skip
+    {"errors", "threads"},
+    {"class_names", "files", "formats", "hydra_private", "lettering", "number_checks", "overlap", "signatures"},
     {"archives", "ops"},
     {"config_check", "structures", "weights"},
     {"config_globs", "config_paths", "config_schemas", "tracking"},
