@@ -44,7 +44,7 @@ class Validator:
         """Forgets what was before and makes ready to run `model` as its card says."""
         self._recorded = {}
         self._segmenter = VideoSegmenter(
-            model, preprocessor=card.preprocessor, class_names=card.class_names, device=device
+            model, preprocessor=card.preprocessor, class_names=card.class_names, device=device, graphs=False
         )
 
     def step(self, item: VideoClip) -> Any:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from stmask.checkpoints import ModelCard
+from stmask.inference.recorded import RecordedSteps, recorded_steps
 from stmask.models import Tracker, VideoModel
 from stmask.ops.frames import FramePreprocessor
 from stmask.structures import Frame, Instances, Placement, TrackedFrame
@@ -32,7 +33,9 @@ class VideoSegmenter:
     Attributes:
         class_names: name of label 1, 2, ...
         timings: seconds spent so far, over all videos, by stage. `network` is the model's forward pass, `detection` the
-            rest of its `detect`.
+            rest of its `detect`. By a CUDA graph `network` is all three of network, detection and tracking.
+        autocast: half precision type of the network, None for float32.
+        placement: where frames lie in the network's input.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class VideoSegmenter:
         class_names: Sequence[str] = (),
         device: torch.device | str | None = None,
         autocast: torch.dtype | None = None,
+        graphs: bool = True,
     ) -> None:
         """
         Args:
@@ -53,6 +57,8 @@ class VideoSegmenter:
             class_names: names of the labels; default the card's.
             device: default where the model is.
             autocast: half precision type for the network, None for float32.
+            graphs: on a GPU, `step` records a CUDA graph where the model and its tracker allow it. The weights must
+                stay as they are then.
         """
         here = next((value.device for value in model.parameters()), "cpu")  # an exported model has no parameters
         self.device = torch.device(here if device is None else device)
@@ -63,13 +69,19 @@ class VideoSegmenter:
         self.preprocessor = preprocessor or (FramePreprocessor() if card is None else card.preprocessor)
         self.class_names = tuple(class_names) or (() if card is None else card.class_names)
         self.timings = {"preprocessing": 0.0, "network": 0.0, "detection": 0.0, "tracking": 0.0}
-        self._autocast = autocast
+        self.autocast = autocast
         size = self.preprocessor.height, self.preprocessor.width
-        self._placement = Placement(image_size=size, padded_size=self.preprocessor.padded_size)
+        self.placement = Placement(image_size=size, padded_size=self.preprocessor.padded_size)
+        self._wants_graph = graphs
+        self._recorded: RecordedSteps | None = None
+        self._frame_index = 0  # of the graph's
 
     def reset(self) -> None:
         """The next frame is the first of a new video."""
         self.tracker.reset()
+        self._frame_index = 0
+        if self._recorded is not None:
+            self._recorded.reset(0)
 
     def trackers(self, number: int) -> list[Tracker]:
         """Fresh ones, each the state of a video of its own, for `step_many`."""
@@ -80,8 +92,35 @@ class VideoSegmenter:
 
     def step(self, frame: npt.NDArray[np.uint8] | Tensor) -> TrackedFrame:
         """The next frame of the video, (h, w, 3) uint8 RGB of any size."""
+        if self._wants_graph:
+            self._wants_graph = False  # it is tried once
+            self._recorded = self.recorded(videos=1)
+        if self._recorded is not None:
+            return self._by_graph(frame, self._recorded)
         (tracked,) = self.step_many([frame], [self.tracker])
         return tracked
+
+    def recorded(self, *, videos: int) -> RecordedSteps | None:
+        """The steps of several videos as one CUDA graph, apart from the segmenter's own video; None where not."""
+        return recorded_steps(
+            self.model,
+            self._make_tracker(),
+            videos=videos,
+            preprocessor=self.preprocessor,
+            device=self.device,
+            autocast=self.autocast,
+        )
+
+    def _by_graph(self, frame: npt.NDArray[np.uint8] | Tensor, recorded: RecordedSteps) -> TrackedFrame:
+        image = as_image(frame)
+        with self._timed("preprocessing"):
+            recorded.load([self.preprocessor.resize(image)])
+        with self._timed("network"):
+            counts = recorded.run()
+        with self._timed("tracking"):
+            (result,) = recorded.results(counts)
+        self._frame_index += 1
+        return TrackedFrame(self._frame_index - 1, *result, placement=self.placement)
 
     @torch.inference_mode()
     def step_many(
@@ -101,7 +140,7 @@ class VideoSegmenter:
         found = self._detect(frames)
         with self._timed("tracking"):
             tracked = [tracker.step(frame) for tracker, frame in zip(trackers, found, strict=True)]
-        return [replace(frame, placement=self._placement) for frame in tracked]
+        return [replace(frame, placement=self.placement) for frame in tracked]
 
     def detect(self, image: npt.NDArray[np.uint8] | Tensor) -> TrackedFrame:
         """The instances in one image, (h, w, 3) uint8 RGB of any size, each as a track of its own.
@@ -118,18 +157,15 @@ class VideoSegmenter:
 
     def _untracked(self, instances: Instances) -> TrackedFrame:
         ids = torch.arange(len(instances), device=instances.scores.device)
-        return TrackedFrame(0, instances, ids, torch.zeros_like(ids, dtype=torch.bool), self._placement)
+        return TrackedFrame(0, instances, ids, torch.zeros_like(ids, dtype=torch.bool), self.placement)
 
     def _detect(self, frames: Sequence[npt.NDArray[np.uint8] | Tensor]) -> Sequence[Frame]:
-        images = [frame.cpu().numpy() if isinstance(frame, Tensor) else frame for frame in frames]
-        for image in images:
-            if image.ndim != 3 or image.shape[2] != 3 or image.size == 0 or image.dtype != np.uint8:
-                raise ValueError(f"a frame must be (h, w, 3) uint8 RGB, got {tuple(image.shape)} {image.dtype}")
+        images = [as_image(frame) for frame in frames]
         with self._timed("preprocessing"):
             inputs = torch.stack([self.preprocessor(image) for image in images])
             inputs = inputs.to(self.device, memory_format=torch.channels_last)
         before = self.timings["network"]
-        half = torch.autocast(self.device.type, dtype=self._autocast, enabled=self._autocast is not None)
+        half = torch.autocast(self.device.type, dtype=self.autocast, enabled=self.autocast is not None)
         with self._timed("detection"), self._forward_timed(), half:
             found = self.model.detect(inputs)
         self.timings["detection"] -= self.timings["network"] - before
@@ -166,3 +202,15 @@ class VideoSegmenter:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         self.timings[stage] += time.perf_counter() - start
+
+
+def as_image(frame: npt.NDArray[np.uint8] | Tensor) -> npt.NDArray[np.uint8]:
+    """A frame as an array.
+
+    Raises:
+        ValueError: not (h, w, 3) uint8.
+    """
+    image = frame.cpu().numpy() if isinstance(frame, Tensor) else frame
+    if image.ndim != 3 or image.shape[2] != 3 or image.size == 0 or image.dtype != np.uint8:
+        raise ValueError(f"a frame must be (h, w, 3) uint8 RGB, got {tuple(image.shape)} {image.dtype}")
+    return image

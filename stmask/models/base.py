@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from stmask.structures import Clip, Frame, LossReport, TrackedFrame
+from stmask.structures import Clip, Frame, Instances, LossReport, TrackedFrame
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Tracker(Protocol):
@@ -28,6 +31,55 @@ class TrackerFactory(Protocol):
     """Makes a fresh tracker, such as a partial of its class."""
 
     def __call__(self) -> Tracker: ...
+
+
+class Reports(Protocol):
+    """What is reported of one frame of each of V videos."""
+
+    @property
+    def counts(self) -> Tensor:
+        """(V, 2) int64 on the device: instances of each video, and the tracks that it has now.
+
+        If these are more than there is room for, in one video, nothing was kept of the step.
+        """
+        ...
+
+    def copied(self) -> Reports:
+        """The same in other memory."""
+        ...
+
+    def of(self, video: int, count: int) -> tuple[Instances, Tensor, Tensor]:
+        """The `count` instances of one video, their track ids and which are supplemented; see `TrackedFrame`."""
+        ...
+
+
+class Lanes(Protocol):
+    """`detect` and `tracker` for V videos side by side, over tensors of fixed shapes and with the same results.
+
+    A step waits for no value on the device, and what it keeps for the next is changed in place: a CUDA graph can
+    record it.
+
+    Attributes:
+        slots: tracks of a video for which there is room.
+    """
+
+    slots: int
+
+    def step(self, frames: Tensor, active: Tensor) -> Reports:
+        """The next frame of the active videos (V,) bool of frames (V, 3, H, W); the others stay where they are."""
+        ...
+
+    def reset(self, video: int) -> None:
+        """The next frame of this video is the first of another one."""
+        ...
+
+    def state(self) -> list[Tensor]:
+        """A copy of what is kept, for `restore`."""
+        ...
+
+    def restore(self, state: list[Tensor]) -> None:
+        """Puts back what `state` gave, also if that has room for fewer tracks."""
+        ...
 
 
 class VideoModel(nn.Module):
@@ -58,6 +110,14 @@ class VideoModel(nn.Module):
 
     def tracker(self) -> Tracker:
         """A fresh tracker for the frames of one video after another."""
+        raise NotImplementedError
+
+    def lanes(self, tracker: Tracker, frames: Tensor, *, slots: int) -> Lanes | None:
+        """`Lanes` that track as this tracker does, for frames (V, 3, H, W) like these; None where there are none."""
+        return None
+
+    def ready(self, dtype: torch.dtype) -> Self:
+        """A copy for inference alone, with weights of this precision."""
         raise NotImplementedError
 
 

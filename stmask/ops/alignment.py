@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from stmask.ops.boxes import BOX_VARIANCES
+from stmask.ops.constants import constant
 from stmask.ops.deform import same_padding
 
 
@@ -27,7 +28,7 @@ def aligned_offsets(box_deltas: Tensor, kernel: tuple[int, int], *, anchor_shape
     kh, kw = kernel
     anchor_h, anchor_w = anchor_shape
     left, _, top, _ = same_padding(kernel)
-    t = box_deltas * box_deltas.new_tensor(BOX_VARIANCES).view(4, 1, 1)
+    t = box_deltas * constant(BOX_VARIANCES, box_deltas).view(4, 1, 1)
     rows = torch.arange(kh, device=t.device, dtype=t.dtype)
     columns = torch.arange(kw, device=t.device, dtype=t.dtype)
     # position of each bin's centre in the box, in units of the kernel, relative to the box's centre

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -21,8 +22,19 @@ def level_anchors(
         shapes: (h, w) of each anchor in cells of the level.
 
     Returns:
-        (height * width * k, 4) float32, cxcywh in [0, 1] of the padded input.
+        (height * width * k, 4) float32, cxcywh in [0, 1] of the padded input; not to be changed, since it is made once.
     """
+    made = _anchors if torch.compiler.is_compiling() else _made  # a traced tensor is nobody else's
+    return made(height, width, tuple((float(h), float(w)) for h, w in shapes), device or torch.device("cpu"))
+
+
+@lru_cache(maxsize=128)
+def _made(height: int, width: int, shapes: tuple[tuple[float, float], ...], device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # one that is made in inference mode could not be used outside of it
+        return _anchors(height, width, shapes, device)
+
+
+def _anchors(height: int, width: int, shapes: tuple[tuple[float, float], ...], device: torch.device) -> Tensor:
     rows = (torch.arange(height, device=device, dtype=torch.float32) + 0.5) / height
     columns = (torch.arange(width, device=device, dtype=torch.float32) + 0.5) / width
     sizes = torch.tensor([(w / width, h / height) for h, w in shapes], device=device, dtype=torch.float32)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from stmask.ops.constants import constant
+
 # The network predicts equation 1 divided by these, so that its targets have about unit scale.
 BOX_VARIANCES = (0.1, 0.1, 0.2, 0.2)
 _EPSILON = 1e-9
@@ -30,12 +32,12 @@ def encode(boxes: Tensor, anchors_cxcywh: Tensor) -> Tensor:
     target = to_centres(boxes)
     shift = (target[..., :2] - anchors_cxcywh[..., :2]) / anchors_cxcywh[..., 2:]
     stretch = (target[..., 2:].clamp(min=_EPSILON) / anchors_cxcywh[..., 2:]).log()
-    return torch.cat([shift, stretch], dim=-1) / shift.new_tensor(BOX_VARIANCES)
+    return torch.cat([shift, stretch], dim=-1) / constant(BOX_VARIANCES, shift)
 
 
 def decode(box_deltas: Tensor, anchors_cxcywh: Tensor) -> Tensor:
     """Equation 2: boxes (..., 4) xyxy from deltas (..., 4) and anchors in centre form; not clipped."""
-    t = box_deltas * box_deltas.new_tensor(BOX_VARIANCES)
+    t = box_deltas * constant(BOX_VARIANCES, box_deltas)
     centre = anchors_cxcywh[..., :2] + anchors_cxcywh[..., 2:] * t[..., :2]
     size = anchors_cxcywh[..., 2:] * t[..., 2:].exp()
     return to_corners(torch.cat([centre, size], dim=-1))
@@ -58,8 +60,8 @@ def paired_iou(a: Tensor, b: Tensor) -> Tensor:
 
 
 def iou(a: Tensor, b: Tensor) -> Tensor:
-    """IoU of every pair: (N, 4) and (M, 4) give (N, M)."""
-    return paired_iou(a[:, None], b[None, :])
+    """IoU of every pair: (..., N, 4) and (..., M, 4) give (..., N, M)."""
+    return paired_iou(a[..., :, None, :], b[..., None, :, :])
 
 
 def share_inside(a: Tensor, b: Tensor) -> Tensor:

@@ -23,7 +23,8 @@ def correlate(reference: Tensor, target: Tensor, *, size: int, backend: str = "t
     if size < 1 or size % 2 == 0:
         raise ValueError(f"the side of the correlation window must be odd, got {size}")
     if backend == "torch":
-        return _banded(reference, target, size)
+        in_turn = reference.device.type == "cpu"
+        return _banded(reference, target, size) if in_turn else _banded_at_once(reference, target, size)
     if backend == "sampler":
         return _sampled(reference, target, size)
     raise ValueError(f"correlation backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
@@ -51,6 +52,19 @@ def _band(full: Tensor, size: int) -> Tensor:
     if torch.compiler.is_exporting():  # a view across rows has no name in other formats: the same by shifting rows
         return F.pad(full.flatten(2), (0, w)).view(b, h, w, span + 1)[..., :size]
     return full.contiguous().as_strided((b, h, w, size), (h * w * span, w * span, span + 1, 1))
+
+
+def _banded_at_once(reference: Tensor, target: Tensor, size: int) -> Tensor:
+    """As `_banded`, with one product for all row shifts: 4 kernels, of a GPU's, in place of 4 for each shift."""
+    b, c, h, w = reference.shape
+    radius = size // 2
+    span = w + 2 * radius
+    rows = (reference / c).permute(0, 2, 3, 1)[:, None]  # (B, 1, h, w, C)
+    padded = F.pad(target, (radius, radius, radius, radius))
+    shifted = padded.unfold(2, h, 1).permute(0, 2, 4, 1, 3)  # (B, size, h, C, span)
+    full = torch.matmul(rows, shifted)  # (B, size, h, w, span)
+    band = _band(full.flatten(0, 1), size).view(b, size, h, w, size)
+    return band.permute(0, 1, 4, 2, 3).reshape(b, size * size, h, w)
 
 
 def _sampled(reference: Tensor, target: Tensor, size: int) -> Tensor:

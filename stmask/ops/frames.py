@@ -9,7 +9,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from stmask.ops.constants import constant
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)  # RGB, of pixel values in [0, 255]
 IMAGENET_STD = (58.395, 57.12, 57.375)
@@ -63,6 +66,13 @@ class FramePreprocessor:
         for plane, channel, row in zip(out.numpy(), cv2.split(image), table, strict=True):
             cv2.LUT(channel, row, dst=plane[:h, :w])
         return out
+
+    def normalise_batch(self, images: Tensor) -> Tensor:
+        """Resized RGB images (B, height, width, 3) uint8 as `normalise` does, where they are: (B, 3, H, W)."""
+        (h, w), (padded_h, padded_w) = images.shape[1:3], self.padded_size
+        pixels = images.float()
+        values = (pixels - constant(self.mean, pixels)) / constant(self.std, pixels)
+        return F.pad(values.permute(0, 3, 1, 2), (0, padded_w - w, 0, padded_h - h))
 
     def restore(self, inputs: Tensor) -> npt.NDArray[np.uint8]:
         """The image (H, W, 3) uint8 RGB of a network input (3, H, W), its padding included: to look at it."""

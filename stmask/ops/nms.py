@@ -71,6 +71,34 @@ class CrossClassNMS:
         keep = order[unsuppressed(boxes[order], iou_threshold=self.iou_threshold)][: self.max_detections]
         return Kept(keep, classes[keep] + 1, best[keep])
 
+    # the same in two steps for B frames, with numbers of boxes that are the same whatever is in them
+
+    def best(self, scores: Tensor) -> Tensor:
+        """The `top_k` best, best first, of scores (B, A): their indices (B, k); of equal ones the first comes first.
+
+        What does not compete has the score -inf.
+        """
+        a = scores.shape[1]
+        bits = (scores + 0.0).view(torch.int32)  # -0.0 becomes 0.0
+        rising = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).long()  # whole numbers in the order of the scores
+        keys = (rising << 32) - torch.arange(a, device=scores.device)  # all different
+        return keys.topk(min(self.top_k, a), dim=1).indices
+
+    def kept(self, boxes: Tensor, competes: Tensor) -> tuple[Tensor, Tensor]:
+        """Which survive of boxes (B, k, 4), sorted best first, of which those with `competes` (B, k) come first.
+
+        Returns:
+            Indices (B, n) into the k, with n = `max_detections`, best first, and whether there is one (B, n).
+        """
+        b, k = competes.shape
+        n = min(self.max_detections, k)
+        keep = unsuppressed(boxes, iou_threshold=self.iou_threshold) & competes
+        ranks = keep.cumsum(dim=1) - 1
+        places = torch.where(keep & (ranks < n), ranks, n)  # the last place is for those that are dropped
+        indices = torch.zeros(b, n + 1, dtype=torch.int64, device=boxes.device)
+        indices = indices.scatter(1, places, torch.arange(k, device=boxes.device).expand(b, k))[:, :n]
+        return indices, torch.arange(n, device=boxes.device) < keep.sum(dim=1, keepdim=True)
+
 
 @dataclass(frozen=True, slots=True)
 class PerClassNMS:

@@ -77,16 +77,30 @@ def match_scores(detections: Instances, tracks: Instances, weights: MatchWeights
     Raises:
         ConfigError: embeddings have a weight, and the model's instances have none.
     """
-    same = detections.labels[:, None] == tracks.labels[None, :]
-    scores = weights.score * detections.scores[:, None]
-    if weights.embedding:
-        scores = scores + weights.embedding * (1 + _embeddings(detections) @ _embeddings(tracks).t()) / 2
-    return (
-        scores
-        + weights.mask_iou * detections.masks.iou(tracks.masks)
-        + weights.box_iou * box_ops.iou(detections.boxes, tracks.boxes)
-        + weights.label * same.to(scores.dtype)
+    return weighted(
+        weights,
+        scores=detections.scores,
+        cosines=_embeddings(detections) @ _embeddings(tracks).t() if weights.embedding else None,
+        mask_iou=detections.masks.iou(tracks.masks),
+        box_iou=box_ops.iou(detections.boxes, tracks.boxes),
+        same_label=detections.labels[:, None] == tracks.labels[None, :],
     )
+
+
+def weighted(
+    weights: MatchWeights,
+    *,
+    scores: Tensor,
+    cosines: Tensor | None,
+    mask_iou: Tensor,
+    box_iou: Tensor,
+    same_label: Tensor,
+) -> Tensor:
+    """The sum of equation 15 from its terms: scores (..., N) of the detections, the others (..., N, M)."""
+    total = weights.score * scores[..., :, None]
+    if cosines is not None:
+        total = total + weights.embedding * (1 + cosines) / 2
+    return total + weights.mask_iou * mask_iou + weights.box_iou * box_iou + weights.label * same_label.to(total.dtype)
 
 
 def _embeddings(instances: Instances) -> Tensor:
@@ -104,22 +118,22 @@ def assign(scores: Tensor, detection_scores: Tensor, *, new_object_score: float)
     """Equation 16: the track of each detection.
 
     Args:
-        scores: (N, M), the value of each detection for each track; of equal ones the first track counts.
-        detection_scores: (N,). Where several detections choose one track, the highest of these (the first of equal
+        scores: (..., N, M), the value of each detection for each track; of equal ones the first track counts.
+        detection_scores: (..., N). Where several detections choose one track, the highest of these (the first of equal
             ones) has it.
         new_object_score: a detection that scores no more than this with every track starts a new one.
 
     Returns:
-        (N,) int64: index of a track, `NEW_TRACK`, or `DROPPED` for a detection that lost its track to another.
+        (..., N) int64: index of a track, `NEW_TRACK`, or `DROPPED` for a detection that lost its track to another.
     """
-    n, m = scores.shape
+    n, m = scores.shape[-2:]
     if n == 0 or m == 0:
-        return torch.full((n,), NEW_TRACK, dtype=torch.int64, device=scores.device)
-    best, choice = scores.max(dim=1)
+        return torch.full(scores.shape[:-1], NEW_TRACK, dtype=torch.int64, device=scores.device)
+    best, choice = scores.max(dim=-1)
     joins = best > new_object_score
     order = detection_scores.argsort(descending=True, stable=True)
-    rank = torch.empty_like(order)
-    rank[order] = torch.arange(n, device=scores.device)
-    first = torch.full((m,), n, device=scores.device).scatter_reduce(0, choice[joins], rank[joins], reduce="amin")
-    winner_or_dropped = torch.where(rank == first[choice], choice, DROPPED)
+    rank = torch.empty_like(order).scatter(-1, order, torch.arange(n, device=scores.device).expand_as(order))
+    nobody = torch.full((*scores.shape[:-2], m), n, device=scores.device)
+    first = nobody.scatter_reduce(-1, choice, torch.where(joins, rank, n), reduce="amin")
+    winner_or_dropped = torch.where(rank == first.gather(-1, choice), choice, DROPPED)
     return torch.where(joins, winner_or_dropped, NEW_TRACK)

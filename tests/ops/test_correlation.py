@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from stmask.ops.correlation import correlate
+from stmask.ops.correlation import _banded_at_once, correlate
 
 
 def by_definition(reference: Tensor, target: Tensor, size: int) -> Tensor:
@@ -25,6 +25,16 @@ def by_definition(reference: Tensor, target: Tensor, size: int) -> Tensor:
 def test_definition(size: int) -> None:
     reference, target = torch.randn(2, 5, 4, 6, dtype=torch.float64), torch.randn(2, 5, 4, 6, dtype=torch.float64)
     torch.testing.assert_close(correlate(reference, target, size=size), by_definition(reference, target, size))
+
+
+@pytest.mark.parametrize("size", [1, 5])
+def test_all_shifts_at_once_as_a_gpu_has_them(size: int) -> None:
+    reference, target = (torch.randn(2, 3, 4, 6, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    direction = torch.randn(2, size * size, 4, 6, dtype=torch.float64)
+    one, other = _banded_at_once(reference, target, size), correlate(reference, target, size=size)
+    torch.testing.assert_close(one, other)
+    for a, b in zip(*(torch.autograd.grad(maps, [reference, target], direction) for maps in (one, other))):
+        torch.testing.assert_close(a, b)
 
 
 def test_a_shifted_map_answers_at_its_shift() -> None:

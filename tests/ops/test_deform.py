@@ -75,6 +75,21 @@ def test_gpu_equals_cpu(kernel: tuple[int, int]) -> None:
     torch.testing.assert_close(on_gpu.cpu(), here, atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kernel", KERNELS)
+@torch.no_grad()
+def test_sampling_by_triton(kernel: tuple[int, int], stride: int) -> None:
+    values = inputs(kernel, stride, torch.float32, "cuda")
+    arguments = (*(value.detach() for value in values.values()), stride)
+    exact = deform._by_torchvision(*arguments)
+    torch.testing.assert_close(deform._by_triton(*arguments), exact, atol=1e-3, rtol=1e-3)
+    with torch.autocast("cuda", torch.bfloat16):
+        rough = deform._by_triton(*arguments)
+    assert rough.dtype == torch.bfloat16
+    assert (rough.float() - exact).norm() < 1e-2 * exact.norm()
+
+
 def test_a_plain_convolution_reads_the_cells_under_its_kernel() -> None:
     points = sampling_points(torch.zeros(1, 12, 4, 5), (2, 3))  # (1, 6, 4, 5, 2)
     assert points[0, :, 3, 1].tolist() == [[3, 0], [3, 1], [3, 2], [4, 0], [4, 1], [4, 2]]  # even: further down

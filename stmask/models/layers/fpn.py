@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stmask.models.layers.fused import conv_relu
 from stmask.number_checks import require_integer
 
 LEVELS = ("P3", "P4", "P5", "P6", "P7")
@@ -54,11 +55,11 @@ class FPN(nn.Module):
     def forward(self, maps: Mapping[str, Tensor]) -> Pyramid:
         """{"C3": (B, C, h, w), ..} to the pyramid; P3 .. P5 are after a ReLU, P6 and P7 are not."""
         total = self.lateral["C5"](maps["C5"])
-        levels = {"P5": F.relu(self.output["P5"](total))}
+        levels = {"P5": conv_relu(self.output["P5"], total)}
         for fine, name in (("C4", "P4"), ("C3", "P3")):
             lateral = self.lateral[fine](maps[fine])
             total = lateral + F.interpolate(total, size=lateral.shape[-2:], mode="bilinear", align_corners=False)
-            levels[name] = F.relu(self.output[name](total))
+            levels[name] = conv_relu(self.output[name], total)
         levels["P6"] = self.down["P6"](levels["P5"])
         levels["P7"] = self.down["P7"](levels["P6"])
         return Pyramid({name: levels[name] for name in LEVELS})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stmask.models.layers.fused import conv_relu
 from stmask.number_checks import require_integer
 
 
@@ -28,7 +29,7 @@ class ProtoNet(nn.Module):
         """(B, C, h, w) to (B, 2h, 2w, D), not negative."""
         x = p3
         for conv in self.before:
-            x = F.relu(conv(x))
+            x = conv_relu(conv, x)
         x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-        prototypes: Tensor = F.relu(self.output(F.relu(self.after(x))))
+        prototypes: Tensor = conv_relu(self.output, conv_relu(self.after, x))
         return prototypes.permute(0, 2, 3, 1).contiguous()

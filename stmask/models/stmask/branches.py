@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -14,6 +15,7 @@ from stmask.models.layers.deform import SameConv2d
 from stmask.models.stmask.calibration import CalibratedConv
 from stmask.ops.cells import Sizes, conv_rows, distinct, frame_cells, rows_of, taps_of
 from stmask.ops.layout import anchors_last
+from stmask.ops.streams import at_once
 
 _MOSTLY = 0.5  # beyond this share of all cells gathering costs more than it saves
 
@@ -78,15 +80,16 @@ class Branch:
 
     def everywhere(self, maps: Sequence[Tensor], box_deltas: Sequence[Sequence[Tensor]]) -> Tensor:
         """All anchors' values (B, A, O); see `LazyBranches` for the arguments."""
-        levels = [anchors_last(self._level(x, deltas)) for x, deltas in zip(maps, box_deltas, strict=True)]
-        return torch.cat(levels, dim=1)
+        jobs = [partial(self._level, x, deltas) for x, deltas in zip(maps, box_deltas, strict=True)]
+        return torch.cat(at_once(jobs, device=maps[0].device), dim=1)
 
-    def _level(self, x: Tensor, box_deltas: Sequence[Tensor]) -> list[Tensor]:
+    def _level(self, x: Tensor, box_deltas: Sequence[Tensor]) -> Tensor:
         features = self.tower(x)
-        return [
+        outputs = [
             conv(features, deltas) if isinstance(conv, CalibratedConv) else conv(features)
             for conv, deltas in zip(self.outputs, box_deltas, strict=True)
         ]
+        return anchors_last(outputs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +128,8 @@ class LazyBranches:
 
     def everywhere(self) -> tuple[Tensor, Tensor]:
         with torch.autocast(*self.precision):
-            values = [branch.everywhere(self.maps, self.box_deltas) for branch in self._branches]
+            jobs = [partial(branch.everywhere, self.maps, self.box_deltas) for branch in self._branches]
+            values = at_once(jobs, device=self.maps[0].device)
         return values[0], F.normalize(values[-1], dim=-1)
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from stmask.models.stmask.branches import Branch, LazyBranches
 from stmask.models.stmask.calibration import AnchorShape, CalibratedConv, Calibration, NoCalibration
 from stmask.number_checks import require_integer, require_number
 from stmask.ops.layout import anchors_last
+from stmask.ops.streams import at_once
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +111,9 @@ class PredictionHead(nn.Module):
 
     def forward(self, pyramid: Pyramid) -> HeadOutputs:
         """Predicts for every anchor of every level."""
-        maps, deltas, centres = [], [], []
-        for name in pyramid:
-            shared = self.tower(pyramid[name])
-            box_features = self.box_tower(shared)
-            maps.append(shared)
-            deltas.append([conv(box_features) for conv in self.box_outputs])  # k maps (B, 4, h, w)
-            if self.centerness_outputs is not None:
-                centres.append(self.centerness_of([conv(box_features) for conv in self.centerness_outputs]))
+        levels = [pyramid[name] for name in pyramid]
+        jobs = [partial(self._boxes, level) for level in levels]
+        maps, deltas, centres = zip(*at_once(jobs, device=levels[0].device))
         device = maps[0].device.type
         return HeadOutputs(
             box_deltas=torch.cat([anchors_last(level) for level in deltas], dim=1),
@@ -128,9 +125,18 @@ class PredictionHead(nn.Module):
                 box_deltas=deltas,
                 precision=(device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device)),
             ),
-            centerness=torch.cat(centres, dim=1).squeeze(-1).tanh() if centres else None,
+            centerness=None if self.centerness_outputs is None else torch.cat(centres, dim=1).squeeze(-1).tanh(),
             towers=Pyramid(dict(zip(pyramid, maps))),
         )
+
+    def _boxes(self, level: Tensor) -> tuple[Tensor, list[Tensor], Tensor | None]:
+        """Of one level: the tower's output, k maps (B, 4, h, w) of box deltas, and the centre-ness."""
+        shared = self.tower(level)
+        features = self.box_tower(shared)
+        deltas = [conv(features) for conv in self.box_outputs]
+        if self.centerness_outputs is None:
+            return shared, deltas, None
+        return shared, deltas, self.centerness_of([conv(features) for conv in self.centerness_outputs])
 
     @staticmethod
     def centerness_of(maps: Sequence[Tensor]) -> Tensor:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from stmask.models.base import RunStage, Stage, Tracker, TrackerFactory, VideoModel
+from stmask.models.base import Lanes, RunStage, Stage, Tracker, TrackerFactory, VideoModel
 from stmask.models.layers import initialise_beside_backbone
 from stmask.models.layers.fpn import FPN, Pyramid
+from stmask.models.layers.fused import ready
 from stmask.models.layers.protonet import ProtoNet
 from stmask.models.layers.resnet import Backbone
 from stmask.models.stmask.detector import Detector, detected
 from stmask.models.stmask.head import HeadOutputs, PredictionHead
+from stmask.models.stmask.lanes import TemporalLanes
 from stmask.models.stmask.losses import Criterion
 from stmask.models.stmask.records import DensePredictions
 from stmask.models.stmask.staged import StagedModel, stages_of
@@ -22,8 +25,12 @@ from stmask.models.stmask.temporal import TemporalFusion
 from stmask.models.stmask.tracker import TemporalTracker
 from stmask.number_checks import require_integer
 from stmask.ops.anchors import level_anchors
+from stmask.ops.nms import CrossClassNMS
+from stmask.ops.streams import at_once
 from stmask.structures import Clip, Frame, LossReport
 from stmask.tracking import PlainTracker
+
+_WIDTH = 8  # channels that a GPU computes at once in half precision
 
 
 class HeadFactory(Protocol):
@@ -86,14 +93,17 @@ class STMask(VideoModel):
     def forward(self, frames: Tensor) -> DensePredictions:
         """Normalised frames (B, 3, H, W), H and W multiples of 32."""
         pyramid: Pyramid = self.fpn(self.backbone(frames))
-        outputs: HeadOutputs = self.head(pyramid)
+        both: list[Any] = at_once(
+            [partial(self.head, pyramid), partial(self.protonet, pyramid["P3"])], device=frames.device
+        )
+        outputs: HeadOutputs = both[0]
         return DensePredictions(
             box_deltas=outputs.box_deltas,
             class_logits=outputs.class_logits,
             branches=outputs.branches,
             centerness=outputs.centerness,
             anchors=self.anchors(pyramid),
-            prototypes=self.protonet(pyramid["P3"]),
+            prototypes=both[1],
             temporal_features=self._temporal_features(pyramid, outputs.towers),
         )
 
@@ -123,6 +133,21 @@ class STMask(VideoModel):
     def by_stages(self, stages: Mapping[str, RunStage]) -> StagedModel:
         """This model, computed by another runtime."""
         return StagedModel(num_classes=self.num_classes, detector=self.detector, tracker=self._tracker, stages=stages)
+
+    def lanes(self, tracker: Tracker, frames: Tensor, *, slots: int) -> Lanes | None:
+        """Of `TemporalTracker`, `Detector` and `CrossClassNMS`."""
+        parts = (tracker, TemporalTracker), (self.detector, Detector), (self.detector.nms, CrossClassNMS)
+        if any(type(part) is not kind for part, kind in parts):  # another one may do something else
+            return None
+        assert isinstance(tracker, TemporalTracker)
+        return TemporalLanes(self, tracker, frames=frames, slots=slots)
+
+    def ready(self, dtype: torch.dtype) -> STMask:
+        """A copy for inference alone, with weights of this precision."""
+        copy = ready(self, dtype)
+        if copy.temporal is not None:
+            copy.temporal.widen(_WIDTH)
+        return copy
 
     def anchors(self, pyramid: Pyramid) -> Tensor:
         """(A, 4) cxcywh in [0, 1] for the sizes of this pyramid."""

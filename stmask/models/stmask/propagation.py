@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from torch import Tensor
+
 from stmask.models.stmask.records import Detections, FrameMemory
 from stmask.ops import boxes as box_ops
 from stmask.ops import masks as mask_ops
@@ -28,8 +30,7 @@ def propagate(instances: Detections, *, reference: FrameMemory, target: FrameMem
         raise ValueError("propagation needs the temporal features of both frames, this network gives none")
     fused = temporal.fuse(reference.features, target.features)
     box_deltas, coeff_deltas = temporal(fused, [instances.boxes])
-    boxes = box_ops.decode(box_deltas.to(instances.boxes), box_ops.to_centres(instances.boxes))
-    boxes = boxes.nan_to_num(0.0, _FAR, -_FAR).clamp(-_FAR, _FAR)
+    boxes = moved_boxes(box_deltas.to(instances.boxes), instances.boxes)
     mask_coeffs = instances.mask_coeffs + coeff_deltas.to(instances.mask_coeffs)
     return replace(
         instances,
@@ -38,3 +39,9 @@ def propagate(instances: Detections, *, reference: FrameMemory, target: FrameMem
         masks=DenseMasks(mask_ops.instance_masks(target.prototypes, mask_coeffs, boxes)),
         scores=instances.scores * score_decay,
     )
+
+
+def moved_boxes(box_deltas: Tensor, boxes: Tensor) -> Tensor:
+    """Boxes (..., 4) xyxy moved by the deltas (..., 4) of the temporal fusion; always numbers."""
+    moved = box_ops.decode(box_deltas, box_ops.to_centres(boxes))
+    return moved.nan_to_num(0.0, _FAR, -_FAR).clamp(-_FAR, _FAR)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stmask.models.layers.fpn import LEVELS
+from stmask.models.layers.fused import conv_relu
 from stmask.number_checks import require_integer
 from stmask.ops.correlation import BACKENDS, correlate
 from stmask.ops.rois import crop_regions
@@ -56,6 +57,20 @@ class TemporalFusion(nn.Module):
         self.box = nn.Linear(widths[-1], 4)
         self.coeff = nn.Linear(widths[-1], num_prototypes)
 
+    @property
+    def _read_channels(self) -> int:
+        first = self.convs[0]
+        assert isinstance(first, nn.Conv2d)
+        return first.in_channels
+
+    def widen(self, multiple: int) -> None:
+        """More channels for the first convolution, of zeros: half precision is faster with a multiple of 8."""
+        first = self.convs[0]
+        assert isinstance(first, nn.Conv2d)
+        missing = -first.in_channels % multiple
+        first.weight = nn.Parameter(F.pad(first.weight, (0, 0, 0, 0, 0, missing)), requires_grad=False)
+        first.in_channels += missing
+
     def correlate(self, reference: Tensor, target: Tensor) -> Tensor:
         """Correlation maps (B, d * d, h, w) of features (B, C, h, w), after a leaky ReLU."""
         maps = correlate(reference, target, size=self.size, backend=self.backend)
@@ -86,8 +101,9 @@ class TemporalFusion(nn.Module):
             Box deltas (sum N, 4) relative to the given boxes (decode with `ops.boxes.decode`), and coefficient deltas
             (sum N, D), to be added before tanh.
         """
-        x = crop_regions(fused, boxes, size=_REGION_SIZE)
+        missing = self._read_channels - fused.shape[1]
+        x = crop_regions(F.pad(fused, (0, 0, 0, 0, 0, missing)) if missing else fused, boxes, size=_REGION_SIZE)
         for conv in self.convs:
-            x = F.relu(conv(x))
+            x = conv_relu(conv, x)
         pooled = x.mean(dim=(2, 3))
         return self.box(pooled), self.coeff(pooled)

@@ -53,13 +53,13 @@ class TemporalTracker:
         require_integer(0, max_age=max_age, min_mask_pixels=min_mask_pixels)
         if forget_after is not None and forget_after < max_age:
             raise ValueError(f"forget_after must be null or at least max_age = {max_age}, got {forget_after}")
-        self._weights = weights
-        self._new_object_score = new_object.score(weights)
+        self.weights = weights
+        self.new_object_score = new_object.score(weights)
         self._score_threshold = score_threshold
-        self._score_decay = score_decay
+        self.score_decay = score_decay
         self._max_age = max_age
         self._min_mask_pixels = min_mask_pixels
-        self._forget_after = forget_after
+        self.forget_after = forget_after
         self.reset()
 
     @property
@@ -94,19 +94,22 @@ class TemporalTracker:
             cast(Detections, self._tracks.instances),
             reference=self._previous,
             target=memory,
-            score_decay=self._score_decay,
+            score_decay=self.score_decay,
         )
         return Tracks(instances, self._tracks.track_ids, self._tracks.ages + 1)
 
     def _joined(self, tracks: Tracks, detections: Detections) -> Tracks:
-        scores = match_scores(detections, tracks.instances, self._weights)
-        rows = assign(scores, detections.scores, new_object_score=self._new_object_score)
+        scores = match_scores(detections, tracks.instances, self.weights)
+        rows = assign(scores, detections.scores, new_object_score=self.new_object_score)
         matched = (rows >= 0).nonzero().flatten()
         started = Tracks.started(detections[rows == NEW_TRACK], self._next_id)
         self._next_id += len(started)
-        return tracks.updated(rows[matched], detections, matched).followed_by(started).within(self._forget_after)
+        return tracks.updated(rows[matched], detections, matched).followed_by(started).within(self.forget_after)
 
     def _visible(self, tracks: Tracks) -> Tensor:
         pixels = cast(Detections, tracks.instances).masks.binary().flatten(1).sum(dim=1)
-        recent = tracks.ages <= self._max_age
-        return recent & (pixels >= self._min_mask_pixels) & (tracks.instances.scores > self._score_threshold)
+        return self.is_visible(ages=tracks.ages, pixels=pixels, scores=tracks.instances.scores)
+
+    def is_visible(self, *, ages: Tensor, pixels: Tensor, scores: Tensor) -> Tensor:
+        """Which tracks are reported, by their ages, mask pixels and scores, all of one shape."""
+        return (ages <= self._max_age) & (pixels >= self._min_mask_pixels) & (scores > self._score_threshold)
