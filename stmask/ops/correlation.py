@@ -58,7 +58,6 @@ def _banded_at_once(reference: Tensor, target: Tensor, size: int) -> Tensor:
     """As `_banded`, with one product for all row shifts: 4 kernels, of a GPU's, in place of 4 for each shift."""
     b, c, h, w = reference.shape
     radius = size // 2
-    span = w + 2 * radius
     rows = (reference / c).permute(0, 2, 3, 1)[:, None]  # (B, 1, h, w, C)
     padded = F.pad(target, (radius, radius, radius, radius))
     shifted = padded.unfold(2, h, 1).permute(0, 2, 4, 1, 3)  # (B, size, h, C, span)
