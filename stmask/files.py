@@ -9,7 +9,7 @@ import os
 import stat
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
@@ -124,14 +124,9 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         return parse_json(str(handle.read(), "utf-8"))
 
 
-def parse_json(text: str, *, constant: Callable[[str], Any] | None = None) -> Any:
-    """The value of a JSON text; `open_json` turns what it raises into messages.
-
-    Args:
-        constant: gives the values of "NaN", "Infinity" and "-Infinity", in the text's order; default: those of `float`.
-    """
-    decoder = json.JSONDecoder(object_pairs_hook=_without_repeats, parse_constant=constant) if constant else JSON
-    return decoder.decode(text)
+def parse_json(text: str) -> Any:
+    """The value of a JSON text; `open_json` turns what it raises into messages."""
+    return JSON.decode(text)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import mmap
 import os
 from collections.abc import Iterator
@@ -39,7 +40,8 @@ def read_tracks_json(path: str | os.PathLike[str]) -> Any:
         if (found := read_packed(text)) is not None:
             rest, tracks = found
             with suppress(ValueError, RecursionError, MemoryError):  # else the whole text says what is wrong with it
-                return parse_json(str(rest, "utf-8"), constant=lambda x: next(tracks) if x == "NaN" else float(x))
+                decoder = json.JSONDecoder(parse_constant=lambda word: next(tracks) if word == "NaN" else float(word))
+                return decoder.decode(str(rest, "utf-8"))
         return parse_json(str(text, "utf-8"))
 
 

@@ -13,7 +13,7 @@
 #include <string.h>
 
 enum { FIRST = '0', MORE = 32, SIGN = 16, BITS = 5, MOST_BITS = 35 };
-enum { LARGEST_SIDE = 1 << 20, LARGEST_RUN_BITS = 40 };
+enum { LARGEST_SIDE = 1 << 20, LARGEST_RUN_BITS = 40, MOST_KEYS = 64 };
 
 typedef unsigned char Byte;
 
@@ -189,11 +189,18 @@ static const Byte *measure(const Byte *text, const Byte *end, Mask *mask)
 
 /* ---- the masks of a JSON text ---- */
 
+/* A key with its quotation marks, or the beginning of an object: NULL. */
+typedef struct {
+    const Byte *text;
+    size_t length;
+} Key;
+
 typedef struct {
     Mask *masks;
     int64_t *lengths; /* of each list of masks */
     Byte *rest;       /* the text with NaN in place of each list */
-    size_t mask_count, mask_room, list_count, list_room, rest_count, rest_room;
+    Key *keys;        /* of the objects that are open */
+    size_t mask_count, mask_room, list_count, list_room, rest_count, rest_room, key_count, key_room;
 } Found;
 
 /* Makes room for `more` items; 0 if there is no memory. */
@@ -317,23 +324,60 @@ static const Byte *skip_string(const Byte *at, const Byte *end)
     return NULL;
 }
 
-/* Finds the lists of masks under "segmentations"; NO_LIST if the text already holds a NaN, or is not JSON. */
+static int open_object(Found *found)
+{
+    if (!reserve((void **)&found->keys, &found->key_room, found->key_count, 1, sizeof(Key))) return NO_MEMORY;
+    found->keys[found->key_count++] = (Key){NULL, 0};
+    return LIST;
+}
+
+static int close_object(Found *found)
+{
+    do {
+        if (!found->key_count) return NO_LIST;
+    } while (found->keys[--found->key_count].text);
+    return LIST;
+}
+
+/* NO_LIST if its object has the key already, or that would take long to tell. */
+static int add_key(const Byte *text, size_t length, Found *found)
+{
+    size_t count = found->key_count, before = count;
+    if (memchr(text, '\\', length)) return NO_LIST;
+    for (; before && found->keys[before - 1].text; before--)
+        if (count - before == MOST_KEYS ||
+            (found->keys[before - 1].length == length && !memcmp(found->keys[before - 1].text, text, length)))
+            return NO_LIST;
+    if (!reserve((void **)&found->keys, &found->key_room, count, 1, sizeof(Key))) return NO_MEMORY;
+    found->keys[found->key_count++] = (Key){text, length};
+    return LIST;
+}
+
+/* Finds the lists of masks under "segmentations".
+ *
+ * NO_LIST if the text already holds a NaN, is not JSON, or may have a key twice in an object: not for us to say. */
 static int find_masks(const Byte *text, const Byte *end, Found *found)
 {
     static const char key[] = "\"segmentations\"";
     const Byte *at = text, *kept = text, *next;
+    int result;
     while (at < end) {
-        if (*at == 'N') return NO_LIST;
-        if (*at != '"') {
+        Byte byte = *at;
+        if (byte == 'N') return NO_LIST;
+        if (byte == '{' && (result = open_object(found)) != LIST) return result;
+        if (byte == '}' && (result = close_object(found)) != LIST) return result;
+        if (byte != '"') {
             at++;
             continue;
         }
         const Byte *begin = at;
         if (!(at = skip_string(at, end))) return NO_LIST;
+        if (!(next = expect(at, end, ":", 1))) continue;
+        if ((result = add_key(begin, (size_t)(at - begin), found)) != LIST) return result;
         if (at - begin != sizeof(key) - 1 || memcmp(begin, key, sizeof(key) - 1)) continue;
-        if (!(next = expect(at, end, ":", 1)) || !(next = expect(next, end, "[", 1))) continue;
+        if (!(next = expect(next, end, "[", 1))) continue;
         const Byte *bracket = next - 1;
-        int result = read_list(&next, end, text, found);
+        result = read_list(&next, end, text, found);
         if (result == NO_MEMORY) return NO_MEMORY;
         if (result == NO_LIST) continue;
         if (!keep(found, kept, (size_t)(bracket - kept)) || !keep(found, (const Byte *)"NaN", 3)) return NO_MEMORY;
@@ -346,7 +390,7 @@ static PyObject *scan(PyObject *module, PyObject *arguments)
 {
     const char *text;
     Py_ssize_t length;
-    Found found = {NULL, NULL, NULL, 0, 0, 0, 0, 0, 0};
+    Found found = {NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, 0, 0};
     if (!PyArg_ParseTuple(arguments, "y#", &text, &length)) return NULL;
     int outcome = find_masks((const Byte *)text, (const Byte *)text + length, &found);
     PyObject *result = NULL;
@@ -361,6 +405,7 @@ static PyObject *scan(PyObject *module, PyObject *arguments)
     free(found.rest);
     free(found.masks);
     free(found.lengths);
+    free(found.keys);
     return result;
 }
 
@@ -567,7 +612,8 @@ static PyObject *intersections(PyObject *module, PyObject *arguments)
 static PyMethodDef methods[] = {
     {"scan", scan, METH_VARARGS,
      "scan(json) -> the JSON with NaN in place of each list of masks under \"segmentations\", the table of the masks,\n"
-     "measured, and the (int64) lengths of the lists, all as bytes; None if there is no such list, or a NaN already."},
+     "measured, and the (int64) lengths of the lists, all as bytes; None if there is no such list, a NaN already, or\n"
+     "perhaps a key twice in one object."},
     {"areas", areas, METH_VARARGS, "areas(text, table) -> the table with its masks measured; an area of -1: not sound."},
     {"intersections", intersections, METH_VARARGS,
      "intersections(text, table, other text, other table, groups, per frame) -> int64 pixels that are shared within\n"

@@ -99,7 +99,8 @@ class PackedTrack(Sequence["RLE | None"]):
 def read_packed(text: bytes) -> tuple[bytes, Iterator[PackedTrack]] | None:
     """The rest of a JSON text, with NaN for every list of masks under "segmentations", and these lists in order.
 
-    None if there are none, if it has a NaN already, or without the C module. A list that holds anything but compressed
+    No object in it has a key twice. None if there are no such lists, if it has a NaN already or perhaps a key twice, or
+    without the C module. A list that holds anything but compressed
     masks (sound or not) and null stays where it is.
     """
     found = _compiled.scan(text) if _compiled else None
