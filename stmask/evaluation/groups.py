@@ -53,11 +53,13 @@ def measure(ground_truth: GroundTruth, predictions: Predictions) -> Overlaps:
     first, second = ranked.areas.totals().tolist(), ground_truth.mask_areas.totals().tolist()
     areas = [(first[row], second[column]) for own, their in pairs for row in own for column in their]
     ious = pair_ious(shared, *np.array(areas, dtype=np.int64).reshape(-1, 2).T)
-    groups, done = [], 0
+    mine, theirs = (np.array([i for pair in pairs for i in pair[side]], dtype=np.int64) for side in (0, 1))
+    groups, done = [], (0, 0, 0)
     for own, their in pairs:
-        table = ious[done : done + len(own) * len(their)].reshape(len(own), len(their))
-        groups.append(Group(np.array(own), np.array(their), table))
-        done += table.size
+        end = done[0] + len(own), done[1] + len(their), done[2] + len(own) * len(their)
+        table = ious[done[2] : end[2]].reshape(len(own), len(their))
+        groups.append(Group(mine[done[0] : end[0]], theirs[done[1] : end[1]], table))
+        done = end
     return Overlaps(ranked, entries, rank, groups)
 
 

@@ -11,6 +11,10 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(__SSE2__) || defined(_M_X64)
+#include <emmintrin.h> /* all of x86-64 has it */
+#define HAS_SSE2 1
+#endif
 
 enum { FIRST = '0', MORE = 32, SIGN = 16, BITS = 5, MOST_BITS = 35 };
 enum { LARGEST_SIDE = 1 << 20, LARGEST_RUN_BITS = 40, MOST_KEYS = 64 };
@@ -126,6 +130,48 @@ static inline void add_short(Short numbers, Colour *a, Colour *b)
     b->run += (of_b >> 48) - 16 * count_b;
 }
 
+/* Adds numbers of one character each while there are sixteen; the first is of `a`. Returns where they end. */
+static inline const Byte *add_sixteens(const Byte *text, const Byte *end, Colour *a, Colour *b, uint64_t *bad)
+{
+#ifdef HAS_SSE2
+    const __m128i none = _mm_setzero_si128(), low = _mm_set1_epi16(0xFF), top = _mm_set1_epi8((char)0x80);
+    __m128i sums_a = none, sums_b = none; /* of differences to the run before + 128 */
+    uint64_t blocks = 0;
+    for (; end - text >= 16; text += 16, blocks++) {
+        __m128i digits = _mm_sub_epi8(_mm_loadu_si128((const __m128i *)text), _mm_set1_epi8(FIRST));
+        __m128i others = _mm_and_si128(digits, _mm_set1_epi8((char)0xE0));
+        if (_mm_movemask_epi8(_mm_cmpeq_epi8(others, none)) != 0xFFFF) break;
+        __m128i upto = _mm_sub_epi8(_mm_xor_si128(digits, _mm_set1_epi8(SIGN)), _mm_set1_epi8(SIGN));
+        upto = _mm_add_epi8(upto, _mm_slli_si128(upto, 2)); /* sums of each and those before it of the same colour: */
+        upto = _mm_add_epi8(upto, _mm_slli_si128(upto, 4)); /* at most eight, each from -16 to 15 */
+        upto = _mm_add_epi8(upto, _mm_slli_si128(upto, 8));
+        __m128i and_128 = _mm_xor_si128(upto, top);
+        if (a->run < 128 || b->run < 128) { /* they may fall below 0, but not by more than 128 */
+            unsigned least_a = a->run < 128 ? 128 - (unsigned)a->run : 0;
+            unsigned least_b = b->run < 128 ? 128 - (unsigned)b->run : 0;
+            __m128i least = _mm_set1_epi16((short)(least_a | least_b << 8));
+            if (_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_max_epu8(and_128, least), and_128)) != 0xFFFF) *bad = ~(uint64_t)0;
+        }
+        sums_a = _mm_add_epi64(sums_a, _mm_sad_epu8(_mm_and_si128(and_128, low), none));
+        sums_b = _mm_add_epi64(sums_b, _mm_sad_epu8(_mm_srli_epi16(and_128, 8), none));
+        a->sum += 8 * a->run;
+        b->sum += 8 * b->run;
+        *bad |= a->sum | b->sum;
+        int last = _mm_extract_epi16(upto, 7);
+        a->run += (uint64_t)(int64_t)(int8_t)(last & 0xFF);
+        b->run += (uint64_t)(int64_t)(int8_t)(last >> 8);
+    }
+    uint64_t halves[4];
+    _mm_storeu_si128((__m128i *)halves, sums_a);
+    _mm_storeu_si128((__m128i *)(halves + 2), sums_b);
+    a->sum += halves[0] + halves[1] - 8 * 128 * blocks;
+    b->sum += halves[2] + halves[3] - 8 * 128 * blocks;
+#else
+    (void)end, (void)a, (void)b, (void)bad;
+#endif
+    return text;
+}
+
 /* Measures the mask whose text begins there. Returns the end of what can be read as numbers.
  *
  * `mask->area` is -1 if there is none, a run is negative, or they don't cover height * width pixels. */
@@ -144,6 +190,7 @@ static const Byte *measure(const Byte *text, const Byte *end, Mask *mask)
         foreground ^= 1;
     }
     while (read == 3) {
+        text = add_sixteens(text, end, &a, &b, &large);
         if (end - text >= 8) {
             uint64_t digits = eight_bytes(text) + EACH(0x80 - FIRST), others = (digits ^ EACH(0x80)) & EACH(0xE0);
             if (!others) { /* nearly always; a branch, so that the next bytes need not wait for a count */
