@@ -6,6 +6,7 @@ search path. The finder that it would use otherwise comes after that path: besid
 scripts often are started, `import stmask` would be that folder.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -22,7 +23,7 @@ masks = Extension(
     ["stmask/formats/_masks.c"],
     define_macros=[("Py_LIMITED_API", "0x030A0000")],
     py_limited_api=True,
-    optional=True,
+    optional="STMASK_NEEDS_C" not in os.environ,  # wheels for others are not built without it
 )
 
 setup(
