@@ -22,9 +22,10 @@ if [[ -n $wheels ]]; then
   trap 'rm -rf "$site"' EXIT
   pip=("$python" -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-compile --target "$site")
   "${pip[@]}" "$wheels"/*.whl
-  cp -r "$root" "$site/checkout"
-  "${pip[@]}" --no-build-isolation "$site/checkout"
-  export PYTHONPATH=$site${PYTHONPATH:+:$PYTHONPATH}
+  mkdir "$site/checkout"
+  (cd "$root" && cp -r stmask conf hydra_plugins pyproject.toml setup.py README.md LICENSE "$site/checkout")
+  "${pip[@]}" --no-build-isolation "$site/checkout" || echo "the checkout was not installed: runs can't be recorded" >&2
+  export PYTHONPATH=$site:$root${PYTHONPATH:+:$PYTHONPATH}
 else
   export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
 fi
