@@ -155,6 +155,7 @@ class Check:
     def training(self) -> dict[str, Any]:
         """Steps of R50 with FCB(ada) and TF on pairs of frames, from clips on the device; frozen batch norms, SGD."""
         pairs = 1 if self.quick else 16
+        torch.set_float32_matmul_precision("high")  # as `stmask train` has it
         network = build(R50_ADA, quirks=False).to(self.device, memory_format=torch.channels_last)
         network.backbone.frozen_norm = True
         network.train()

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 import pytorch_lightning as pl
+import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Callback
@@ -81,6 +82,8 @@ def _train(
     processes: Processes,
 ) -> dict[str, float]:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    if "mixed" in str(cfg.trainer.precision) and torch.cuda.is_available():
+        torch.set_float32_matmul_precision("high")  # of what stays in float32: products of deformable convolutions
     log = MetricsLog(folder.metrics)
     last = LastCheckpoint(folder, every=cfg.checkpoint_every, stop=stop, log=log)
     best = BestCheckpoint(folder, monitor=cfg.monitor) if cfg.data.get("valid") is not None else None
