@@ -35,7 +35,7 @@ _FRAMES_IN_MEMORY = 100
 _WAY_OUT = "give --frames-from VIDEO_OR_FOLDER"
 STAGES = {
     "preprocessing": "normalising, padding, the copy to the device",
-    "network": "the network's forward pass",
+    "network": "the network's forward pass; by a CUDA graph all of network, detection and tracking",
     "detection": "from the forward pass to the tracker: candidates, suppression, masks, branches only there",
     "tracking": "the tracker's step: association, what is reported, without the network's parts that it calls",
     "network in tracking": "parts of the network that the tracker calls: temporal fusion on the tracks' regions",
@@ -125,14 +125,23 @@ def load(checkpoint: str, *, device: str, precision: str, trust: Sequence[str] =
 
 
 def work_of(segmenter: VideoSegmenter, video: Sequence[Image]) -> Work:
-    """What a frame costs: the FLOPs of the third one, once there are tracks; its bytes and those of the weights."""
+    """What a frame costs: the FLOPs of the third one, once there are tracks; its bytes and those of the weights.
+
+    None for what is not PyTorch's own, such as an exported network.
+    """
+    tracker = segmenter.model.tracker()
+    many = getattr(segmenter, "step_many", None)  # operation by operation, where `step` replays a CUDA graph
+
+    def step(frame: Image) -> None:
+        segmenter.step(frame) if many is None else many([frame], [tracker])
+
     segmenter.reset()
     *before, last = islice(cycle(video), 3)
     for frame in before:
-        segmenter.step(frame)
-    counted = flops.count(lambda: segmenter.step(last))
-    tensors = chain(segmenter.model.parameters(), segmenter.model.buffers())
-    return Work(counted, float(sum(tensor.nbytes for tensor in tensors) + last.nbytes))
+        step(frame)
+    counted = flops.count(lambda: step(last))
+    weights = sum(tensor.nbytes for tensor in chain(segmenter.model.parameters(), segmenter.model.buffers()))
+    return Work(counted, float(weights + last.nbytes)) if weights else Work(None, None)
 
 
 def take_videos(videos: Iterable[Iterable[Image]], *, frames: int, source: str) -> list[list[Image]]:
@@ -241,19 +250,19 @@ class _Stages:
     def timed(self, frame: Image) -> tuple[Sample, Any]:
         """One frame: its times, and what was tracked."""
         self._marks, self._parts = {}, []
-        clock = self._clock
+        clock, timings = self._clock, self._segmenter.timings
+        before = dict(timings)
         start = clock.now()
         self._mark("start")
         tracked = self._segmenter.step(frame)
         self._mark("end")
         whole = 1000 * (clock.now() - start)
-        order = [name for name in ("start", "forward", "found", "tracker", "end") if name in self._marks]
-        names = {"forward": "preprocessing", "found": "network", "tracker": "detection", "end": "tracking"}
-        times = {
-            names[after]: clock.milliseconds(self._marks[before], self._marks[after])
-            for before, after in pairwise(order)
-        }
-        if self._parts and "tracking" in times:
+        if not {"forward", "found", "tracker"} <= set(self._marks):  # not by calls that can be seen
+            return Sample(whole, {name: 1000 * (now - before[name]) for name, now in timings.items()}), tracked
+        order = [self._marks[name] for name in ("start", "forward", "found", "tracker", "end")]
+        parts = (clock.milliseconds(*marks) for marks in pairwise(order))
+        times = dict(zip(("preprocessing", "network", "detection", "tracking"), parts))
+        if self._parts:
             inside = sum(clock.milliseconds(*part) for part in self._parts)
             times |= {"tracking": times["tracking"] - inside, "network in tracking": inside}
         return Sample(whole, times), tracked
