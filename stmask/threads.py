@@ -1,7 +1,7 @@
 """How many threads a process of stmask's own computes with, and how they wait for each other.
 
 OpenMP's threads spin while they wait. On an idle machine that is quick; beside another busy process they spin away the
-time that the one they wait for would need. So commands let them spin for microseconds and then sleep, which the OpenMP
+time that the one they wait for would need. So commands let them spin for less than a millisecond and then sleep, which the OpenMP
 library reads once, when torch is imported; and they leave cores to others that are busy when the work begins. What the
 user's environment says goes first. A process that merely imports stmask is left as it is.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 
 THREADS = "OMP_NUM_THREADS"
 _SPINS = "GOMP_SPINCOUNT"  # of libgomp, which PyTorch's wheels for Linux bring
-_SPIN = "4000"  # times, tens of microseconds: idle as quick as the default of 300000, and soon over beside others
+_SPIN = "10000"  # times: fewer cost an idle machine more than 5 %; the default of 300000 costs a busy one 50 times
 _USERS_THREADS = (THREADS, "MKL_NUM_THREADS")
 _USERS_WAITING = (_SPINS, "OMP_WAIT_POLICY")
 _WINDOW = 0.25  # seconds that the machine is looked at, at least

@@ -182,9 +182,9 @@ def test_a_process_of_ours_chooses_once() -> None:
     assert here is not None
     line, state, again = settled(ours=True, arguments=f"before={here.limit}")
     plural = "s" * (here.limit != 1)
-    policy = "; waiting: GOMP_SPINCOUNT=4000" * (here.limit > 1)
+    policy = "; waiting: GOMP_SPINCOUNT=10000" * (here.limit > 1)
     assert line == f"{here.limit} thread{plural} (as this run began{policy})"
-    assert state == f"{here.limit} ('GOMP_SPINCOUNT', '4000') ('OMP_NUM_THREADS', '{here.limit}')"
+    assert state == f"{here.limit} ('GOMP_SPINCOUNT', '10000') ('OMP_NUM_THREADS', '{here.limit}')"
     assert again == "None"
 
 
