@@ -1,9 +1,9 @@
 """How many threads a process of stmask's own computes with, and how they wait for each other.
 
 OpenMP's threads spin while they wait. On an idle machine that is quick; beside another busy process they spin away the
-time that the one they wait for would need. So commands let them spin for less than a millisecond and then sleep, which the OpenMP
-library reads once, when torch is imported; and they leave cores to others that are busy when the work begins. What the
-user's environment says goes first. A process that merely imports stmask is left as it is.
+time that the one they wait for would need. So commands let them spin for less than a millisecond and then sleep, which
+the OpenMP library reads once, when torch is imported; and they leave cores to others that are busy when the work
+begins. What the user's environment says goes first. A process that merely imports stmask is left as it is.
 """
 
 from __future__ import annotations
