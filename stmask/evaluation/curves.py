@@ -54,10 +54,10 @@ class Ranked:
 def accumulate(ranked: Ranked, counted: npt.NDArray[np.int64]) -> Curves:
     """Precision and recall of every category from (K, A) numbers of annotations that count."""
     k, a, t, r, m = (*counted.shape, len(IOU_THRESHOLDS), len(RECALL_POINTS), len(MAX_DETECTIONS))
-    # filled in the order in which curves come, and transposed at the end; in one piece, which systems give out faster
-    precision, scores = values = np.empty((2, k, m, a, t, r))
+    # filled in the order in which curves come, and transposed at the end
+    precision, scores = np.empty((k, m, a, t, r)), np.empty((k, m, a, t, r))
     start = np.where(counted > 0, 0.0, -1.0)[:, None, :, None]
-    values[:] = start[..., None]
+    precision[:] = scores[:] = start[..., None]
     recall = np.repeat(np.repeat(start, m, axis=1), t, axis=3)
     bounds = np.searchsorted(ranked.category, np.arange(k + 1))
     for first, last in _chunks(bounds):

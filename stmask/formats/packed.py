@@ -21,9 +21,7 @@ from stmask.formats.runs import mask_areas
 if TYPE_CHECKING:  # importing the records would import torch, which scoring files does not need
     from stmask.structures import RLE
 
-_HAS_MODULE = (
-    importlib.util.find_spec("stmask.formats._masks") is not None
-)  # wheels have it, and builds with a compiler
+_HAS_MODULE = importlib.util.find_spec("stmask.formats._masks") is not None  # from a wheel, or built with a compiler
 _compiled: Any = importlib.import_module("stmask.formats._masks") if _HAS_MODULE else None
 
 Segmentations: TypeAlias = "Sequence[RLE | None]"
@@ -100,8 +98,7 @@ def read_packed(text: bytes) -> tuple[bytes, Iterator[PackedTrack]] | None:
     """The rest of a JSON text, with NaN for every list of masks under "segmentations", and these lists in order.
 
     No object in it has a key twice. None if there are no such lists, if it has a NaN already or perhaps a key twice, or
-    without the C module. A list that holds anything but compressed
-    masks (sound or not) and null stays where it is.
+    without the C module. A list that holds anything but compressed masks (sound or not) and null stays where it is.
     """
     found = _compiled.scan(text) if _compiled else None
     if found is None:
