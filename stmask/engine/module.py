@@ -47,7 +47,9 @@ class VISModule(pl.LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        # as the frames are: otherwise every convolution lays its weight out anew
         self.model = model
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # for modules it is there
         self.card = card
         self.validator = validator
         self._make_optimizer, self._make_scheduler = optimizer, scheduler

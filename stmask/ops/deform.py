@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 from functools import cache, partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torchvision.ops import deform_conv2d
+
+from stmask.ops.kernels import bag_sums, factor_gradient, product, table_gradient
 
 
 def same_padding(kernel: tuple[int, int]) -> tuple[int, int, int, int]:
@@ -60,7 +64,7 @@ def deform_conv(
     """
     exported = torch.compiler.is_exporting()  # other formats have the operator, under the same name
     if x.device.type == "cpu" and not exported:
-        return _by_grid_sample(x, offsets, weight, bias, mask, stride)
+        return _by_rows(x, offsets, weight, bias, mask, stride)
     if not torch.is_grad_enabled() and x.is_cuda and _has_triton():
         return _by_triton(x, offsets, weight, bias, mask, stride)
     return _by_torchvision(x, offsets, weight, bias, mask, stride)
@@ -119,21 +123,84 @@ def _by_torchvision(
         return result
 
 
-def _by_grid_sample(
+def _by_rows(
     x: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | None, mask: Tensor | None, stride: int
 ) -> Tensor:
-    """All taps are sampled in one call, then the convolution is one matrix product. Memory: kh * kw * C * h * w."""
-    b, c, in_h, in_w = x.shape
-    out, _, kh, kw = weight.shape
+    """All taps are read at once, then the convolution is one matrix product. Memory: kh * kw * C * h * w."""
+    b, _, in_h, in_w = x.shape
+    out, c, kh, kw = weight.shape
     h, w = offsets.shape[2:]
-    taps = kh * kw
     with torch.autocast(x.device.type, enabled=False):
         dtype = torch.promote_types(x.dtype, torch.float32)
-        row, column = sampling_points(offsets.to(dtype), (kh, kw), stride=stride).unbind(dim=-1)
-        grid = torch.stack([(2 * column + 1) / in_w - 1, (2 * row + 1) / in_h - 1], dim=-1)  # (B, taps, h, w, 2)
-        samples = F.grid_sample(x.to(dtype), grid.view(b, taps * h, w, 2), padding_mode="zeros", align_corners=False)
-        samples = samples.view(b, c, taps, h, w)
+        points = sampling_points(offsets.to(dtype), (kh, kw), stride=stride)  # (B, taps, h, w, 2)
+        cells, factors = _corners(points, in_h, in_w)
         if mask is not None:
-            samples = samples * mask.to(dtype)[:, None]
-    result = torch.matmul(weight.flatten(1), samples.reshape(b, c * taps, h * w)).view(b, out, h, w)
-    return result if bias is None else result + bias[:, None, None]
+            factors = factors * mask.to(dtype)[..., None]
+        cells, factors = (value.permute(0, 2, 3, 1, 4).reshape(-1, kh * kw, 4) for value in (cells, factors))
+        table = x.to(dtype).permute(0, 2, 3, 1).reshape(-1, c)  # no copy where x is channels-last
+        flat_weight = weight.to(dtype).permute(0, 2, 3, 1).flatten(1)  # (O, taps * C)
+        rows = _Reading.apply(table, cells, factors, flat_weight, None if bias is None else bias.to(dtype))  # type: ignore[no-untyped-call]
+    maps: Tensor = rows.view(b, h, w, out).permute(0, 3, 1, 2)
+    return maps
+
+
+def _corners(points: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """The four cells around each point (B, ..., 2) of maps of a size, as rows of all maps' cells, and their factors.
+
+    Returns:
+        cells (B, ..., 4) int32 and bilinear factors (B, ..., 4), 0 for cells outside of the map.
+    """
+    with torch.no_grad():
+        low = points.floor()
+    inside = points - low
+    y0, x0 = low.nan_to_num().clamp(-2, max(height, width)).int().unbind(dim=-1)
+    y, x = torch.stack([y0, y0, y0 + 1, y0 + 1], dim=-1), torch.stack([x0, x0 + 1, x0, x0 + 1], dim=-1)
+    down, right = inside.unbind(dim=-1)
+    up, left = 1 - down, 1 - right
+    factors = torch.stack([up * left, up * right, down * left, down * right], dim=-1)
+    exists = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+    frame = torch.arange(len(points), dtype=torch.int32).view(-1, *[1] * (points.ndim - 1))
+    cells = (frame * height + y.clamp(0, height - 1)) * width + x.clamp(0, width - 1)
+    return cells, factors * exists
+
+
+class _Reading(torch.autograd.Function):
+    """Reads a table (R, C) between its rows, and multiplies what all taps of a cell read (N, taps * C).
+
+    In training, few anchors have a gradient (objects, and the hardest of the background), so gradients are computed
+    for the cells that have one.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, cells: Tensor, factors: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        taps = cells.shape[1]
+        read = bag_sums(table, cells.flatten(0, 1), factors.flatten(0, 1)).view(len(cells), taps * table.shape[1])
+        ctx.save_for_backward(table, cells, factors, weight, read)
+        return product(read, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (grad,), (table, cells, factors, weight, read) = grads, ctx.saved_tensors
+        need_table, _, need_factors, need_weight, need_bias = ctx.needs_input_grad
+        grad_table = grad_factors = grad_weight = grad_bias = None
+        if need_bias:
+            grad_bias = grad.sum(dim=0)
+        some = (grad != 0).any(dim=1).nonzero().flatten()
+        everywhere = 2 * len(some) > len(grad)
+        if not everywhere:
+            grad, read, cells, kept_factors = grad[some], read[some], cells[some], factors[some]
+        else:
+            kept_factors = factors
+        if need_weight:
+            grad_weight = product(grad.t(), read.t())
+        if need_table or need_factors:
+            grad_read = product(grad, weight.t()).view(-1, table.shape[1])
+            corners = cells.flatten(0, 1)
+            if need_table:
+                grad_table = table_gradient(grad_read, corners, kept_factors.flatten(0, 1), table_rows=len(table))
+            if need_factors:
+                grad_factors = factor_gradient(grad_read, table, corners).view(kept_factors.shape)
+                if not everywhere:
+                    grad_factors = torch.zeros_like(factors).index_copy_(0, some, grad_factors)
+        return grad_table, None, grad_factors, grad_weight, grad_bias

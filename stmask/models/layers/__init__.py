@@ -1,6 +1,7 @@
 """Parts that several models share. Constructors take all settings: no global configuration."""
 
-from stmask.models.layers.deform import ModulatedDeformConv, SameConv2d
+from stmask.models.layers.conv import Conv2d, GroupNorm, SameConv2d
+from stmask.models.layers.deform import ModulatedDeformConv
 from stmask.models.layers.fpn import FPN, LEVELS, Pyramid
 from stmask.models.layers.initialise import initialise_beside_backbone
 from stmask.models.layers.protonet import ProtoNet
@@ -10,6 +11,8 @@ __all__ = [
     "FPN",
     "LEVELS",
     "Backbone",
+    "Conv2d",
+    "GroupNorm",
     "ModulatedDeformConv",
     "ProtoNet",
     "Pyramid",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stmask.models.layers.conv import Conv2d
 from stmask.models.layers.fused import conv_relu
 from stmask.number_checks import require_integer
 
@@ -46,11 +47,9 @@ class FPN(nn.Module):
         super().__init__()
         require_integer(channels=channels)
         self.channels = channels
-        self.lateral = nn.ModuleDict({name: nn.Conv2d(in_channels[name], channels, 1) for name in ("C3", "C4", "C5")})
-        self.output = nn.ModuleDict({name: nn.Conv2d(channels, channels, 3, padding=1) for name in ("P3", "P4", "P5")})
-        self.down = nn.ModuleDict(
-            {name: nn.Conv2d(channels, channels, 3, stride=2, padding=1) for name in ("P6", "P7")}
-        )
+        self.lateral = nn.ModuleDict({name: Conv2d(in_channels[name], channels, 1) for name in ("C3", "C4", "C5")})
+        self.output = nn.ModuleDict({name: Conv2d(channels, channels, 3, padding=1) for name in ("P3", "P4", "P5")})
+        self.down = nn.ModuleDict({name: Conv2d(channels, channels, 3, stride=2, padding=1) for name in ("P6", "P7")})
 
     def forward(self, maps: Mapping[str, Tensor]) -> Pyramid:
         """{"C3": (B, C, h, w), ..} to the pyramid; P3 .. P5 are after a ReLU, P6 and P7 are not."""

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
+from stmask.models.layers.conv import Conv2d
 from stmask.models.layers.folding import prepare_for_inference
 from stmask.models.layers.resnet import ResNet
 
@@ -98,5 +99,5 @@ def _folded_block(block: BasicBlock | Bottleneck) -> FoldedBlock:
 def _join_relus(layers: nn.Sequential) -> None:
     for index in range(len(layers) - 1):
         conv = layers[index]
-        if type(conv) is nn.Conv2d and isinstance(layers[index + 1], nn.ReLU):
+        if isinstance(conv, nn.Conv2d) and type(conv) in (nn.Conv2d, Conv2d) and isinstance(layers[index + 1], nn.ReLU):
             layers[index], layers[index + 1] = ConvReLU(conv), nn.Identity()

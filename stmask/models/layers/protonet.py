@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stmask.models.layers.conv import Conv2d
 from stmask.models.layers.fused import conv_relu
 from stmask.number_checks import require_integer
 
@@ -21,9 +22,9 @@ class ProtoNet(nn.Module):
         super().__init__()
         require_integer(channels=channels, num_prototypes=num_prototypes)
         self.num_prototypes = num_prototypes
-        self.before = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(3))
-        self.after = nn.Conv2d(channels, channels, 3, padding=1)
-        self.output = nn.Conv2d(channels, num_prototypes, 1)
+        self.before = nn.ModuleList(Conv2d(channels, channels, 3, padding=1) for _ in range(3))
+        self.after = Conv2d(channels, channels, 3, padding=1)
+        self.output = Conv2d(channels, num_prototypes, 1)
 
     def forward(self, p3: Tensor) -> Tensor:
         """(B, C, h, w) to (B, 2h, 2w, D), not negative."""

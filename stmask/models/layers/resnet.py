@@ -7,28 +7,75 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.models.resnet import ResNet as TorchvisionResNet
 
 from stmask.errors import CheckpointError
+from stmask.models.layers.conv import GroupNorm
 from stmask.models.layers.deform import ModulatedDeformConv
 from stmask.number_checks import require_integer
+from stmask.ops.conv import conv2d
 from stmask.weights import as_in, is_counter, read_file, tensors_of
 
+
+class _Basic(BasicBlock):  # type: ignore[misc]  # torchvision has no types
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(_convolved(x, self.conv1, self.bn1), inplace=True)
+        y = _convolved(y, self.conv2, self.bn2)
+        return F.relu(y + _shortcut(x, self.downsample), inplace=True)
+
+
+class _Bottleneck(Bottleneck):  # type: ignore[misc]
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(_convolved(x, self.conv1, self.bn1), inplace=True)
+        y = F.relu(_convolved(y, self.conv2, self.bn2), inplace=True)
+        y = _convolved(y, self.conv3, self.bn3)
+        return F.relu(y + _shortcut(x, self.downsample), inplace=True)
+
+
+def _shortcut(x: Tensor, downsample: nn.Sequential | None) -> Tensor:
+    return x if downsample is None else _convolved(x, downsample[0], downsample[1])
+
+
+def _convolved(x: Tensor, conv: nn.Module, norm: nn.Module) -> Tensor:
+    """Convolved and normalised. A batch norm that keeps its statistics is a part of the weight, and costs nothing."""
+    frozen = norm if isinstance(norm, nn.BatchNorm2d) and not norm.training else None
+    y: Tensor
+    if isinstance(conv, nn.Conv2d):
+        weight, bias = (conv.weight, conv.bias) if frozen is None else _folded(conv.weight, conv.bias, frozen)
+        stride, (down, right) = conv.stride, map(int, conv.padding)
+        y = conv2d(x, weight, bias, stride=(stride[0], stride[1]), padding=(down, right))
+    elif isinstance(conv, ModulatedDeformConv) and frozen is not None:
+        y = conv.with_weight(x, *_folded(conv.weight, conv.bias, frozen))
+    else:
+        return norm(conv(x))  # type: ignore[no-any-return]
+    return y if frozen is not None else norm(y)
+
+
+def _folded(weight: Tensor, bias: Tensor | None, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Weight (O, C, kh, kw) and bias (O,) of a convolution with its batch norm."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    shift = norm.bias - norm.running_mean * scale
+    return weight * scale[:, None, None, None], shift if bias is None else shift + bias * scale
+
+
 _LAYOUTS: dict[int, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
-    18: (BasicBlock, [2, 2, 2, 2]),
-    34: (BasicBlock, [3, 4, 6, 3]),
-    50: (Bottleneck, [3, 4, 6, 3]),
-    101: (Bottleneck, [3, 4, 23, 3]),
+    18: (_Basic, [2, 2, 2, 2]),
+    34: (_Basic, [3, 4, 6, 3]),
+    50: (_Bottleneck, [3, 4, 6, 3]),
+    101: (_Bottleneck, [3, 4, 23, 3]),
 }
 _FULL_WIDTH = 64
 _GROUPS, _GROUP_CHANNELS = 16, 4  # at most so many groups, of at least so many channels
 
 
-def _group_norm(channels: int) -> nn.GroupNorm:
+def _group_norm(channels: int) -> GroupNorm:
     most = min(_GROUPS, channels // _GROUP_CHANNELS)
-    return nn.GroupNorm(next((n for n in range(most, 0, -1) if channels % n == 0), 1), channels)
+    return GroupNorm(next((n for n in range(most, 0, -1) if channels % n == 0), 1), channels)
 
 
 _NORMS: dict[str, Callable[[int], nn.Module]] = {"batch": nn.BatchNorm2d, "group": _group_norm}
@@ -102,7 +149,7 @@ class ResNet(nn.Module):
 
     def forward(self, frames: Tensor) -> dict[str, Tensor]:
         """Frames (B, 3, H, W) give {"C3": (B, C, H/8, W/8), "C4": .., "C5": ..}."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(frames))))
+        x = self.maxpool(self.relu(_convolved(frames, self.conv1, self.bn1)))
         x = self.layer1(x)
         maps = {}
         for name in _DEFORMABLE_STAGES:

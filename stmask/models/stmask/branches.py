@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stmask.models.layers.deform import SameConv2d
+from stmask.models.layers.conv import SameConv2d
 from stmask.models.stmask.calibration import CalibratedConv
 from stmask.ops.cells import Sizes, conv_rows, distinct, frame_cells, rows_of, taps_of
 from stmask.ops.layout import anchors_last

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stmask.models.layers.deform import SameConv2d
+from stmask.models.layers.conv import SameConv2d
 from stmask.ops.alignment import aligned_offsets
 from stmask.ops.deform import deform_conv
 
@@ -96,10 +96,10 @@ class CalibratedConv(nn.Module):
         super().__init__()
         self.offsets = offsets
         self.adapt = nn.Parameter(torch.empty(channels, channels, *anchor.kernel))
-        self.output = SameConv2d(channels, out_channels, anchor.kernel)
+        self.output = SameConv2d(channels, out_channels, anchor.kernel, few=True)
 
     def forward(self, x: Tensor, box_deltas: Tensor) -> Tensor:
         """x (B, C, h, w) and the box regression (B, 4, h, w) of the same anchor shape, which gets no gradient here."""
-        calibrated = F.relu(deform_conv(x, self.offsets(box_deltas.detach()), self.adapt))
+        calibrated = F.relu(deform_conv(x, self.offsets(box_deltas.detach()), self.adapt), inplace=True)
         out: Tensor = self.output(calibrated)
         return out

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from stmask.models.layers.deform import SameConv2d
+from stmask.models.layers.conv import Conv2d, SameConv2d
 from stmask.models.layers.fpn import Pyramid
 from stmask.models.stmask.branches import Branch, LazyBranches
 from stmask.models.stmask.calibration import AnchorShape, CalibratedConv, Calibration, NoCalibration
@@ -147,7 +147,7 @@ class PredictionHead(nn.Module):
 def _convs(channels: int, count: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for _ in range(count):
-        layers += [nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(inplace=True)]
+        layers += [Conv2d(channels, channels, 3, padding=1, few=True), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers)
 
 
@@ -160,7 +160,7 @@ def _outputs(
     branch: str = "",
 ) -> nn.ModuleList:
     if align is None or branch not in align.branches:
-        return nn.ModuleList(SameConv2d(channels, out_channels, shape.kernel) for shape in shapes)
+        return nn.ModuleList(SameConv2d(channels, out_channels, shape.kernel, few=True) for shape in shapes)
     return nn.ModuleList(
         CalibratedConv(channels, out_channels, anchor=shape, offsets=align.offsets(shape)) for shape in shapes
     )

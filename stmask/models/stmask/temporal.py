@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stmask.models.layers.conv import Conv2d
 from stmask.models.layers.fpn import LEVELS
 from stmask.models.layers.fused import conv_relu
 from stmask.number_checks import require_integer
@@ -53,7 +54,7 @@ class TemporalFusion(nn.Module):
             raise ValueError(f"correlation backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
         self.level, self.size, self.backend = level, size, backend
         widths = [size * size + 2 * channels, *(hidden or (2 * channels, 2 * channels, 4 * channels))]
-        self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in pairwise(widths))
+        self.convs = nn.ModuleList(Conv2d(a, b, 3, padding=1) for a, b in pairwise(widths))
         self.box = nn.Linear(widths[-1], 4)
         self.coeff = nn.Linear(widths[-1], num_prototypes)
 

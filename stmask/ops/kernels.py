@@ -1,0 +1,102 @@
+"""PyTorch's own kernels for the CPU that it calls too rarely, or has no public name for.
+
+Matrix products by oneDNN, which computes the convolutions too, and bags: sums of some rows of a table with a factor
+each. Reading between cells of a map is such a sum, and so are its gradients.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+_SUM = 0  # the kind of embedding bags
+
+
+def is_plain_cpu(x: Tensor) -> bool:
+    """Whether a tensor is computed with on the CPU as it is: not under autocast, not while a graph is recorded."""
+    graph = torch.compiler.is_compiling() or torch.compiler.is_exporting()
+    return x.device.type == "cpu" and not torch.is_autocast_enabled("cpu") and not graph
+
+
+def _has_onednn() -> bool:
+    return bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x (N, I) times weight (O, I) transposed, plus bias (O,): as PyTorch's `linear`, in values and gradients.
+
+    Float32 on the CPU goes through oneDNN, where PyTorch takes MKL: 1.2 times faster with AVX2 on processors that are
+    not Intel's, and 2.3 times with AVX-512.
+    """
+    if not (is_plain_cpu(x) and x.dtype == torch.float32 and _has_onednn() and x.numel()):
+        return F.linear(x, weight, bias)
+    if not torch.is_grad_enabled():
+        return product(x, weight, bias)
+    result: Tensor = _Linear.apply(x, weight, bias)  # type: ignore[no-untyped-call]
+    return result
+
+
+def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """The values of `linear`, outside of autograd."""
+    if x.dtype != torch.float32 or not _has_onednn() or not x.numel():
+        return F.linear(x, weight, bias)
+    result: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return result
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return product(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (grad,), (x, weight) = grads, ctx.saved_tensors
+        need_x, need_weight, need_bias = ctx.needs_input_grad
+        return (
+            product(grad, weight.t()) if need_x else None,
+            product(grad.t(), x.t()) if need_weight else None,
+            grad.sum(0) if need_bias else None,
+        )
+
+
+def bag_sums(table: Tensor, rows: Tensor, factors: Tensor) -> Tensor:
+    """Sums (M, C) of the rows (M, n) int32 of a table (R, C) times their factors (M, n)."""
+    starts = torch.arange(0, rows.numel(), rows.shape[1], dtype=rows.dtype)
+    return _sums(table, rows.flatten(), starts, factors.flatten())
+
+
+def table_gradient(grad: Tensor, rows: Tensor, factors: Tensor | None, *, table_rows: int) -> Tensor:
+    """The gradient (R, C) of a table from that of its bags' sums (M, C); without factors they are 1.
+
+    It is a sum of weighted rows itself: for each row of the table the bags that hold it.
+    """
+    flat = rows.flatten()
+    order = flat.argsort(stable=True)  # not sorted again inside a row: sums don't depend on the number of threads
+    counts = torch.bincount(flat, minlength=table_rows)
+    starts = counts.cumsum(0) - counts
+    held_by = order.div(rows.shape[1], rounding_mode="floor")
+    return _sums(grad, held_by, starts, None if factors is None else factors.flatten()[order])
+
+
+def factor_gradient(grad: Tensor, table: Tensor, rows: Tensor) -> Tensor:
+    """The gradient (M, n) of the factors from that of the bags' sums (M, C)."""
+    starts = torch.arange(0, rows.numel(), rows.shape[1], dtype=rows.dtype)
+    bags = torch.arange(len(rows), dtype=rows.dtype).repeat_interleave(rows.shape[1])
+    gradient = torch.ops.aten._embedding_bag_per_sample_weights_backward(
+        grad, table, rows.flatten(), starts, bags, _SUM, -1
+    )
+    return cast(Tensor, gradient.view(rows.shape))
+
+
+def _sums(table: Tensor, rows: Tensor, starts: Tensor, factors: Tensor | None) -> Tensor:
+    sums: Tensor = torch.ops.aten._embedding_bag_forward_only(
+        table.contiguous(), rows, starts, False, _SUM, False, factors, False
+    )[0]
+    return sums
