@@ -52,6 +52,7 @@ class Contender:
         frames_from: a video or a folder of frames; None for the videos that `validated_by`, a checkpoint, was validated
             with.
         frames: to time; no more are read.
+        videos: that go through the network side by side, all of them the same; a sample is the time of one's frame.
         yardstick: also time a bare ResNet-50.
         trust: the user's own classes that the checkpoint may name.
     """
@@ -67,43 +68,48 @@ class Contender:
         frames_from: str | None,
         validated_by: str,
         frames: int,
+        videos: int = 1,
         yardstick: bool = False,
         trust: Sequence[str] = (),
     ) -> None:
+        if videos < 1:
+            raise ConfigError(f"--videos must be at least 1, got {videos}")
         self._segmenter = load(checkpoint, device=device, precision=precision, trust=trust)
         self._precision, self._yardstick = precision, yardstick
         count = min(frames + 1, _FRAMES_IN_MEMORY)
         if frames_from is None:
-            videos = _validation_videos(validated_by, frames=count, trust=trust)
+            found = _validation_videos(validated_by, frames=count, trust=trust)
         else:
-            videos = take_videos([VideoReader(frames_from)], frames=count, source=frames_from)
+            found = take_videos([VideoReader(frames_from)], frames=count, source=frames_from)
         resize = self._segmenter.preprocessor.resize
-        self._videos = [[resize(frame) for frame in video] for video in videos]
+        self._videos = [[resize(frame) for frame in video] for video in found]
+        self._run = _One(self._segmenter) if videos == 1 else _Many(self._segmenter, videos)
 
     def serve(self, turns: Turns) -> Outcome:
         """Times `step` of one frame after the other."""
-        segmenter, frames = self._segmenter, _followed(self._videos)
-        seconds = _warm_up(segmenter, self._videos[0])
+        segmenter, run, frames = self._segmenter, self._run, _followed(self._videos)
+        seconds = _warm_up(run, self._videos[0])
         gauge = TorchGauge(segmenter.device, precision=self._precision, yardstick=self._yardstick)
-        objects: list[int] = []
+        objects: list[float] = []
         tracks: list[int] = []
         turns.ready(gauge, seconds=seconds)
-        with _Stages(segmenter) as stages:
+        with _Stages(run) as stages:
             for count in turns:
                 samples: list[Sample] = []
                 while len(samples) < count:
                     frame, first = next(frames)
                     if first:
-                        segmenter.reset()
-                        segmenter.step(frame)
+                        run.reset()
+                        run.step(frame)
                         continue
                     sample, tracked = stages.timed(frame)
                     samples.append(sample)
-                    objects.append(len(tracked))
+                    objects.append(tracked)
                     tracks += _tracks_kept(segmenter)
                 turns.give(samples)
         size = segmenter.preprocessor
-        details: dict[str, float] = {"objects": statistics.fmean(objects), "height": size.height, "width": size.width}
+        details: dict[str, float] = {"videos": run.videos} if run.videos > 1 else {}
+        details |= {"objects": statistics.fmean(objects), "height": size.height, "width": size.width}
         if tracks:
             details |= {"tracks kept, fewest": min(tracks), "tracks kept, most": max(tracks)}
         card = segmenter.model.card
@@ -129,8 +135,8 @@ def work_of(segmenter: VideoSegmenter, video: Sequence[Image]) -> Work:
 
     None for what is not PyTorch's own, such as an exported network.
     """
-    tracker = segmenter.model.tracker()
     many = getattr(segmenter, "step_many", None)  # operation by operation, where `step` replays a CUDA graph
+    tracker = None if many is None else segmenter.model.tracker()
 
     def step(frame: Image) -> None:
         segmenter.step(frame) if many is None else many([frame], [tracker])
@@ -197,13 +203,47 @@ def _validation_videos(checkpoint: str, *, frames: int, trust: Sequence[str]) ->
         raise DataError(f"the validation videos of {checkpoint} can't be read ({error}): {_WAY_OUT}") from error
 
 
-def _warm_up(segmenter: VideoSegmenter, video: Sequence[Image]) -> float:
+class _One:
+    """A segmenter and its video."""
+
+    videos = 1
+
+    def __init__(self, segmenter: VideoSegmenter) -> None:
+        self.segmenter = segmenter
+
+    def reset(self) -> None:
+        self.segmenter.reset()
+
+    def step(self, frame: Image) -> float:
+        """How many objects are tracked in the frame."""
+        return len(self.segmenter.step(frame))
+
+
+class _Many(_One):
+    """A segmenter and several videos with the same frames."""
+
+    def __init__(self, segmenter: VideoSegmenter, videos: int) -> None:
+        from stmask.inference import SideBySide
+
+        super().__init__(segmenter)
+        self.videos, self._beside = videos, SideBySide(segmenter, videos=videos)
+
+    def reset(self) -> None:
+        for video in range(self.videos):
+            self._beside.reset(video)
+
+    def step(self, frame: Image) -> float:
+        found = self._beside.step([frame] * self.videos)
+        return statistics.fmean(len(one) for one in found if one is not None)
+
+
+def _warm_up(run: _One, video: Sequence[Image]) -> float:
     """Runs a few frames; seconds that the last one took."""
-    segmenter.reset()
-    clock, begun, seconds = Clock(segmenter.device), time.perf_counter(), 0.0
+    run.reset()
+    clock, begun, seconds = Clock(run.segmenter.device), time.perf_counter(), 0.0
     for index, frame in enumerate(islice(cycle(video), _WARM_UP_FRAMES)):
         start = clock.now()
-        segmenter.step(frame)
+        run.step(frame)
         seconds = clock.now() - start
         if index > 0 and time.perf_counter() - begun > _WARM_UP_SECONDS:
             break
@@ -219,8 +259,9 @@ def _tracks_kept(segmenter: VideoSegmenter) -> list[int]:
 class _Stages:
     """Times a segmenter's frames by stage: what happens when is seen from hooks on the network and its tracker."""
 
-    def __init__(self, segmenter: VideoSegmenter) -> None:
-        self._segmenter, self._clock = segmenter, Clock(segmenter.device)
+    def __init__(self, run: _One) -> None:
+        self._run, self._segmenter = run, run.segmenter
+        self._clock = Clock(run.segmenter.device)
         self._marks: dict[str, Any] = {}
         self._parts: list[tuple[Any, Any]] = []  # of the network, called outside of its forward pass
         self._open: Any = None
@@ -247,18 +288,18 @@ class _Stages:
             hook.remove()
         del self._segmenter.tracker.step
 
-    def timed(self, frame: Image) -> tuple[Sample, Any]:
-        """One frame: its times, and what was tracked."""
+    def timed(self, frame: Image) -> tuple[Sample, float]:
+        """One frame: its times, and how many objects were tracked."""
         self._marks, self._parts = {}, []
         clock, timings = self._clock, self._segmenter.timings
         before = dict(timings)
         start = clock.now()
         self._mark("start")
-        tracked = self._segmenter.step(frame)
+        tracked = self._run.step(frame)
         self._mark("end")
-        whole = 1000 * (clock.now() - start)
+        whole, each = 1000 * (clock.now() - start) / self._run.videos, 1000 / self._run.videos
         if not {"forward", "found", "tracker"} <= set(self._marks):  # not by calls that can be seen
-            return Sample(whole, {name: 1000 * (now - before[name]) for name, now in timings.items()}), tracked
+            return Sample(whole, {name: each * (now - before[name]) for name, now in timings.items()}), tracked
         order = [self._marks[name] for name in ("start", "forward", "found", "tracker", "end")]
         parts = (clock.milliseconds(*marks) for marks in pairwise(order))
         times = dict(zip(("preprocessing", "network", "detection", "tracking"), parts))

@@ -24,6 +24,8 @@ def _parser() -> Parser:
     parser.add_argument("places", metavar="CHECKPOINT_OR_RUN", nargs="+", help="a file of weights, or a run's folder")
     parser.add_argument("--frames-from", metavar="PLACE", help="a video or a folder of frames; default: the videos "
                         "that the first network was validated with")  # fmt: skip
+    parser.add_argument("--videos", type=int, default=1, metavar="N", help="that go through the network side by side "
+                        "(default: %(default)s)")  # fmt: skip
     add_options(parser, repeats=FRAMES, unit="frames")
     add_network_options(parser)
     return parser
@@ -44,6 +46,7 @@ def main(argv: Sequence[str]) -> int:
             frames_from=options.frames_from,
             validated_by=first,
             frames=options.repeats,
+            videos=options.videos,
             yardstick=options.yardstick,
             trust=options.trust,
         )
@@ -51,6 +54,6 @@ def main(argv: Sequence[str]) -> int:
     ]
     report = run("inference", entries, options)
     for place, result in zip(options.places, report.results[-len(options.places) :]):
-        if Path(place).is_dir() and options.beside is None:
+        if Path(place).is_dir() and options.beside is None and options.videos == 1:
             keep_speed(place, result)
     return 0

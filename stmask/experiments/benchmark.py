@@ -40,6 +40,7 @@ def inference_entry(
     frames_from: str | None = None,
     validated_by: str | os.PathLike[str],
     frames: int,
+    videos: int = 1,
     yardstick: bool = False,
     trust: Sequence[str] = (),
 ) -> Entry:
@@ -55,6 +56,7 @@ def inference_entry(
         "frames_from": frames_from,
         "validated_by": str(checkpoint_at(validated_by)),
         "frames": frames,
+        "videos": videos,
         "yardstick": yardstick,
         "trust": list(trust),
     }

@@ -165,9 +165,23 @@ def test_a_video_stands_in_for_data_that_is_gone(
     assert "bfloat16" in capsys.readouterr().out
 
 
+def test_videos_side_by_side_are_timed_as_frames_of_one(data: Path, tmp_path: Path) -> None:
+    path = save(tmp_path / "a.ckpt", data)
+    frames = next((data / "valid" / "JPEGImages").iterdir())
+    shared = {"device": "cpu", "precision": "float32", "frames_from": str(frames), "validated_by": "", "frames": 3}
+    contender = Contender(checkpoint=str(path), videos=2, **shared)
+    turns = Turns(io.StringIO("3\n0\n"), io.StringIO())
+    outcome = contender.serve(turns)
+    assert outcome.details["videos"] == 2
+    for sample in turns.samples:
+        assert {"preprocessing", "network", "detection", "tracking"} == set(sample.stages)
+        assert sum(sample.stages.values()) == pytest.approx(sample.milliseconds, rel=0.2, abs=1.0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["bare.ckpt", "--videos", "0"], "--videos must be at least 1, got 0"),
         (["nowhere.ckpt"], "cannot read the checkpoint nowhere.ckpt"),
         (["."], "holds no checkpoints/best.ckpt or last.ckpt"),
         (["a.ckpt", "--repeats", "0"], "--repeats must be at least 1, got 0"),
