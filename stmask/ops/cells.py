@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stmask.ops.deform import same_padding
+from stmask.ops.kernels import linear
 
 Sizes = tuple[tuple[int, int], ...]
 """(h, w) of each level."""
@@ -66,7 +67,7 @@ def conv_rows(rows: Tensor, taps: Tensor, weight: Tensor, bias: Tensor | None) -
         (N, O).
     """
     patches = rows.index_select(0, taps.flatten()).view(len(taps), taps.shape[1] * rows.shape[1])
-    return F.linear(patches, weight.permute(0, 2, 3, 1).flatten(1), bias)
+    return linear(patches, weight.permute(0, 2, 3, 1).flatten(1), bias)
 
 
 @lru_cache(maxsize=64)

@@ -66,6 +66,11 @@ class _Linear(torch.autograd.Function):
         )
 
 
+def state_of(tensor: Tensor) -> tuple[int, int]:
+    """What changes when the values of a tensor do, to see whether something made of them is still true."""
+    return tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version
+
+
 def bag_sums(table: Tensor, rows: Tensor, factors: Tensor) -> Tensor:
     """Sums (M, C) of the rows (M, n) int32 of a table (R, C) times their factors (M, n)."""
     starts = torch.arange(0, rows.numel(), rows.shape[1], dtype=rows.dtype)

@@ -13,11 +13,15 @@ from stmask.models.layers.conv import Conv2d
 from stmask.models.layers.fpn import LEVELS
 from stmask.models.layers.fused import conv_relu
 from stmask.number_checks import require_integer
+from stmask.ops import winograd
 from stmask.ops.correlation import BACKENDS, correlate
+from stmask.ops.kernels import is_plain_cpu, state_of
 from stmask.ops.rois import crop_regions
 
 _REGION_SIZE = 7
 _LEAK = 0.1
+_MANY = 16  # regions from which Winograd's tiles are faster
+_AT_ONCE = 48  # regions at a time, to stay in the processor's cache
 
 
 class TemporalFusion(nn.Module):
@@ -55,6 +59,7 @@ class TemporalFusion(nn.Module):
         self.level, self.size, self.backend = level, size, backend
         widths = [size * size + 2 * channels, *(hidden or (2 * channels, 2 * channels, 4 * channels))]
         self.convs = nn.ModuleList(Conv2d(a, b, 3, padding=1) for a, b in pairwise(widths))
+        self._tiles: tuple[list[tuple[int, int]], list[tuple[Tensor, Tensor]]] | None = None
         self.box = nn.Linear(widths[-1], 4)
         self.coeff = nn.Linear(widths[-1], num_prototypes)
 
@@ -103,8 +108,41 @@ class TemporalFusion(nn.Module):
             (sum N, D), to be added before tanh.
         """
         missing = self._read_channels - fused.shape[1]
-        x = crop_regions(F.pad(fused, (0, 0, 0, 0, 0, missing)) if missing else fused, boxes, size=_REGION_SIZE)
+        wide = F.pad(fused, (0, 0, 0, 0, 0, missing)) if missing else fused
+        regions = crop_regions(wide, boxes, size=_REGION_SIZE)
+        pooled = self._pooled_by_tiles(regions) if self._many(regions) else self._pooled(regions)
+        return self.box(pooled), self.coeff(pooled)
+
+    def _pooled(self, regions: Tensor) -> Tensor:
+        """Regions (N, C', 7, 7) after the convolutions, averaged: (N, C'')."""
+        x = regions
         for conv in self.convs:
             x = conv_relu(conv, x)
-        pooled = x.mean(dim=(2, 3))
-        return self.box(pooled), self.coeff(pooled)
+        return x.mean(dim=(2, 3))
+
+    def _pooled_by_tiles(self, regions: Tensor) -> Tensor:
+        """The same with fewer multiplications."""
+        weights = self._transformed_weights()
+        pooled = []
+        for some in regions.tensor_split(-(-len(regions) // _AT_ONCE)):
+            grid = winograd.laid_out(some)
+            for weight, bias in weights:
+                grid = winograd.conv_relu(grid, weight, bias, side=_REGION_SIZE)
+            pooled.append(grid[1 : _REGION_SIZE + 1, 1 : _REGION_SIZE + 1].mean(dim=(0, 1)))
+        return torch.cat(pooled)
+
+    @staticmethod
+    def _many(regions: Tensor) -> bool:
+        """Whether tiles pay: in inference on the CPU, from some number of regions on."""
+        plain = is_plain_cpu(regions) and regions.dtype == torch.float32 and not torch.is_grad_enabled()
+        return plain and len(regions) >= _MANY
+
+    def _transformed_weights(self) -> list[tuple[Tensor, Tensor]]:
+        """Weights and biases for `ops.winograd`, made again when the weights have changed."""
+        convs = [conv for conv in self.convs if isinstance(conv, nn.Conv2d)]
+        weights = [(conv.weight.detach(), conv.bias) for conv in convs]
+        now = [state_of(weight) for weight, _ in weights]
+        if self._tiles is None or self._tiles[0] != now:
+            tiles = [(winograd.transformed(weight), bias) for weight, bias in weights if bias is not None]
+            self._tiles = now, tiles
+        return self._tiles[1]
