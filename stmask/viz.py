@@ -142,7 +142,7 @@ def _blend(
         cv2.copyTo(fill, cut.part, paint[cut.window])
     image = cv2.addWeighted(paint, opacity, frame, 1 - opacity, 0)
     for cut, colour in drawn:
-        contours, _ = cv2.findContours(cut.part, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        contours, _ = cv2.findContours(cut.part, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
         cv2.drawContours(image, contours, -1, colour, thickness, cv2.LINE_AA, offset=(cut.left, cut.top))
     return np.asarray(image, dtype=np.uint8)
 

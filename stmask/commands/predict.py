@@ -154,7 +154,7 @@ def _predict(cfg: PredictSchema) -> None:
 
 
 def _report(summary: PredictSummary) -> None:
-    """Where the time went, as a table."""
+    """Where the time went, as a table; the stages overlap."""
     from rich.console import Console
     from rich.table import Table
 
@@ -162,8 +162,7 @@ def _report(summary: PredictSummary) -> None:
     table.add_column("stage")
     for heading in ("seconds", "ms per frame", "share"):
         table.add_column(heading, justify="right")
-    accounted = sum(summary.seconds.values())
-    for stage, seconds in {**summary.seconds, "other": max(0.0, summary.wall_seconds - accounted)}.items():
+    for stage, seconds in summary.seconds.items():
         share = seconds / max(summary.wall_seconds, 1e-9)
         table.add_row(stage, f"{seconds:.2f}", f"{1000 * seconds / summary.frames:.1f}", f"{share:.0%}")
     table.add_section()

@@ -212,8 +212,9 @@ class VideoWriter:
         height, width = self.size
         if frame.shape != (height, width, 3):
             raise ValueError(f"the video takes frames of shape {(height, width, 3)}, got {frame.shape}")
-        even = np.asarray(cv2.copyMakeBorder(frame, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE), dtype=np.uint8)
-        picture = av.VideoFrame.from_ndarray(even, format="rgb24")
+        if height % 2 or width % 2:
+            frame = cv2.copyMakeBorder(frame, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE).astype(np.uint8)
+        picture = av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(frame), format="rgb24")
         try:
             planes = picture.reformat(format=_PIXEL_FORMAT, dst_colorspace=self._stream.codec_context.colorspace)
             self._container.mux(self._stream.encode(planes))
