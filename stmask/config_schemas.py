@@ -43,6 +43,7 @@ class EvaluateSchema:
     split: str | None = None
     device: str = ""
     devices: int = 1
+    batch: str = ""
     seed: int = 0
     output_root: str = ""
     output: str = ""

@@ -49,7 +49,7 @@ class Validator:
 
     def step(self, item: VideoClip) -> Any:
         """One item of the loader through the network; returns its result."""
-        result = self.task.run(self._segmenter, item)
+        ((_, result),) = self.task.run(self._segmenter, [item])
         self.record(item, result)
         return result
 

@@ -12,7 +12,7 @@ import pickle
 import signal
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -46,16 +46,22 @@ class Work:
         items: of a dataset.
         category_ids: the dataset's ids of the labels, see `Task.entries`.
         segmenter: makes one.
+        batch: items that a process runs side by side.
     """
 
     task: Task
     items: VideoClips
     category_ids: Sequence[int | None]
     segmenter: MakesSegmenter
+    batch: int = 1
 
-    def entries(self, segmenter: Segmenter, index: int, on_frame: Callable[[], None]) -> _Entries:
-        """The entries of a results.json for the item at a place."""
-        return self.task.entries(self.task.run(segmenter, self.items[index], on_frame=on_frame), self.category_ids)
+    def entries(
+        self, segmenter: Segmenter, places: Iterable[int], on_frame: Callable[[], None]
+    ) -> Iterator[tuple[int, _Entries]]:
+        """The entries of a results.json for the items at these places, each with its place, as they are done."""
+        items = (self.items[place] for place in places)
+        for item, result in self.task.run(segmenter, items, batch=self.batch, on_frame=on_frame):
+            yield item.index, self.task.entries(result, self.category_ids)
 
 
 def run_all(work: Work, devices: Sequence[torch.device], *, on_frame: Callable[[], None]) -> tuple[_Entries, float]:
@@ -73,7 +79,8 @@ def run_all(work: Work, devices: Sequence[torch.device], *, on_frame: Callable[[
     if len(devices) == 1:
         segmenter = work.segmenter(device=devices[0])
         start = perf_counter()
-        found = [work.entries(segmenter, index, on_frame) for index in places]
+        by_place = dict(work.entries(segmenter, places, on_frame))
+        found = [by_place[place] for place in places]
     else:
         with ExitStack() as stack:
             workers: list[_Worker] = []
@@ -83,31 +90,28 @@ def run_all(work: Work, devices: Sequence[torch.device], *, on_frame: Callable[[
             for worker in workers:
                 worker.receive()  # that it is ready
             start = perf_counter()
-            found = _shared(workers, len(places), on_frame)
+            found = _shared(workers, work, on_frame)
     return [entry for entries in found for entry in entries], perf_counter() - start
 
 
-def _shared(workers: Sequence[_Worker], items: int, on_frame: Callable[[], None]) -> list[_Entries]:
-    found: list[_Entries] = [[] for _ in range(items)]
-    todo = iter(range(items))
-    busy: dict[Any, tuple[_Worker, int]] = {}
-
-    def give(worker: _Worker) -> None:
-        if (index := next(todo, None)) is not None:
-            worker.send(index)
-            busy[worker.pipe] = worker, index
-
-    for worker in workers:
-        give(worker)
-    while busy:
-        for pipe in wait(list(busy)):
-            worker, index = busy[pipe]
+def _shared(workers: Sequence[_Worker], work: Work, on_frame: Callable[[], None]) -> list[_Entries]:
+    found: list[_Entries] = [[] for _ in range(len(work.items))]
+    todo = iter(range(len(found)))
+    left = len(found)
+    for _ in range(work.batch):
+        for worker in workers:
+            worker.send(next(todo, None))
+    by_pipe: dict[Any, _Worker] = {worker.pipe: worker for worker in workers}
+    while left:
+        for pipe in wait(list(by_pipe)):
+            worker = by_pipe[pipe]
             if (said := worker.receive()) == _FRAME:
                 on_frame()
                 continue
-            found[index] = said
-            del busy[pipe]
-            give(worker)
+            for place, entries in said.items():
+                found[place] = entries
+            left -= len(said)
+            worker.send(next(todo, None))
     return found
 
 
@@ -123,9 +127,10 @@ class _Worker:
         self._process.start()
         other.close()  # or its end would not be seen
 
-    def send(self, index: int) -> None:
+    def send(self, place: int | None) -> None:
+        """The place of another item to do; None: there are no more."""
         try:
-            self.pipe.send(index)
+            self.pipe.send(place)
         except OSError:
             self._raise_ended()
 
@@ -158,8 +163,10 @@ def _serve(work: Work, device: torch.device, threads: int, pipe: Connection) -> 
         torch.set_num_threads(threads)  # another number may round otherwise
         segmenter = work.segmenter(device=device)
         pipe.send(_READY)
-        while True:
-            pipe.send(work.entries(segmenter, pipe.recv(), lambda: pipe.send(_FRAME)))
+        places = iter(pipe.recv, None)
+        for place, entries in work.entries(segmenter, places, lambda: pipe.send(_FRAME)):
+            pipe.send({place: entries})
+        threading.Event().wait()  # to be ended with the others
     except Exception as error:
         pipe.send(_as_passed_on(error))
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,9 @@ from stmask.inference.recorded import RecordedSteps, recorded_steps
 from stmask.models import Tracker, VideoModel
 from stmask.ops.frames import FramePreprocessor
 from stmask.structures import Frame, Instances, Placement, TrackedFrame
+
+if TYPE_CHECKING:
+    from stmask.inference.side_by_side import SideBySide
 
 
 class VideoSegmenter:
@@ -57,8 +60,8 @@ class VideoSegmenter:
             class_names: names of the labels; default the card's.
             device: default where the model is.
             autocast: half precision type for the network, None for float32.
-            graphs: on a GPU, `step` records a CUDA graph where the model and its tracker allow it. The weights must
-                stay as they are then.
+            graphs: on a GPU, `step` and `side_by_side` record a CUDA graph where the model and its tracker allow it.
+                The weights must stay as they are then.
         """
         here = next((value.device for value in model.parameters()), "cpu")  # an exported model has no parameters
         self.device = torch.device(here if device is None else device)
@@ -72,7 +75,7 @@ class VideoSegmenter:
         self.autocast = autocast
         size = self.preprocessor.height, self.preprocessor.width
         self.placement = Placement(image_size=size, padded_size=self.preprocessor.padded_size)
-        self._wants_graph = graphs
+        self._graphs = self._wants_graph = graphs
         self._recorded: RecordedSteps | None = None
         self._frame_index = 0  # of the graph's
 
@@ -90,6 +93,12 @@ class VideoSegmenter:
             tracker.reset()
         return made
 
+    def side_by_side(self, videos: int) -> SideBySide:
+        """So many videos at once, apart from the one of `step`."""
+        from stmask.inference.side_by_side import SideBySide  # which needs this module
+
+        return SideBySide(self, videos=videos)
+
     def step(self, frame: npt.NDArray[np.uint8] | Tensor) -> TrackedFrame:
         """The next frame of the video, (h, w, 3) uint8 RGB of any size."""
         if self._wants_graph:
@@ -102,6 +111,8 @@ class VideoSegmenter:
 
     def recorded(self, *, videos: int) -> RecordedSteps | None:
         """The steps of several videos as one CUDA graph, apart from the segmenter's own video; None where not."""
+        if not self._graphs:
+            return None
         return recorded_steps(
             self.model,
             self._make_tracker(),

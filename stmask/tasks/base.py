@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from stmask.evaluation.report import ReportByClass
 from stmask.structures import TrackedFrame
 
 Entry = dict[str, Any]  # of a results.json
+Frame = npt.NDArray[np.uint8]  # (h, w, 3) RGB
 
 
 class Item(Protocol):
@@ -32,22 +33,33 @@ class Item(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __iter__(self) -> Iterator[npt.NDArray[np.uint8]]: ...
+    def __iter__(self) -> Iterator[Frame]: ...
+
+
+SomeItem = TypeVar("SomeItem", bound=Item)
+
+
+class VideosSideBySide(Protocol):
+    """As `stmask.inference.SideBySide`: several videos at once."""
+
+    def reset(self, video: int) -> None:
+        """The next frame of this video begins another one."""
+        ...
+
+    def step(self, frames: Sequence[Frame | None]) -> Sequence[TrackedFrame | None]:
+        """The next frame of each video, as reported; None for a video that has none now."""
+        ...
 
 
 class Segmenter(Protocol):
     """As `stmask.VideoSegmenter`."""
 
-    def reset(self) -> None:
-        """The next frame begins another video."""
+    def side_by_side(self, videos: int) -> VideosSideBySide:
+        """So many videos at once."""
         ...
 
-    def step(self, frame: npt.NDArray[np.uint8]) -> TrackedFrame:
-        """The next frame of the video, as reported."""
-        ...
-
-    def detect(self, image: npt.NDArray[np.uint8]) -> TrackedFrame:
-        """What is in a single image; no track is touched."""
+    def detect_many(self, images: Sequence[Frame]) -> Sequence[TrackedFrame]:
+        """What is in each of several images."""
         ...
 
 
@@ -99,8 +111,21 @@ class Task(Protocol):
     def check(self, *, items: int, frames: int, source: Path) -> None:
         """Raises DataError if a dataset, the items and frames of the file `source`, does not suit this task."""
 
-    def run(self, segmenter: Segmenter, item: Item, *, on_frame: Callable[[], None] | None = None) -> Any:
-        """One item through a segmenter, to its result; `on_frame` is called after each frame, for progress bars."""
+    def run(
+        self,
+        segmenter: Segmenter,
+        items: Iterable[SomeItem],
+        *,
+        batch: int = 1,
+        on_frame: Callable[[], None] = lambda: None,
+    ) -> Iterator[tuple[SomeItem, Any]]:
+        """Items through a segmenter, each with its result as soon as it is done.
+
+        Args:
+            items: taken from their iterator as they are needed.
+            batch: so many are done side by side, a frame of each in one pass of the network.
+            on_frame: called after each frame, for progress bars.
+        """
 
     def entries(self, result: Any, category_ids: Sequence[int | None]) -> list[Entry]:
         """A result as entries of a results.json.

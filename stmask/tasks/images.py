@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from stmask.errors import DataError
 from stmask.evaluation.image_ap import IMAGE_METRICS, ImageAPReport, evaluate_images, to_detections
 from stmask.evaluation.image_truth import ImageGroundTruth
 from stmask.evaluation.report import image_metrics_table
+from stmask.overlap import read_ahead
 from stmask.structures import ImageResult
-from stmask.tasks.base import Entry, Item, Metric, Scores, Segmenter, require_own_names
+from stmask.tasks.base import Entry, Frame, Metric, Scores, Segmenter, SomeItem, require_own_names
 from stmask.tasks.results import image_result
 
 _INSTANCES_PER_IMAGE = 100  # as COCO scores them
@@ -43,15 +46,23 @@ class Images:
                 "images of it by `stmask data convert ytvis-to-coco`"
             )
 
-    def run(self, segmenter: Segmenter, item: Item, *, on_frame: Callable[[], None] | None = None) -> ImageResult:
-        """Segments an image: its best instances, at the image's own size."""
-        (pixels,) = item
-        found = segmenter.detect(pixels)
-        best = found.instances.scores.topk(min(len(found), _INSTANCES_PER_IMAGE)).indices
-        result = image_result(item.video_id, found[best], item.size)
-        if on_frame is not None:
-            on_frame()
-        return result
+    def run(
+        self,
+        segmenter: Segmenter,
+        items: Iterable[SomeItem],
+        *,
+        batch: int = 1,
+        on_frame: Callable[[], None] = lambda: None,
+    ) -> Iterator[tuple[SomeItem, ImageResult]]:
+        """Segments images: of each its best instances, at its own size. The next ones are read in a thread."""
+        with closing(read_ahead(_pixels(items), most=batch + 1, name="images")) as read:
+            while group := list(islice(read, batch)):
+                tracked = segmenter.detect_many([pixels for _, pixels in group])
+                for (item, _), found in zip(group, tracked, strict=True):
+                    best = found.instances.scores.topk(min(len(found), _INSTANCES_PER_IMAGE)).indices
+                    result = image_result(item.video_id, found[best], item.size)
+                    on_frame()
+                    yield item, result
 
     def entries(self, result: ImageResult, category_ids: Sequence[int | None]) -> list[Entry]:
         return to_detections([result], category_ids)
@@ -69,3 +80,9 @@ class Images:
 
     def count(self, items: int, frames: int) -> str:
         return f"{items} images"
+
+
+def _pixels(items: Iterable[SomeItem]) -> Iterator[tuple[SomeItem, Frame]]:
+    for item in items:
+        (pixels,) = item
+        yield item, pixels

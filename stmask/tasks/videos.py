@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Generic
 
 from stmask.evaluation.explain import explain
 from stmask.evaluation.ground_truth import GroundTruth
@@ -12,8 +15,9 @@ from stmask.evaluation.groups import measure
 from stmask.evaluation.report import metrics_table
 from stmask.evaluation.results import check_results, to_results
 from stmask.evaluation.video_ap import MASK_METRICS, VideoAPReport, assign, summarise
-from stmask.structures import VideoResult
-from stmask.tasks.base import Entry, Item, Metric, Scores, Segmenter, require_own_names
+from stmask.overlap import Stage
+from stmask.structures import TrackedFrame, VideoResult
+from stmask.tasks.base import Entry, Frame, Metric, Scores, Segmenter, SomeItem, require_own_names
 from stmask.tasks.results import VideoResultBuilder
 
 _JUDGED_BY = ("AP", "AP50", "AP75", "APS", "APM", "APL", "AR1", "AR10")
@@ -41,16 +45,38 @@ class Videos:
     def check(self, *, items: int, frames: int, source: Path) -> None:
         """Any dataset is one of videos; an image is a video of one frame."""
 
-    def run(self, segmenter: Segmenter, item: Item, *, on_frame: Callable[[], None] | None = None) -> VideoResult:
-        """Segments and tracks all frames of a video; masks are encoded at the video's own size."""
-        segmenter.reset()
-        builder = VideoResultBuilder(item.video_id)
-        for frame in item:
-            tracked = segmenter.step(frame)
-            builder.add(tracked, tracked.cropped_masks_at(item.size))
-            if on_frame is not None:
-                on_frame()
-        return builder.build(len(item))
+    def run(
+        self,
+        segmenter: Segmenter,
+        items: Iterable[SomeItem],
+        *,
+        batch: int = 1,
+        on_frame: Callable[[], None] = lambda: None,
+    ) -> Iterator[tuple[SomeItem, VideoResult]]:
+        """Segments and tracks all frames of the videos; masks are encoded at each one's own size, in threads."""
+        waiting = iter(items)
+        beside = segmenter.side_by_side(batch)
+        with ExitStack() as threads:
+            lanes = [_Lane[SomeItem](threads.enter_context(Stage("masks"))) for _ in range(batch)]
+            for lane in lanes:
+                threads.callback(lane.close)
+            while True:
+                for number, lane in enumerate(lanes):
+                    while (frame := lane.next_frame()) is None:
+                        if (done := lane.item) is not None:
+                            yield done, lane.result()
+                        if (item := next(waiting, None)) is None:
+                            break
+                        beside.reset(number)
+                        lane.begin(item)
+                    lane.frame = frame
+                if all(lane.frame is None for lane in lanes):
+                    return
+                tracked = beside.step([lane.frame for lane in lanes])
+                for lane, found in zip(lanes, tracked, strict=True):
+                    if found is not None:
+                        lane.add(found)
+                        on_frame()
 
     def entries(self, result: VideoResult, category_ids: Sequence[int | None]) -> list[Entry]:
         return to_results([result], category_ids)
@@ -74,3 +100,45 @@ class Videos:
 
     def count(self, items: int, frames: int) -> str:
         return f"{items} videos, {frames} frames"
+
+
+class _Lane(Generic[SomeItem]):
+    """Where one video at a time goes through: its frames, and its masks in a thread.
+
+    Attributes:
+        item: the video, None before the first and after the last.
+        frame: its next.
+    """
+
+    def __init__(self, masks: Stage) -> None:
+        self.item: SomeItem | None = None
+        self.frame: Frame | None = None
+        self._frames: Iterator[Frame] = iter(())
+        self._masks = masks
+        self._builder = VideoResultBuilder(0)
+
+    def begin(self, item: SomeItem) -> None:
+        self.item, self._frames, self._builder = item, iter(item), VideoResultBuilder(item.video_id)
+
+    def next_frame(self) -> Frame | None:
+        return next(self._frames, None)
+
+    def add(self, tracked: TrackedFrame) -> None:
+        assert self.item is not None
+        self._masks.do(partial(_encode, self._builder, tracked, self.item.size))
+
+    def result(self) -> VideoResult:
+        """Of the video, which is over."""
+        assert self.item is not None
+        self._masks.finish()
+        item, self.item = self.item, None
+        return self._builder.build(len(item))
+
+    def close(self) -> None:
+        """Ends the reading of frames that nobody will ask for."""
+        if (close := getattr(self._frames, "close", None)) is not None:
+            close()
+
+
+def _encode(builder: VideoResultBuilder, tracked: TrackedFrame, size: tuple[int, int]) -> None:
+    builder.add(tracked, tracked.cropped_masks_at(size))

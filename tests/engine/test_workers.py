@@ -31,11 +31,12 @@ CPU = torch.device("cpu")
 class Counting(Videos):
     """A task of made results, for tests of the processes alone."""
 
-    def run(self, segmenter: Any, item: Item, *, on_frame: Any = None) -> Any:
-        for _ in item:
-            on_frame()
-        segmenter(item)
-        return item.video_id
+    def run(self, segmenter: Any, items: Any, *, batch: int = 1, on_frame: Any = None) -> Any:
+        for item in items:
+            for _ in item:
+                on_frame()
+            segmenter(item)
+            yield item, item.video_id
 
     def entries(self, result: Any, category_ids: Any) -> list[dict[str, Any]]:
         return [{"video_id": result, "process": os.getpid()}]

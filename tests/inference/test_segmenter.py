@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +14,7 @@ from stmask.models import Tracker, VideoModel
 from stmask.models.stmask import ComputedBranches, DensePredictions, Detections, Detector, FrameMemory, TemporalTracker
 from stmask.ops.frames import FramePreprocessor
 from stmask.structures import CroppedMasks, DenseMasks, Frame, Placement, TrackedFrame
+from stmask.tasks import Images, Videos
 from stmask.tasks.results import encode_masks
 from stmask.tracking import PlainTracker
 
@@ -282,3 +286,64 @@ class TestResults:
         builder.add(tracked(2), twice)
         with pytest.raises(ValueError, match="counts its frames"):
             builder.add(tracked(2), twice)
+
+
+class Film:
+    """An item of a dataset: a video whose bright side changes."""
+
+    size = (45, 80)
+
+    def __init__(self, video_id: int, *sides: str | None) -> None:
+        self.video_id, self.sides = video_id, sides
+
+    def __len__(self) -> int:
+        return len(self.sides)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return map(frame, self.sides)
+
+
+class TestTasks:
+    films = (
+        Film(4, "left", "left", None, "right"),
+        Film(7),
+        Film(1, "right"),
+        Film(9, None, "left", "right", "right", "right", "left"),
+        Film(2, "left", "right"),
+    )
+
+    @pytest.mark.parametrize("temporal", [None, StandStill()])
+    @pytest.mark.parametrize("batch", [1, 2, 3, 9])
+    def test_videos_side_by_side_have_the_results_of_videos_alone(self, batch: int, temporal: nn.Module | None) -> None:
+        segmenter = VideoSegmenter(BrightSide(temporal), preprocessor=SMALL)
+        wanted = {}
+        for film in self.films:
+            segmenter.reset()
+            builder = VideoResultBuilder(film.video_id)
+            for image in film:
+                tracked = segmenter.step(image)
+                builder.add(tracked, tracked.cropped_masks_at(film.size))
+            wanted[film.video_id] = builder.build(len(film))
+        seen: list[int] = []
+        found = list(Videos().run(segmenter, self.films, batch=batch, on_frame=lambda: seen.append(1)))
+        assert {film.video_id: result for film, result in found} == wanted
+        assert len(seen) == sum(map(len, self.films))
+        assert not [thread for thread in threading.enumerate() if thread.name.startswith("masks")]
+
+    @pytest.mark.parametrize("batch", [1, 2, 9])
+    def test_images_in_one_pass_have_the_results_of_images_alone(self, batch: int) -> None:
+        segmenter = VideoSegmenter(BrightSide(), preprocessor=SMALL)
+        images = [Film(i, side) for i, side in enumerate(("left", None, "right"))]
+        found = list(Images().run(segmenter, images, batch=batch))
+        assert [(item.video_id, len(result.instances)) for item, result in found] == [(0, 1), (1, 0), (2, 1)]
+
+    def test_an_error_ends_all_videos_and_their_threads(self) -> None:
+        class Broken(Film):
+            def __iter__(self) -> Iterator[np.ndarray]:
+                yield frame("left")
+                raise OSError("cannot be read")
+
+        segmenter = VideoSegmenter(BrightSide(), preprocessor=SMALL)
+        with pytest.raises(OSError, match="cannot be read"):
+            list(Videos().run(segmenter, [self.films[0], Broken(3, "left", "left")], batch=2))
+        assert not [thread for thread in threading.enumerate() if thread.name.startswith("masks")]
