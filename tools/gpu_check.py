@@ -105,7 +105,7 @@ class Check:
 
     def side_by_side(self, videos: int) -> dict[str, Any]:
         """Several videos, their frames in one batch; frames per second in sum."""
-        together = SideBySide(self.segmenter(torch.bfloat16, graphs=True), videos=videos)
+        together = SideBySide(self.segmenter(torch.bfloat16, graphs=False), videos=videos)
 
         def step(index: int) -> None:
             together.step([self.clip[(index + video) % len(self.clip)] for video in range(videos)])

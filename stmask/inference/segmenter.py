@@ -97,7 +97,7 @@ class VideoSegmenter:
         """So many videos at once, apart from the one of `step`."""
         from stmask.inference.side_by_side import SideBySide  # which needs this module
 
-        return SideBySide(self, videos=videos)
+        return SideBySide(self, videos=videos, graphs=self._graphs)
 
     def step(self, frame: npt.NDArray[np.uint8] | Tensor) -> TrackedFrame:
         """The next frame of the video, (h, w, 3) uint8 RGB of any size."""
@@ -111,8 +111,6 @@ class VideoSegmenter:
 
     def recorded(self, *, videos: int) -> RecordedSteps | None:
         """The steps of several videos as one CUDA graph, apart from the segmenter's own video; None where not."""
-        if not self._graphs:
-            return None
         return recorded_steps(
             self.model,
             self._make_tracker(),

@@ -23,18 +23,19 @@ class SideBySide:
     On a GPU it is one CUDA graph; see `stmask.inference.recorded`.
     """
 
-    def __init__(self, segmenter: VideoSegmenter, *, videos: int) -> None:
+    def __init__(self, segmenter: VideoSegmenter, *, videos: int, graphs: bool = True) -> None:
         """
         Args:
             segmenter: whose model and settings are used; its own video is not touched.
             videos: how many, V.
+            graphs: as `VideoSegmenter` has it.
         """
         if videos < 1:
             raise ValueError(f"videos must be at least 1, got {videos}")
         self._segmenter = segmenter
         self._trackers = segmenter.trackers(videos)
         self._indices = [0] * videos
-        self._recorded = segmenter.recorded(videos=videos)
+        self._recorded = segmenter.recorded(videos=videos) if graphs else None
 
     def reset(self, video: int) -> None:
         """The next frame of this video, a number from 0, is the first of another one."""
