@@ -198,7 +198,8 @@ DOCUMENTED = {"hydra.core.hydra_config", "hydra.core.utils", "hydra.core.config_
 # names of others that begin with an underscore, and of ours
 OTHERS = {
     "_actions",  # argparse
-    "_deform_conv2d_backward", "_roi_align_backward",  # operators of torchvision
+    "_deform_conv2d_backward", "_roi_align_backward",  # operators of torchvision, to count
+    "_embedding_bag_forward_only", "_embedding_bag_per_sample_weights_backward",  # of torch, likewise
     "_exit",  # os
     "_make_layer",  # torchvision's ResNet
     "_on_queue_feeder_error",  # multiprocessing.Queue

@@ -24,9 +24,13 @@ def count(work: Callable[[], Any]) -> float:
 def counter() -> FlopCounterMode:
     """A context that counts, for work that is not one call."""
     aten, vision = torch.ops.aten, torch.ops.torchvision
+    linear = getattr(torch.ops.mkldnn, "_linear_pointwise", None)  # not in every build of PyTorch
     return FlopCounterMode(
         display=False,
         custom_mapping={
+            **({} if linear is None else {linear: _linear}),
+            aten._embedding_bag_forward_only: _bags,
+            aten._embedding_bag_per_sample_weights_backward: _bags_backward,
             aten.grid_sampler_2d: _sampled,
             aten.grid_sampler_2d_backward: _sampled_backward,
             aten.cudnn_grid_sampler: _sampled,
@@ -37,6 +41,18 @@ def counter() -> FlopCounterMode:
             vision._roi_align_backward: _regions_backward,
         },
     )
+
+
+def _linear(x: Shape, weight: Shape, *_: Any, out_shape: Shape, **__: Any) -> int:
+    return 2 * math.prod(out_shape) * weight[-1]
+
+
+def _bags(table: Shape, rows: Shape, *_: Any, **__: Any) -> int:
+    return 2 * math.prod(rows) * table[-1]
+
+
+def _bags_backward(gradient: Shape, table: Shape, rows: Shape, *_: Any, **__: Any) -> int:
+    return 2 * math.prod(rows) * table[-1]
 
 
 def _sampled(*_: Any, out_shape: Shape, **__: Any) -> int:

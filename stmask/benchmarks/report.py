@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from stmask.benchmarks.record import Report, Result
+
+_NAME_LENGTH = 60  # of what stands in a table
 
 
 def table(report: Report) -> str:
@@ -13,7 +16,8 @@ def table(report: Report) -> str:
 
     from stmask.evaluation.report import render
 
-    results = report.results
+    results, full = _with_short_names(report.results)
+    report = replace(report, results=results)
     codes = {result.code for result in results}
     shown = Table(report.kind, box=None, pad_edge=False)
     heads = ["ms", "10 %", "90 %", "MiB", "x floor"]
@@ -40,6 +44,7 @@ def table(report: Report) -> str:
         f"milliseconds per {report.unit}: median and percentiles of {count}; MiB: "
         f"{'of the GPU' if 'cuda' in results[0].memory else 'of the process'}, peak; code {', '.join(sorted(codes))}",
         render(shown),
+        *(f"{short}: {name}" for short, name in full.items()),
         *(["", _stages(report), ""] if any(result.stages for result in results) else []),
         *(f"{name}: {meaning}" for name, meaning in report.stages.items() if _has(results, name)),
         *dict.fromkeys(_of(result, codes) + text for result in results for text in _about(result)),
@@ -81,6 +86,14 @@ def reference(result: Result, results: Sequence[Result]) -> Result:
 def number(milliseconds: float) -> str:
     """Three significant digits or more."""
     return f"{milliseconds:.0f}" if milliseconds >= 1000 else f"{milliseconds:.{1 if milliseconds >= 10 else 3}f}"
+
+
+def _with_short_names(results: Sequence[Result]) -> tuple[list[Result], dict[str, str]]:
+    """Results whose long names are numbers, and these numbers' names."""
+    names = list(dict.fromkeys(result.name for result in results))
+    short = {name: f"({i})" for i, name in enumerate(names, start=1) if len(name) > _NAME_LENGTH}
+    named = [replace(result, name=short.get(result.name, result.name)) for result in results]
+    return named, {number: name for name, number in short.items()}
 
 
 def _has(results: Sequence[Result], stage: str) -> bool:
