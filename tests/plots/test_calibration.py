@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from stmask.data import VideoDataset
-from stmask.models.layers.deform import SameConv2d
+from stmask.models.layers.conv import SameConv2d
 from stmask.models.stmask import STMask
 from stmask.models.stmask.calibration import AlignedOffsets
 from stmask.ops.boxes import iou, to_corners
