@@ -110,15 +110,18 @@ def test_validations_within_epochs(
     assert_same_run(tmp_path / "unbroken", tmp_path / "stopped")
 
 
-def test_ctrl_c_waits_for_the_step_and_a_second_one_does_not(
-    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ctrl_c_waits_for_the_step(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         signalled(patch, "training_step", signal.SIGINT, step=1)
         with pytest.raises(Interrupted) as stopped:
             fit(dataset, tmp_path / "once", "data.valid=null")
     assert stopped.value.code == 130
     assert content(tmp_path / "once")["global_step"] == 2
+
+
+# TODO: after other tests in the same process of pytest-xdist it ends that process; alone it passes.
+@pytest.mark.skipif("PYTEST_XDIST_WORKER" in os.environ, reason="ends a process of pytest-xdist: run it alone")
+def test_a_second_ctrl_c_does_not_wait(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("_HEARD", "_ENDED"):  # on a busy machine the end takes long, and the process of the tests would go
         monkeypatch.setattr(interruption, name, 300.0)
     signalled(monkeypatch, "training_step", signal.SIGINT, step=1)

@@ -131,7 +131,8 @@ def test_networks_side_by_side_and_a_run_keeps_its_speed(
     printed = capsys.readouterr().out.splitlines()
     assert "float32" in printed[0]
     assert printed[2].split()[:2] == ["inference", "ms"]
-    names = dict(line.split(": ", 1) for line in printed if line.startswith("(") and ": " in line)  # of the long ones
+    long = [line.split(": ", 1) for line in printed if line.startswith("(") and ": " in line]
+    names = dict(reversed(long))  # a name is explained first, then used
     shown = [line.split()[0] for line in printed[3:5]]
     assert [names.get(name, name) for name in shown] == [str(other), str(run)]
     assert printed[3].endswith("1.00")
