@@ -53,3 +53,18 @@ def test_weights_that_change_are_transformed_again() -> None:
             for parameter in temporal.parameters():
                 parameter.add_(torch.randn_like(parameter), alpha=0.1)
             torch.testing.assert_close(temporal(fused, [corners])[0][:1], temporal(fused, [corners[:1]])[0])
+
+
+def test_weights_that_a_fused_optimiser_changes_are_transformed_again() -> None:
+    """It does not raise their version."""
+    temporal = fusion()
+    optimizer = torch.optim.SGD(temporal.parameters(), lr=0.5, fused=True)
+    fused, corners = torch.randn(1, 25, 12, 20), torch.tensor([[0.2, 0.2, 0.7, 0.8]]).repeat(20, 1)
+    with torch.no_grad():
+        before = temporal.eval()(fused, [corners])[0]
+    temporal.train()(fused, [corners])[0].square().sum().backward()
+    optimizer.step()
+    with torch.no_grad():
+        many, one = temporal.eval()(fused, [corners])[0], temporal(fused, [corners[:1]])[0]
+    assert not torch.equal(before, many)
+    torch.testing.assert_close(many[:1], one)

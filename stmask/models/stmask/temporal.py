@@ -137,6 +137,11 @@ class TemporalFusion(nn.Module):
         plain = is_plain_cpu(regions) and regions.dtype == torch.float32 and not torch.is_grad_enabled()
         return plain and len(regions) >= _MANY
 
+    def train(self, mode: bool = True) -> TemporalFusion:
+        """Sets training or evaluation mode. What was made of the weights goes: fused optimisers change them unseen."""
+        self._tiles = None
+        return super().train(mode)
+
     def _transformed_weights(self) -> list[tuple[Tensor, Tensor]]:
         """Weights and biases for `ops.winograd`, made again when the weights have changed."""
         convs = [conv for conv in self.convs if isinstance(conv, nn.Conv2d)]
