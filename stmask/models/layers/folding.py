@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from stmask.models.layers.resnet import ResNet
+from stmask.models.layers.deform import ModulatedDeformConv
+from stmask.models.layers.resnet import ResNet, folded
 
 _PAIRS = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"), ("0", "1"))  # "0", "1": of a shortcut
 
@@ -45,17 +46,7 @@ def _parents(resnet: ResNet) -> Iterator[nn.Module]:
                 yield module.downsample
 
 
-def _fold(conv: nn.Module, norm: nn.BatchNorm2d) -> None:
-    """y = (w x + b - mean) * scale + shift."""
-    weight, bias = conv.weight, conv.bias
-    assert isinstance(weight, Tensor)
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    scale = (norm.running_var + norm.eps).rsqrt()
-    if norm.weight is not None:
-        scale = scale * norm.weight
-    shift = -norm.running_mean * scale + (0 if norm.bias is None else norm.bias)
-    if isinstance(bias, Tensor):
-        shift = shift + bias * scale
-    conv.weight = nn.Parameter(weight * scale[:, None, None, None], requires_grad=False)
-    conv.bias = nn.Parameter(shift, requires_grad=False)
+def _fold(conv: nn.Conv2d | ModulatedDeformConv, norm: nn.BatchNorm2d) -> None:
+    weight, bias = folded(conv.weight, conv.bias, norm)
+    conv.weight = nn.Parameter(weight, requires_grad=False)
+    conv.bias = nn.Parameter(bias, requires_grad=False)

@@ -44,17 +44,17 @@ def _convolved(x: Tensor, conv: nn.Module, norm: nn.Module) -> Tensor:
     frozen = norm if isinstance(norm, nn.BatchNorm2d) and not norm.training else None
     y: Tensor
     if isinstance(conv, nn.Conv2d):
-        weight, bias = (conv.weight, conv.bias) if frozen is None else _folded(conv.weight, conv.bias, frozen)
+        weight, bias = (conv.weight, conv.bias) if frozen is None else folded(conv.weight, conv.bias, frozen)
         stride, (down, right) = conv.stride, map(int, conv.padding)
         y = conv2d(x, weight, bias, stride=(stride[0], stride[1]), padding=(down, right))
     elif isinstance(conv, ModulatedDeformConv) and frozen is not None:
-        y = conv.with_weight(x, *_folded(conv.weight, conv.bias, frozen))
+        y = conv.with_weight(x, *folded(conv.weight, conv.bias, frozen))
     else:
         return norm(conv(x))  # type: ignore[no-any-return]
     return y if frozen is not None else norm(y)
 
 
-def _folded(weight: Tensor, bias: Tensor | None, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+def folded(weight: Tensor, bias: Tensor | None, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """Weight (O, C, kh, kw) and bias (O,) of a convolution with its batch norm."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
