@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -103,6 +104,22 @@ def test_it_predicts_the_tracks_of_the_checkpoint(exported: Path, film: Path, tm
     wanted = predicted(FORMAT1, film, tmp_path / "a.json")
     assert len(wanted) > 3
     assert_same(predicted(exported, film, tmp_path / "b.json"), wanted)
+
+
+def test_signals_are_heard_when_a_model_is_gone(exported: Path) -> None:
+    """What OpenVINO sets up for signals would be freed with the model: in a process of its own, which would end."""
+    code = (
+        "import gc, os, signal, sys, stmask\n"
+        "model = stmask.load(sys.argv[1])\n"
+        "del model\n"
+        "gc.collect()\n"
+        "heard = []\n"
+        "signal.signal(signal.SIGINT, lambda *_: heard.append(1))\n"
+        "os.kill(os.getpid(), signal.SIGINT)\n"
+        "print('heard', len(heard))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(exported)], capture_output=True, text=True, check=False)
+    assert done.stdout == "heard 1\n", done.stderr
 
 
 def test_detector_and_tracker_can_be_changed(onnx: Path, film: Path, tmp_path: Path) -> None:

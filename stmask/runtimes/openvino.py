@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,10 @@ class OpenVinoStage:
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         }
-        self._compiled = openvino.Core().compile_model(model, "CPU", settings)
+        # In a thread: OpenVINO gives the one that compiles a stack for signals, frees it with the model, and leaves it
+        # set, so that the next Ctrl-C in that thread would be a segmentation fault.
+        with ThreadPoolExecutor(1) as thread:
+            self._compiled = thread.submit(openvino.Core().compile_model, model, "CPU", settings).result()
         self._source = source
         self.metadata = {key: model.get_rt_info(key).astype(str) for key in (KEY, OUTPUTS) if model.has_rt_info(key)}
         self.inputs = [one.get_any_name() for one in self._compiled.inputs]

@@ -119,8 +119,6 @@ def test_ctrl_c_waits_for_the_step(dataset: Path, tmp_path: Path, monkeypatch: p
     assert content(tmp_path / "once")["global_step"] == 2
 
 
-# TODO: after other tests in the same process of pytest-xdist it ends that process; alone it passes.
-@pytest.mark.skipif("PYTEST_XDIST_WORKER" in os.environ, reason="ends a process of pytest-xdist: run it alone")
 def test_a_second_ctrl_c_does_not_wait(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("_HEARD", "_ENDED"):  # on a busy machine the end takes long, and the process of the tests would go
         monkeypatch.setattr(interruption, name, 300.0)
