@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import numpy.typing as npt
 
 from stmask.errors import DataError
 from stmask.inference.containers import STATING_DURATION, open_container, reason
+from stmask.inference.source import Selection, TimedFrame
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -35,6 +37,7 @@ _LARGEST_ASPECT = 65535  # numerator and denominator that H.264 can hold
 _GAP = 1.9  # times the usual gap between two frames: smaller differences are only rounding
 _BROADCAST = ("mpegts", "mpeg")  # if interlaced, they may store the two fields of a frame in separate packets
 _TAIL_BYTES = 4096
+_ALL = Selection()
 _VP8_SHOWN = 0x10  # bit in the first byte of a frame
 
 
@@ -44,15 +47,22 @@ class Film:
 
     Attributes:
         stream: its index among all streams of the file.
-        frames: how many.
+        times: of its frames, in seconds after the first, as far as the file has them.
+        start: time of the first frame in the file's own count, in seconds.
         fps: the rate at which all frames take as long as the film.
         pixel_aspect: width to height of a pixel, of the frame as it is shown.
     """
 
     stream: int
-    frames: int
+    times: npt.NDArray[np.float64]
+    start: Fraction
     fps: float
     pixel_aspect: Fraction
+
+    @property
+    def frames(self) -> int:
+        """How many."""
+        return len(self.times)
 
 
 def describe(path: Path) -> Film:
@@ -74,26 +84,62 @@ def describe(path: Path) -> Film:
         times = _Times(container, container.streams[index])
         times.require_whole(path)
         times.warn_of_gaps(path)
-        return Film(index, times.frames, times.fps(), _usable(aspect))  # a stream can't be asked after its file's end
+        fps = times.fps()  # a stream can't be asked after its file's end
+        return Film(index, times.since_first(fps), times.start, fps, _usable(aspect))
 
 
-def decode(path: Path, film: Film) -> Iterator[Image]:
-    """The frames, upright.
+def decode(path: Path, film: Film, selection: Selection = _ALL) -> Iterator[TimedFrame]:
+    """The chosen frames, upright; nothing is converted of the others.
 
     Raises:
         DataError: a frame that is damaged; the message says which.
     """
     with open_container(path) as container:
         stream: Any = container.streams[film.stream]
+        clock, picker = Clock(film.fps, start=film.start), selection.picker()
         count = 0
         for frame in _frames(container, stream, path):
-            try:
-                yield _upright(frame)
-            except (OSError, ValueError) as error:  # FFmpeg's errors are of these
-                raise _broken(path, count, reason(error)) from error
+            time = clock.time(frame)
+            if picker.takes(count, time):
+                try:
+                    image = upright(frame)
+                except (OSError, ValueError) as error:  # FFmpeg's errors are of these
+                    raise _broken(path, count, reason(error)) from error
+                yield TimedFrame(image, count, time)
             count += 1
+            if picker.done:
+                return
         if count < film.frames and container.format.name not in _BROADCAST:
             _log.warning("%s holds %d frames, of which only %d could be decoded", path, film.frames, count)
+
+
+class Clock:
+    """Gives each frame a time in seconds after the first, which always grows: its own where that is possible."""
+
+    def __init__(self, fps: float, *, start: Fraction | None = None, offset: float = 0.0) -> None:
+        """
+        Args:
+            fps: for frames that have no time, or an earlier one than the frame before.
+            start: the first frame's time in the file's own count; default that of the first frame that comes.
+            offset: seconds to add to all.
+        """
+        self._interval = 1 / fps
+        self._start = start
+        self._offset = offset
+        self._last: float | None = None
+
+    def time(self, frame: VideoFrame) -> float:
+        """Of the next frame."""
+        stated = None if frame.pts is None or frame.time_base is None else frame.pts * frame.time_base
+        if self._start is None:
+            self._start = stated
+        time = -math.inf if stated is None or self._start is None else float(stated - self._start) + self._offset
+        if self._last is None:
+            time = max(time, self._offset)
+        elif time <= self._last:
+            time = self._last + self._interval
+        self._last = time
+        return time
 
 
 def _choose(container: InputContainer, path: Path) -> VideoStream:
@@ -194,6 +240,18 @@ class _Times:
             self._first = time if self._first is None else min(self._first, time)
             self._last = time if self._last is None else max(self._last, time)
 
+    @property
+    def start(self) -> Fraction:
+        """Of the first frame; 0 where frames have no times."""
+        return self._first or Fraction(0)
+
+    def since_first(self, fps: float) -> npt.NDArray[np.float64]:
+        """The time of each frame (frames,) after the first; at an even `fps` where not all have one."""
+        if len(self._shown) < self.frames:
+            return np.arange(self.frames) / fps
+        ticks = np.sort(np.array(self._shown, dtype=np.int64))
+        return np.asarray((ticks - ticks[:1]) * float(self._stream.time_base), dtype=np.float64)
+
     def fps(self) -> float:
         """The rate that the file states if it agrees with the times of the frames, else that of the times."""
         stream = self._stream
@@ -283,7 +341,7 @@ def _quarter_turned(matrix: npt.NDArray[np.int32]) -> bool:
     return bool(size[0, 1] + size[1, 0] > size[0, 0] + size[1, 1])
 
 
-def _upright(frame: VideoFrame) -> Image:
+def upright(frame: VideoFrame) -> Image:
     """As RGB, turned and mirrored as the file asks for (phones store videos lying, front cameras mirrored)."""
     image = frame.to_ndarray(format="rgb24")
     matrix = _display_matrix(frame)

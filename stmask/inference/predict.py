@@ -22,7 +22,8 @@ from stmask.errors import OutputError
 from stmask.evaluation import write_results
 from stmask.files import atomic_path, require_writable
 from stmask.inference.segmenter import VideoSegmenter
-from stmask.inference.video import VideoReader, VideoWriter, is_ours, require_video_suffix
+from stmask.inference.source import FrameSource, TimedFrame
+from stmask.inference.video import VideoWriter, is_ours, require_video_suffix
 from stmask.overlap import Stage, read_ahead
 from stmask.structures import CroppedMasks, TrackedFrame
 from stmask.tasks.results import VideoResultBuilder
@@ -81,7 +82,7 @@ class PredictSummary:
 
 def predict_video(
     segmenter: VideoSegmenter,
-    source: VideoReader,
+    source: FrameSource,
     *,
     output: str | os.PathLike[str] | None,
     results: str | os.PathLike[str] | None,
@@ -122,7 +123,7 @@ def predict_video(
         # Entered first, so that an unwritable folder is found before the work; written last.
         results_file = None if results is None else files.enter_context(atomic_path(results))
         writer: VideoWriter | None = None
-        decoded = read_ahead(watch.each("decoding", source), most=_AHEAD, name="decoding")
+        decoded = read_ahead(watch.each("decoding", source.frames()), most=_AHEAD, name="decoding")
         with closing(decoded), Stage("encoding") as encoding, Stage("masks") as masking:
 
             def encode(writer: VideoWriter, drawn: Image) -> None:
@@ -139,7 +140,8 @@ def predict_video(
                         drawn = draw_tracked(frame, tracked, class_names=names, masks=masks, style=style)
                     encoding.do(partial(encode, writer, drawn))
 
-            for frame in decoded:
+            for timed in decoded:
+                frame = timed.image
                 if output is not None and writer is None:
                     shape = (frame.shape[0] * style.zoom, frame.shape[1] * style.zoom)
                     new = VideoWriter(output, fps=fps or source.fps, size=shape, pixel_aspect=source.pixel_aspect)
@@ -199,7 +201,7 @@ def _whole_pixels(boxes: Tensor) -> Tensor:
 
 
 def check_places(
-    source: str | os.PathLike[str], output: str | os.PathLike[str] | None, results: str | os.PathLike[str] | None
+    source: str | os.PathLike[str] | None, output: str | os.PathLike[str] | None, results: str | os.PathLike[str] | None
 ) -> None:
     """Checks where a prediction would be written, before any work: it only overwrites files of earlier predictions.
 
@@ -264,7 +266,7 @@ class _Stopwatch:
         if stage in self._own:
             self._own[stage] += time.perf_counter() - start
 
-    def each(self, stage: str, items: Iterable[Image]) -> Iterator[Image]:
+    def each(self, stage: str, items: Iterable[TimedFrame]) -> Iterator[TimedFrame]:
         """The items, timing how long each takes to come."""
         iterator = iter(items)
         while True:

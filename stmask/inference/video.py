@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -18,12 +19,13 @@ import numpy.typing as npt
 
 from stmask.data.images import frame_sizes, read_image
 from stmask.data.layouts import FRAME_SUFFIXES
-from stmask.errors import DataError, OutputError
+from stmask.errors import ConfigError, DataError, OutputError
 from stmask.files import atomic_path
 from stmask.folders import list_folder
 from stmask.inference import film
 from stmask.inference.containers import open_container, reason, require_local
 from stmask.inference.film import FPS_RANGE
+from stmask.inference.source import Selection, TimedFrame
 
 if TYPE_CHECKING:
     from av.container import OutputContainer
@@ -42,63 +44,102 @@ _MAX_SIDE = 16384  # of a frame, that the encoder takes
 _HD_HEIGHT = 720  # from this height on players expect the first, below it the second
 _OURS = ("comment", "written by stmask")  # in the metadata of a video
 _SQUARE = Fraction(1)
+_ALL = Selection()
 
 
 class VideoReader:
     """The frames of a video file, or of a folder of images in natural order ("2.jpg" before "10.jpg").
 
     A file is read through once when it is opened, for the times of its frames. Iterating decodes one frame at a time
-    and may be repeated. All frames have the size of the first.
+    and may be repeated. All frames have the size of the first. It is a `FrameSource`.
 
     Attributes:
         path: of the file or folder.
-        fps: frames per second, at which all frames take as long as the video does; `FOLDER_FPS` for a folder.
-        length: number of frames. A file may say more than can be decoded.
+        name: of the file or folder, without the folders above.
+        stem: its name without the suffix of a file.
+        fps: frames per second, at which the chosen frames take as long as the video does; `FOLDER_FPS` for a folder.
+        length: number of chosen frames. A file may say more than can be decoded.
         pixel_aspect: width to height of a pixel as it is to be shown; 1 for a folder.
+        incomplete: None, since what ends too early is refused.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    incomplete = None
+
+    def __init__(self, path: str | os.PathLike[str], selection: Selection = _ALL) -> None:
         """Opens the file or folder, so that errors show before any work is done. A single image is a folder of one.
+
+        Args:
+            path: of the file or folder.
+            selection: which frames of it.
 
         Raises:
             DataError: nothing there, an address, a folder without images or with images of several sizes, a file
-                without a video that FFmpeg can read, or one that was cut off.
+                without a video that FFmpeg can read, or one that was cut off; or none of its frames is chosen.
+            ConfigError: the selection names times, and images have none.
         """
         self.path = Path(path)
         self.fps: float
         self.length: int
         self.pixel_aspect = _SQUARE
+        self._selection = selection
+        self._stopped = threading.Event()
         self._files: tuple[Path, ...] | None = None
         self._film: film.Film | None = None
-        if stat.S_ISDIR(require_local(self.path).st_mode):
+        folder = stat.S_ISDIR(require_local(self.path).st_mode)
+        self.name = self.path.name or self.path.absolute().resolve().name or str(self.path)
+        self.stem = self.name if folder else self.path.stem
+        if folder:
             self._files = _frame_files(self.path)
         elif _is_image(self.path):
             self._files = (self.path,)
         if self._files is not None:
+            if selection.by_time:
+                raise ConfigError(f"{self.path}: images have no times; count frames, as in start=30f end=90f")
             read_image(self._files[0])
             _require_one_shape(self._files)
-            self.fps, self.length = FOLDER_FPS, len(self._files)
+            rate, times = FOLDER_FPS, np.arange(len(self._files)) / FOLDER_FPS
         else:
             self._film = film.describe(self.path)
-            self.fps, self.length, self.pixel_aspect = self._film.fps, self._film.frames, self._film.pixel_aspect
+            self.pixel_aspect = self._film.pixel_aspect
+            rate, times = self._film.fps, self._film.times
+        self.fps = max(rate / selection.stride, FPS_RANGE[0])
+        self.length = selection.count(times)
+        if not self.length:
+            last = f", the last at {times[-1]:.3g} s" if self._film is not None and len(times) else ""
+            raise DataError(f"{self.path} has {len(times)} frames{last}: none of them is chosen by {selection}")
 
     def __iter__(self) -> Iterator[Image]:
-        """Decodes the frames.
+        """The images of `frames()`."""
+        return (frame.image for frame in self.frames())
+
+    def stop(self) -> None:
+        """From another thread or a signal: the frames end before the next one."""
+        self._stopped.set()
+
+    def frames(self) -> Iterator[TimedFrame]:
+        """Decodes the chosen frames.
 
         Raises:
             DataError: a frame that is broken or differs in size from the first; the message says which.
         """
-        files = self._files or ()
-        frames = map(read_image, files) if self._film is None else film.decode(self.path, self._film)
+        decoded = self._images() if self._film is None else film.decode(self.path, self._film, self._selection)
         shape: tuple[int, ...] | None = None
-        for i, frame in enumerate(frames):
-            shape = shape or frame.shape
-            if frame.shape != shape:
-                where = f"frame {i} of {self.path}" if self._files is None else str(files[i])
-                raise DataError(f"{where} is {_hxw(frame.shape)}, the frames before are {_hxw(shape)}")
+        for frame in decoded:
+            shape = shape or frame.image.shape
+            if frame.image.shape != shape:
+                where = f"frame {frame.index} of {self.path}" if self._files is None else self._files[frame.index]
+                raise DataError(f"{where} is {_hxw(frame.image.shape)}, the frames before are {_hxw(shape)}")
+            if self._stopped.is_set():
+                return
             yield frame
         if shape is None:
             raise DataError(f"{self.path} holds no frames")
+
+    def _images(self) -> Iterator[TimedFrame]:
+        picker = self._selection.picker()
+        for index, path in enumerate(self._files or ()):
+            if picker.takes(index, index / FOLDER_FPS):
+                yield TimedFrame(read_image(path), index, index / FOLDER_FPS)
 
 
 def _hxw(shape: Sequence[int]) -> str:

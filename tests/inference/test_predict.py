@@ -22,6 +22,7 @@ from stmask import cli, viz
 from stmask.commands import predict as command
 from stmask.errors import CheckpointError, ConfigError, DataError, OutputError
 from stmask.inference.predict import DrawStyle, check_places, draw_tracked, predict_video
+from stmask.inference.source import TimedFrame
 from stmask.inference.video import VideoReader, VideoWriter
 from stmask.structures import CroppedMasks, DenseMasks, Instances, TrackedFrame
 
@@ -170,13 +171,14 @@ def test_frames_are_not_kept(tmp_path: Path) -> None:
     class Endless:
         path, fps, pixel_aspect = tmp_path / "source", 10.0, Fraction(1)
 
-        def __iter__(self) -> Iterator[np.ndarray]:
+        def frames(self) -> Iterator[TimedFrame]:
             nonlocal most
             for i in range(30):
                 frame = SCENES[i % 4].copy()
                 alive.append(weakref.ref(frame))
                 most = max(most, sum(ref() is not None for ref in alive))
-                yield frame
+                yield TimedFrame(frame, i, i / 10)
+                del frame
 
     segmenter, source = WhiteThings(), Endless()
     predict_video(segmenter, source, output=tmp_path / "out.mp4", results=tmp_path / "out.json")  # type: ignore[arg-type]

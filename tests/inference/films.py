@@ -1,0 +1,49 @@
+"""Small video files for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+HEIGHT, WIDTH = 32, 48
+
+
+def picture(size: tuple[int, int] = (HEIGHT, WIDTH), *, brightness: int = 60) -> np.ndarray:
+    """Plain, with the top left quarter red."""
+    image = np.full((*size, 3), brightness, dtype=np.uint8)
+    image[: size[0] // 2, : size[1] // 2] = 230, 20, 20
+    return image
+
+
+def encode(
+    path: Path,
+    frames: int = 8,
+    *,
+    rate: Fraction | int = 10,
+    codec: str = "libx264",
+    pix_fmt: str = "yuv420p",
+    size: tuple[int, int] = (HEIGHT, WIDTH),
+    milliseconds: Sequence[int] | None = None,
+    prepare: Callable[[Any], None] = lambda stream: None,
+    options: dict[str, str] | None = None,
+    format: str | None = None,
+) -> Path:
+    """A film of one picture; with `milliseconds` frame k comes at the k-th of them."""
+    with av.open(str(path), "w", format=format, container_options=options or {}) as container:
+        stream: Any = container.add_stream(codec, rate=rate)
+        stream.height, stream.width, stream.pix_fmt = *size, pix_fmt
+        if milliseconds is not None:
+            stream.codec_context.time_base = stream.time_base = Fraction(1, 1000)
+        prepare(stream)
+        for k in range(frames if milliseconds is None else len(milliseconds)):
+            frame = av.VideoFrame.from_ndarray(picture(size), format="rgb24")
+            if milliseconds is not None:
+                frame.pts, frame.time_base = milliseconds[k], Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
