@@ -114,14 +114,15 @@ def _embeddings(instances: Instances) -> Tensor:
     return embeddings
 
 
-def assign(scores: Tensor, detection_scores: Tensor, *, new_object_score: float) -> Tensor:
+def assign(scores: Tensor, detection_scores: Tensor, *, new_object_score: float | Tensor) -> Tensor:
     """Equation 16: the track of each detection.
 
     Args:
         scores: (..., N, M), the value of each detection for each track; of equal ones the first track counts.
         detection_scores: (..., N). Where several detections choose one track, the highest of these (the first of equal
             ones) has it.
-        new_object_score: a detection that scores no more than this with every track starts a new one.
+        new_object_score: a detection that scores no more than this with every track starts a new one; one for all, or
+            (..., N).
 
     Returns:
         (..., N) int64: index of a track, `NEW_TRACK`, or `DROPPED` for a detection that lost its track to another.
