@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import numpy.typing as npt
 
 from stmask.errors import DataError
 from stmask.inference.containers import STATING_DURATION, open_container, reason
-from stmask.inference.source import Selection, TimedFrame
+from stmask.inference.source import FrameRange, TimedFrame
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 Image = npt.NDArray[np.uint8]
 
 FPS_RANGE = (0.01, 1000.0)  # that a file is read or written with
+MAX_FPS_DENOMINATOR = 1001
 _log = logging.getLogger(__name__)
 _STRICT = {"err_detect": "explode"}  # else the decoder silently conceals or drops damaged frames
 _FALLBACK_FPS = 25.0  # for a file that does not say
@@ -37,7 +37,8 @@ _LARGEST_ASPECT = 65535  # numerator and denominator that H.264 can hold
 _GAP = 1.9  # times the usual gap between two frames: smaller differences are only rounding
 _BROADCAST = ("mpegts", "mpeg")  # if interlaced, they may store the two fields of a frame in separate packets
 _TAIL_BYTES = 4096
-_ALL = Selection()
+_ALL = FrameRange()
+_ZERO = Fraction(0)
 _VP8_SHOWN = 0x10  # bit in the first byte of a frame
 
 
@@ -88,7 +89,7 @@ def describe(path: Path) -> Film:
         return Film(index, times.since_first(fps), times.start, fps, _usable(aspect))
 
 
-def decode(path: Path, film: Film, selection: Selection = _ALL) -> Iterator[TimedFrame]:
+def decode(path: Path, film: Film, wanted: FrameRange = _ALL) -> Iterator[TimedFrame]:
     """The chosen frames, upright; nothing is converted of the others.
 
     Raises:
@@ -96,7 +97,7 @@ def decode(path: Path, film: Film, selection: Selection = _ALL) -> Iterator[Time
     """
     with open_container(path) as container:
         stream: Any = container.streams[film.stream]
-        clock, picker = Clock(film.fps, start=film.start), selection.picker()
+        clock, picker = Clock(film.fps, start=film.start), wanted.picker()
         count = 0
         for frame in _frames(container, stream, path):
             time = clock.time(frame)
@@ -116,27 +117,27 @@ def decode(path: Path, film: Film, selection: Selection = _ALL) -> Iterator[Time
 class Clock:
     """Gives each frame a time in seconds after the first, which always grows: its own where that is possible."""
 
-    def __init__(self, fps: float, *, start: Fraction | None = None, offset: float = 0.0) -> None:
+    def __init__(self, fps: float, *, start: Fraction | None = None, offset: Fraction = _ZERO) -> None:
         """
         Args:
             fps: for frames that have no time, or an earlier one than the frame before.
             start: the first frame's time in the file's own count; default that of the first frame that comes.
             offset: seconds to add to all.
         """
-        self._interval = 1 / fps
+        self._interval = 1 / Fraction(fps).limit_denominator(MAX_FPS_DENOMINATOR)
         self._start = start
         self._offset = offset
-        self._last: float | None = None
+        self._last: Fraction | None = None
 
-    def time(self, frame: VideoFrame) -> float:
+    def time(self, frame: VideoFrame) -> Fraction:
         """Of the next frame."""
         stated = None if frame.pts is None or frame.time_base is None else frame.pts * frame.time_base
         if self._start is None:
             self._start = stated
-        time = -math.inf if stated is None or self._start is None else float(stated - self._start) + self._offset
+        time = None if stated is None or self._start is None else stated - self._start + self._offset
         if self._last is None:
-            time = max(time, self._offset)
-        elif time <= self._last:
+            time = self._offset if time is None else max(time, self._offset)
+        elif time is None or time <= self._last:
             time = self._last + self._interval
         self._last = time
         return time

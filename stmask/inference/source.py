@@ -29,12 +29,12 @@ class TimedFrame:
     Attributes:
         image: (h, w, 3) uint8 RGB, upright.
         index: its number in the source, from 0; frames that were left out count.
-        time: seconds after the source's first frame; greater than that of the frame before.
+        time: seconds after the first frame of the whole source; greater than that of the frame before.
     """
 
     image: Image
     index: int
-    time: float
+    time: Fraction
 
 
 class FrameSource(Protocol):
@@ -104,7 +104,7 @@ class Moment:
             f"{key}={text} is not a place in a video; give {instead} (12.5s, 1:30 or 1:02:30 is a time, 300f a frame)"
         )
 
-    def reached(self, index: int, time: float) -> bool:
+    def reached(self, index: int, time: float | Fraction) -> bool:
         """Whether a frame of this number and time lies here or later."""
         if self.frames is not None:
             return index >= self.frames
@@ -118,7 +118,7 @@ _ROUNDING = 1e-6  # seconds: times in files are rounded
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class FrameRange:
     """Which frames of a video are read.
 
     Attributes:
@@ -167,21 +167,21 @@ class Selection:
 
 
 class Picker:
-    """A selection at work in one video.
+    """A range at work in one video.
 
     Attributes:
         done: no later frame will be taken.
     """
 
-    def __init__(self, selection: Selection) -> None:
-        self._selection = selection
+    def __init__(self, wanted: FrameRange) -> None:
+        self._wanted = wanted
         self._first: int | None = None
         self._taken = 0
         self.done = False
 
-    def takes(self, index: int, time: float) -> bool:
+    def takes(self, index: int, time: float | Fraction) -> bool:
         """Whether the frame of this number and time is chosen; asked for every frame in order."""
-        wanted = self._selection
+        wanted = self._wanted
         if self.done or (wanted.end is not None and wanted.end.reached(index, time)):
             self.done = True
             return False

@@ -24,8 +24,8 @@ from stmask.files import atomic_path
 from stmask.folders import list_folder
 from stmask.inference import film
 from stmask.inference.containers import open_container, reason, require_local
-from stmask.inference.film import FPS_RANGE
-from stmask.inference.source import Selection, TimedFrame
+from stmask.inference.film import FPS_RANGE, MAX_FPS_DENOMINATOR
+from stmask.inference.source import FrameRange, TimedFrame
 
 if TYPE_CHECKING:
     from av.container import OutputContainer
@@ -36,7 +36,6 @@ Image = npt.NDArray[np.uint8]
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".m4v", ".avi")  # written by VideoWriter; more is read
 FOLDER_FPS = 10.0
 _log = logging.getLogger(__name__)
-_MAX_FPS_DENOMINATOR = 1001
 _QUALITY = {"crf": "20", "preset": "superfast"}  # looks clean, and takes half the time of "veryfast"
 _PIXEL_FORMAT = "yuv420p"  # the one that every player shows
 _BT709, _BT601 = 1, 5  # FFmpeg's numbers of the ways from RGB to YUV
@@ -44,7 +43,7 @@ _MAX_SIDE = 16384  # of a frame, that the encoder takes
 _HD_HEIGHT = 720  # from this height on players expect the first, below it the second
 _OURS = ("comment", "written by stmask")  # in the metadata of a video
 _SQUARE = Fraction(1)
-_ALL = Selection()
+_ALL = FrameRange()
 
 
 class VideoReader:
@@ -65,23 +64,23 @@ class VideoReader:
 
     incomplete = None
 
-    def __init__(self, path: str | os.PathLike[str], selection: Selection = _ALL) -> None:
+    def __init__(self, path: str | os.PathLike[str], wanted: FrameRange = _ALL) -> None:
         """Opens the file or folder, so that errors show before any work is done. A single image is a folder of one.
 
         Args:
             path: of the file or folder.
-            selection: which frames of it.
+            wanted: which frames of it.
 
         Raises:
             DataError: nothing there, an address, a folder without images or with images of several sizes, a file
                 without a video that FFmpeg can read, or one that was cut off; or none of its frames is chosen.
-            ConfigError: the selection names times, and images have none.
+            ConfigError: the range names times, and images have none.
         """
         self.path = Path(path)
         self.fps: float
         self.length: int
         self.pixel_aspect = _SQUARE
-        self._selection = selection
+        self._wanted = wanted
         self._stopped = threading.Event()
         self._files: tuple[Path, ...] | None = None
         self._film: film.Film | None = None
@@ -93,7 +92,7 @@ class VideoReader:
         elif _is_image(self.path):
             self._files = (self.path,)
         if self._files is not None:
-            if selection.by_time:
+            if wanted.by_time:
                 raise ConfigError(f"{self.path}: images have no times; count frames, as in start=30f end=90f")
             read_image(self._files[0])
             _require_one_shape(self._files)
@@ -102,11 +101,11 @@ class VideoReader:
             self._film = film.describe(self.path)
             self.pixel_aspect = self._film.pixel_aspect
             rate, times = self._film.fps, self._film.times
-        self.fps = max(rate / selection.stride, FPS_RANGE[0])
-        self.length = selection.count(times)
+        self.fps = max(rate / wanted.stride, FPS_RANGE[0])
+        self.length = wanted.count(times)
         if not self.length:
             last = f", the last at {times[-1]:.3g} s" if self._film is not None and len(times) else ""
-            raise DataError(f"{self.path} has {len(times)} frames{last}: none of them is chosen by {selection}")
+            raise DataError(f"{self.path} has {len(times)} frames{last}: none of them is chosen by {wanted}")
 
     def __iter__(self) -> Iterator[Image]:
         """The images of `frames()`."""
@@ -122,7 +121,7 @@ class VideoReader:
         Raises:
             DataError: a frame that is broken or differs in size from the first; the message says which.
         """
-        decoded = self._images() if self._film is None else film.decode(self.path, self._film, self._selection)
+        decoded = self._images() if self._film is None else film.decode(self.path, self._film, self._wanted)
         shape: tuple[int, ...] | None = None
         for frame in decoded:
             shape = shape or frame.image.shape
@@ -136,10 +135,10 @@ class VideoReader:
             raise DataError(f"{self.path} holds no frames")
 
     def _images(self) -> Iterator[TimedFrame]:
-        picker = self._selection.picker()
+        picker = self._wanted.picker()
         for index, path in enumerate(self._files or ()):
             if picker.takes(index, index / FOLDER_FPS):
-                yield TimedFrame(read_image(path), index, index / FOLDER_FPS)
+                yield TimedFrame(read_image(path), index, Fraction(index) / Fraction(FOLDER_FPS))
 
 
 def _hxw(shape: Sequence[int]) -> str:
@@ -273,7 +272,7 @@ def _encoding(
     try:
         with atomic_path(path) as temporary, av.open(f"file:{temporary}", "w") as container:
             container.metadata[_OURS[0]] = _OURS[1]
-            rate = Fraction(fps).limit_denominator(_MAX_FPS_DENOMINATOR)
+            rate = Fraction(fps).limit_denominator(MAX_FPS_DENOMINATOR)
             stream = container.add_stream("libx264", rate=rate, options=_QUALITY)
             stream.height, stream.width = height + height % 2, width + width % 2
             stream.pix_fmt = _PIXEL_FORMAT

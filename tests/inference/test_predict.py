@@ -177,7 +177,7 @@ def test_frames_are_not_kept(tmp_path: Path) -> None:
                 frame = SCENES[i % 4].copy()
                 alive.append(weakref.ref(frame))
                 most = max(most, sum(ref() is not None for ref in alive))
-                yield TimedFrame(frame, i, i / 10)
+                yield TimedFrame(frame, i, Fraction(i, 10))
                 del frame
 
     segmenter, source = WhiteThings(), Endless()

@@ -10,7 +10,7 @@ import pytest
 from inference.films import encode
 
 from stmask.errors import ConfigError, DataError
-from stmask.inference.source import Moment, Selection
+from stmask.inference.source import FrameRange, Moment
 from stmask.inference.video import VideoReader
 
 TIMES = (0.0, 0.1, 0.2, 0.7, 0.8, 0.9, 1.0, 1.1)  # one gap
@@ -76,11 +76,11 @@ BY_TIME: list[Choice] = [
 def test_the_chosen_frames_of_a_film(
     film: Path, stride: int, start: str | None, end: str | None, most: int | None, chosen: list[int]
 ) -> None:
-    reader = VideoReader(film, Selection(stride, moment(start), moment(end), most))
+    reader = VideoReader(film, FrameRange(stride, moment(start), moment(end), most))
     for _ in range(2):
         frames = list(reader.frames())
         assert [frame.index for frame in frames] == chosen
-        assert [frame.time for frame in frames] == pytest.approx([TIMES[k] for k in chosen])
+        assert [float(frame.time) for frame in frames] == pytest.approx([TIMES[k] for k in chosen])
     assert reader.length == len(chosen)
     assert reader.fps == pytest.approx(VideoReader(film).fps / stride)
 
@@ -89,7 +89,7 @@ def test_the_chosen_frames_of_a_film(
 def test_the_chosen_images_of_a_folder(
     images: Path, stride: int, start: str | None, end: str | None, most: int | None, chosen: list[int]
 ) -> None:
-    reader = VideoReader(images, Selection(stride, moment(start), moment(end), most))
+    reader = VideoReader(images, FrameRange(stride, moment(start), moment(end), most))
     assert [frame.index for frame in reader.frames()] == chosen
     assert [int(image[0, 0, 0]) for image in reader] == [10 * k for k in chosen]
     assert (reader.length, reader.fps) == (len(chosen), 10 / stride)
@@ -97,19 +97,19 @@ def test_the_chosen_images_of_a_folder(
 
 def test_images_have_no_times(images: Path) -> None:
     with pytest.raises(ConfigError, match="images have no times; count frames, as in start=30f"):
-        VideoReader(images, Selection(start=moment("1s")))
+        VideoReader(images, FrameRange(start=moment("1s")))
 
 
-def test_a_selection_of_nothing_is_refused(film: Path) -> None:
+def test_a_range_of_nothing_is_refused(film: Path) -> None:
     with pytest.raises(DataError, match=r"film\.mp4 has 8 frames, the last at 1\.1 s: none .* chosen by start=2s"):
-        VideoReader(film, Selection(start=moment("2s")))
+        VideoReader(film, FrameRange(start=moment("2s")))
     with pytest.raises(ConfigError, match="stride is a number of frames and must be at least 1, got 0"):
-        Selection(stride=0)
+        FrameRange(stride=0)
     with pytest.raises(ConfigError, match="max_frames is a number of frames and must be at least 1, got 0"):
-        Selection(max_frames=0)
+        FrameRange(max_frames=0)
     for start, end in (("5s", "5s"), ("9f", "2f"), ("1:00", "59s")):
         with pytest.raises(ConfigError, match="must be after start="):
-            Selection(start=moment(start), end=moment(end))
+            FrameRange(start=moment(start), end=moment(end))
 
 
 def test_a_source_is_stopped_before_its_next_frame(film: Path, images: Path) -> None:
