@@ -58,7 +58,7 @@ $(OLDEST_STAMP): pyproject.toml setup.py constraints-oldest.txt
 	@test -x $(OLDEST)/bin/python || { echo "making $(OLDEST)"; $(PYTHON) -m venv $(OLDEST); }
 	@echo "installing the oldest versions that pyproject.toml allows (another PyTorch: 6 GB)"
 	@$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-oldest.txt \
-	  --editable '.[slurm,search]' pytest pytest-xdist hypothesis
+	  --editable '.[train,wandb,slurm,search]' pytest pytest-xdist hypothesis
 	@touch $@
 
 lint: $(STAMP) ## ruff and mypy

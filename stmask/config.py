@@ -20,10 +20,12 @@ from omegaconf.errors import ConfigAttributeError, OmegaConfBaseException
 from stmask.config_check import check_fields, check_ranges, check_targets, leaves
 from stmask.config_folders import discard_empty_folder, discarding_empty_folders
 from stmask.config_globs import expand_globs, options
+from stmask.config_help import help_text
 from stmask.config_overrides import argument, as_hydra_reads, quoted
 from stmask.config_paths import at_home, expand_home
 from stmask.config_schemas import OVERLAYS, SCHEMAS, groups, keys, text_keys
 from stmask.errors import ConfigError, StmaskError, one_line
+from stmask.extras import missing
 from stmask.hydra_private import flag_parser, set_aside
 from stmask.signatures import nearest
 
@@ -34,6 +36,7 @@ _NESTED = "experiment"  # the group that has folders of options
 _RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")  # Lightning reads them when it is imported
 _ADDING = "++"  # before a key: it is set whether it is there or not
 _SWEEPING = re.compile(r"\+*hydra\.mode=.*MULTIRUN|search=(?!none$)")
+_HELP = {"-h", "--help"}
 _HYPHENATED = re.compile(r"--[\w./@+-]+=")
 _SEARCHING = re.compile(r"search=(?!none$)|\+*hydra/sweeper=")
 _KEY_OF_A_GROUP = re.compile(r"(?!hydra\.)\w+\.[\w.$-]+=", re.ASCII)
@@ -67,16 +70,20 @@ def compose(config_name: str, overrides: Sequence[str] = (), *, check: bool = Tr
         ConfigError: an unknown key, group or option, a wrong type, a number out of its range, or a value that is
             missing; the key is named.
     """
+    cfg = _composed(config_name, overrides)
+    return check_config(cfg, config_name) if check else cfg
+
+
+def _composed(config_name: str, overrides: Sequence[str], *, with_hydra: bool = False) -> DictConfig:
     import hydra
     from hydra.errors import HydraException
 
     overrides = _prepared(overrides, config_name)
     try:
         with set_aside(), hydra.initialize_config_dir(str(conf_dir()), version_base=_VERSION_BASE):
-            cfg = hydra.compose(config_name, overrides)
+            return hydra.compose(config_name, overrides, return_hydra_config=with_hydra)
     except (HydraException, OmegaConfBaseException) as error:
         raise explain(error, config_name) or error from error
-    return check_config(cfg, config_name) if check else cfg
 
 
 def check_config(cfg: DictConfig, config_name: str) -> DictConfig:
@@ -147,6 +154,8 @@ def run_hydra_app(config_name: str, task: Callable[[DictConfig], Any] | None, ar
     Raises:
         StmaskError: whatever the user can mend.
     """
+    if _HELP.intersection(argv):
+        return _print_help(config_name, argv)
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.errors import HydraException
@@ -194,17 +203,17 @@ def run_hydra_app(config_name: str, task: Callable[[DictConfig], Any] | None, ar
     return 0
 
 
+def _print_help(config_name: str, argv: Sequence[str]) -> int:
+    rest, places = without_config_dir(argv)
+    parsed = _parsed(rest, config_name)
+    cfg = _composed(config_name, [*places, *parsed.overrides], with_hydra=True)
+    print(help_text(cfg, resolve=parsed.resolve))
+    return 0
+
+
 def _overrides_first(argv: Sequence[str], config_name: str) -> list[str]:
     """Hydra's parser wants overrides in one piece; people write `experiment=demo -m seed=0,1`. Globs are expanded."""
-    parser = flag_parser()
-
-    def refuse(reason: str) -> NoReturn:
-        if unknown := [word for word in argv if _HYPHENATED.match(word) and word.partition("=")[0] in reason]:
-            raise ConfigError(hyphenated(unknown[0]))
-        raise ConfigError(f"{reason}; `stmask {config_name} --hydra-help` lists the flags")
-
-    parser.error = refuse  # type: ignore[assignment, method-assign]
-    parsed = parser.parse_intermixed_args(list(argv))
+    parsed = _parsed(argv, config_name)
     modes = {"-m": parsed.multirun, "--cfg": parsed.cfg, "--info": parsed.info, "-sc": parsed.shell_completion}
     if len(given := [flag for flag, value in modes.items() if value]) > 1:
         raise ConfigError(f"{' and '.join(given)} don't go together: give one of them")
@@ -215,6 +224,19 @@ def _overrides_first(argv: Sequence[str], config_name: str) -> list[str]:
     sweep = parsed.multirun or any(_SWEEPING.match(override) for override in parsed.overrides)
     overrides = _prepared(expand_globs(parsed.overrides, roots), config_name, sweep=sweep)
     return [*overrides, *(re.sub(r"^(-[\w-]+=)?(~.*)", lambda m: (m[1] or "") + at_home(m[2]), flag) for flag in flags)]
+
+
+def _parsed(argv: Sequence[str], config_name: str) -> argparse.Namespace:
+    """A command line by Hydra's own parser, and its errors in our words."""
+    parser = flag_parser()
+
+    def refuse(reason: str) -> NoReturn:
+        if unknown := [word for word in argv if _HYPHENATED.match(word) and word.partition("=")[0] in reason]:
+            raise ConfigError(hyphenated(unknown[0]))
+        raise ConfigError(f"{reason}; `stmask {config_name} --hydra-help` lists the flags")
+
+    parser.error = refuse  # type: ignore[assignment, method-assign]
+    return parser.parse_intermixed_args(list(argv))
 
 
 def _prepared(overrides: Sequence[str], config_name: str, *, sweep: bool = False) -> list[str]:
@@ -310,6 +332,8 @@ def _explain_instantiation(error: Exception) -> StmaskError | None:
         return type(cause)(f"{key}: {cause}")
     if cause is None:
         return ConfigError(f"{key}: {str(error).splitlines()[0]}")
+    if needed := missing(cause):
+        return ConfigError(f"{key} {needed}")
     plain = isinstance(cause, (ValueError, TypeError, OSError, RuntimeError, ImportError))
     if plain or type(cause).__name__ == "MisconfigurationException":
         return ConfigError(f"{key}: {one_line(cause)}")

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from stmask.errors import Interrupted, StmaskError
+from stmask.extras import missing
 
 TRACEBACK_VARIABLE = "STMASK_TRACEBACK"
 _USER_ERROR = 2
@@ -133,6 +134,8 @@ def _explain(error: Exception) -> str | None:
         where = f": {error.filename}" if error.filename else ""
         what = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
         return f"{what}{where} ({TRACEBACK_VARIABLE}=1 shows where it happened)"
+    if needed := missing(error):
+        return f"this {needed}"
     kind = type(error)
     if kind.__module__.split(".")[0] in ("hydra", "omegaconf"):
         from stmask.config import explain

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from stmask.errors import ConfigError
+from stmask.extras import missing
 
 TARGET, PARTIAL = "_target_", "_partial_"  # of a node that describes a call; see conf/
 _FROM_STRING = (os.PathLike, enum.Enum)  # what a yaml string may be converted to
@@ -75,6 +76,8 @@ def locate(name: str, *, key: str) -> Callable[..., Any]:
     try:
         target = pkgutil.resolve_name(name)
     except (ImportError, AttributeError, ValueError) as error:
+        if needed := missing(error):
+            raise ConfigError(f"{key}: {name} {needed}") from error
         raise ConfigError(f"{key}: cannot import {name!r} ({error})") from error
     if not callable(target):
         raise ConfigError(f"{key}: {name!r} is not a class or function")

@@ -22,10 +22,11 @@ MODULES = sorted(ROOT.rglob("*.py"))
 # A part may import parts of lower layers and itself. What stands in one layer does not know its neighbours.
 LAYERS = [
     {"errors", "threads"},
+    {"extras"},
     {"class_names", "files", "formats", "hydra_private", "lettering", "number_checks", "overlap", "signatures"},
     {"archives", "ops"},
     {"config_check", "structures", "weights"},
-    {"config_globs", "config_paths", "config_schemas", "tracking"},
+    {"config_globs", "config_help", "config_paths", "config_schemas", "tracking"},
     {"config_folders", "config_overrides", "models"},
     {"checkpoints", "config", "folders"},
     {"runs"},

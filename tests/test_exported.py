@@ -259,7 +259,7 @@ def test_a_missing_package_is_named_with_its_extra(
     assert list(tmp_path.iterdir()) == []
     if package != "onnxscript":
         out.touch()
-        with pytest.raises(ConfigError, match=rf"run by {package}.*stmask\[{extra}\]"):
+        with pytest.raises(ConfigError, match=rf"{out.name} needs {package}, .*stmask\[{extra}\]"):
             stmask.load(out)
 
 

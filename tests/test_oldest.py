@@ -21,8 +21,9 @@ pytestmark = pytest.mark.skipif(not (ROOT / "pyproject.toml").is_file(), reason=
 def requirements() -> dict[str, re.Match[str]]:
     """Of the package and of the extras that its commands use, by name."""
     project = (ROOT / "pyproject.toml").read_text()
-    parts = [re.search(rf"^{name} = \[(.*?)\]$", project, re.M | re.S) for name in ("dependencies", "slurm", "search")]
-    return {found["name"]: found for part in parts if part for found in REQUIREMENT.finditer(part[1])}
+    parts = ("dependencies", "train", "plots", "wandb", "slurm", "search")
+    texts = [re.search(rf"^{name} = \[(.*?)\]$", project, re.M | re.S) for name in parts]
+    return {found["name"]: found for text in texts if text for found in REQUIREMENT.finditer(text[1])}
 
 
 def pins(file: str) -> dict[str, str]:

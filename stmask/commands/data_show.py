@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stmask.commands.parsing import Parser
+from stmask.extras import require
 
 if TYPE_CHECKING:
     from stmask.data import VideoDataset
@@ -34,6 +35,7 @@ def main(argv: Sequence[str]) -> int:
     options = parser.parse_args(argv)
     if options.videos < 1 or options.frames < 1:
         parser.error("--videos and --frames must be at least 1")
+    require("matplotlib", what="stmask data show")
     from stmask.data import VideoDataset
     from stmask.data.statistics import collect, plot
     from stmask.files import atomic_path

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from stmask.commands.parsing import Parser
+from stmask.extras import require
 
 if TYPE_CHECKING:
     from stmask.evaluation.explain import Explanation
@@ -21,6 +22,8 @@ def main(argv: Sequence[str]) -> int:
     """Runs the command; see `stmask metric --help`."""
     options = _parser().parse_args(argv)
 
+    if options.plots:
+        require("matplotlib", what="--plots")
     from stmask.evaluation.explain import explain
     from stmask.evaluation.ground_truth import GroundTruth
     from stmask.evaluation.groups import measure

@@ -17,6 +17,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from stmask.engine.records import ValidationRecord
 from stmask.engine.wandb_environment import Mode, is_refusal, reason, wandb_settings
 from stmask.errors import ConfigError
+from stmask.extras import require
 from stmask.files import atomic_open, read_json
 from stmask.runs.config import read_config
 from stmask.runs.folder import BEST, CHANGES, CHECKPOINTS, CONFIG, LAST, LOG, RECORD, SUMMARY
@@ -72,6 +73,8 @@ class WandbLogger(Logger):
         self._folder = Path(folder)
         keys = {"project": project, "entity": entity, "group": group, "name": name, "notes": notes, "tags": tuple(tags)}
         self._settings = wandb_settings(mode, keys)
+        if self._settings.mode != "disabled":
+            require("wandb", what="logger=wandb")
         self._log_checkpoints = log_checkpoints
         self._timeouts: dict[str, Any] = {"init_timeout": init_timeout, "finish_timeout": finish_timeout}
         self._run: Any = None

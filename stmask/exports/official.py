@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
-from stmask.models import VideoModel
-from stmask.official import export
+if TYPE_CHECKING:
+    from stmask.models import VideoModel
 
 SUMMARY = "a state dict for the authors' code"
 SUFFIX = ".pth"
@@ -17,4 +18,6 @@ def write(model: VideoModel, path: str | os.PathLike[str]) -> str:
     Raises:
         CheckpointError: their format can't express the network.
     """
+    from stmask.official import export
+
     return f"{export(model, path)} tensors"

@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+from stmask.extras import require
 
-from stmask.errors import ConfigError
-from stmask.exports._stages import RunNamed, quiet, write_stages
-from stmask.models import Stage, VideoModel
-from stmask.runtimes.files import KEY
-from stmask.runtimes.onnx import EXTRA, SUFFIX, OnnxStage
+if TYPE_CHECKING:
+    import torch
+
+    from stmask.exports._stages import RunNamed
+    from stmask.models import Stage, VideoModel
 
 SUMMARY = "a graph for onnxruntime and others"
+SUFFIX = ".onnx"
 OPSET = 20  # DeformConv: from 19 on
 
 
@@ -26,6 +27,8 @@ def write(model: VideoModel, path: str | os.PathLike[str]) -> str:
         ConfigError: a package is missing, or a model that can't be exported.
         OutputError: as `write_stages`.
     """
+    from stmask.exports._stages import write_stages
+
     return write_stages(model, path, _write, suffixes=(SUFFIX,))
 
 
@@ -35,11 +38,13 @@ def onnx_bytes(program: torch.export.ExportedProgram, stage: Stage, entry: str) 
     Raises:
         ConfigError: a package is missing.
     """
-    try:
-        import onnxruntime  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise ConfigError(f"ONNX needs {error.name}, which is not installed: pip install 'stmask[{EXTRA}]'") from error
+    require("onnxruntime", what="ONNX")
+    require("onnxscript", what="ONNX")
+    import torch
+
+    from stmask.exports._stages import quiet
+    from stmask.runtimes.files import KEY
+
     with quiet():
         made: Any = torch.onnx.export(
             program,
@@ -55,6 +60,8 @@ def onnx_bytes(program: torch.export.ExportedProgram, stage: Stage, entry: str) 
 
 
 def _write(program: torch.export.ExportedProgram, stage: Stage, entry: str, paths: Sequence[Path]) -> RunNamed:
+    from stmask.runtimes.onnx import OnnxStage
+
     content = onnx_bytes(program, stage, entry)
     paths[0].write_bytes(content)
     return OnnxStage(content, source=paths[0])

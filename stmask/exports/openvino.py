@@ -5,19 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-
-from stmask.errors import ConfigError
-from stmask.exports._stages import RunNamed, write_stages
 from stmask.exports.onnx import onnx_bytes
-from stmask.models import Stage, VideoModel
-from stmask.runtimes.files import KEY
-from stmask.runtimes.openvino import EXTRA, OUTPUTS, SUFFIX, OpenVinoStage
+from stmask.extras import require
+
+if TYPE_CHECKING:
+    import torch
+
+    from stmask.exports._stages import RunNamed
+    from stmask.models import Stage, VideoModel
 
 SUMMARY = "graphs for OpenVINO"
+SUFFIX = ".xml"
 
 
 def write(model: VideoModel, path: str | os.PathLike[str]) -> str:
@@ -27,15 +27,18 @@ def write(model: VideoModel, path: str | os.PathLike[str]) -> str:
         ConfigError: a package is missing, or a model that can't be exported.
         OutputError: as `write_stages`.
     """
+    from stmask.exports._stages import write_stages
+
     return write_stages(model, path, _write, suffixes=(SUFFIX, ".bin"))
 
 
 def _write(program: torch.export.ExportedProgram, stage: Stage, entry: str, paths: Sequence[Path]) -> RunNamed:
-    try:
-        import openvino
-    except ImportError as error:
-        raise ConfigError(f"{SUFFIX} needs openvino, which is not installed: pip install 'stmask[{EXTRA}]'") from error
+    require("openvino", what=SUFFIX)
+    import openvino
     from openvino.frontend.onnx import ConversionExtension
+
+    from stmask.runtimes.files import KEY
+    from stmask.runtimes.openvino import OUTPUTS, OpenVinoStage
 
     core = openvino.Core()
     core.add_extension(ConversionExtension("DeformConv", _deform_conv))  # it has the operator, but not by this name
@@ -47,6 +50,7 @@ def _write(program: torch.export.ExportedProgram, stage: Stage, entry: str, path
 
 
 def _deform_conv(node: Any) -> list[Any]:
+    import numpy as np
     from openvino import opset8
 
     x, weight, offsets, bias, *mask = (node.get_input(index) for index in range(node.get_input_size()))

@@ -17,6 +17,7 @@ from stmask import runtimes
 from stmask.checkpoints import overlaid, skeleton
 from stmask.checkpoints.format import described_model
 from stmask.errors import CheckpointError, ConfigError, StmaskError, one_line
+from stmask.extras import missing
 from stmask.models import Exportable, RunStage, VideoModel
 from stmask.runtimes.files import StageFile, read_entry, stage_path
 
@@ -95,9 +96,9 @@ def _read(runtime: ModuleType, source: Path) -> StageFile:
         stage: StageFile = runtime.read(source)
         return stage
     except ImportError as error:
-        raise ConfigError(
-            f"{source} is run by {runtime.PACKAGE}, which is not installed: pip install 'stmask[{runtime.EXTRA}]'"
-        ) from error
+        if needed := missing(error):
+            raise ConfigError(f"{source} {needed}") from error
+        raise
     except OSError as error:
         raise CheckpointError(f"cannot read the checkpoint {source}: {error.strerror or error}") from error
 

@@ -12,8 +12,6 @@ from torch import Tensor
 from stmask.errors import CheckpointError, one_line
 
 SUFFIX = ".onnx"
-PACKAGE = "onnxruntime"
-EXTRA = "export"
 
 
 class OnnxStage:

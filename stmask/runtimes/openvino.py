@@ -13,7 +13,6 @@ from stmask.errors import CheckpointError, one_line
 from stmask.runtimes.files import KEY
 
 SUFFIX = ".xml"
-PACKAGE = EXTRA = "openvino"
 OUTPUTS = f"{KEY}_outputs"
 """Of the names of the outputs, in order, in a file's metadata: OpenVINO has several names for a tensor."""
 
