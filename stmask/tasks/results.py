@@ -83,7 +83,7 @@ class VideoResultBuilder:
             self._votes[track_id][label] += score if self._by_scores else 1.0
 
     def build(self, length: int) -> VideoResult:
-        """The result for `length` frames. A track has its mean score and the label with most votes (the lowest of equals)."""
+        """Of `length` frames. A track has its mean score and the label of most votes (the lowest of equals)."""
         tracks = tuple(
             TrackResult(
                 track_id=track_id,
