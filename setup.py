@@ -35,5 +35,5 @@ setup(
         *(".".join(("stmask", *folder.parts)) for folder in folders),
     ],
     package_dir={"": "."} if EDITABLE else {"stmask.conf": "conf"},
-    package_data={"": ["*.yaml"], "stmask": ["py.typed", "**/*.md", "experiments/*.csv"]},
+    package_data={"": ["*.yaml"], "stmask": ["py.typed", "**/*.md", "experiments/*.csv", "report/*.html"]},
 )

@@ -24,6 +24,7 @@ COMMANDS = {
     "data": "data",
     "tables": "tables",
     "metric": "metric",
+    "report": "report",
     "submit": "submit",
     "import": "import_weights",
     "export": "export",

@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -13,10 +14,13 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     lacks = {
         "gpu": None if torch.cuda.is_available() else "needs a CUDA device",
+        "browser": None if any(map(shutil.which, BROWSERS)) else "needs Chromium",
         "sampler": None if importlib.util.find_spec("spatial_correlation_sampler") else "needs `make sampler`",
     }
     for item in items:

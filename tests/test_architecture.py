@@ -37,7 +37,7 @@ LAYERS = [
     {"exports", "loading"},
     {"engine"},
     {"benchmarks"},
-    {"plots", "console"},
+    {"plots", "console", "report"},
     {"experiments"},
     {"commands"},
     {"cli"},

@@ -21,6 +21,7 @@ from stmask.errors import ConfigError
 from stmask.evaluation.report import class_table
 from stmask.files import write_json
 from stmask.loading import load_segmenter, pick_device
+from stmask.runs.validations import RESULTS, TIMES, write_times
 from stmask.threads import settle
 
 _log = logging.getLogger(__name__)
@@ -30,7 +31,9 @@ _BYTES_OF_A_FRAME = 2**30  # of GPU memory, more than the largest backbone needs
 
 
 def evaluate(cfg: DictConfig) -> dict[str, float]:
-    """Evaluates `cfg.checkpoint` on a split as `conf/evaluate.yaml` says; writes results.json and metrics.json.
+    """Evaluates `cfg.checkpoint` on a split as `conf/evaluate.yaml` says.
+
+    It writes results.json, metrics.json and, of videos, videos.csv with the seconds of each.
 
     Returns:
         The twelve metrics by their usual names (of images those of boxes, too: "box_AP"), those of one's own, and
@@ -63,8 +66,10 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         bar = progress.add_task("evaluating", total=total)
         make = load if len(devices) > 1 else lambda *, device: here
         work = Work(task, items, category_ids, segmenter=make, batch=_batch(cfg.batch, devices[0]))
-        entries, seconds = run_all(work, devices, on_frame=lambda: progress.advance(bar))
-    write_json(output / "results.json", entries)
+        entries, seconds, each = run_all(work, devices, on_frame=lambda: progress.advance(bar))
+    write_json(output / RESULTS, entries)
+    if task.drawn:
+        write_times(output / TIMES, dict(zip(dataset.index.video_ids.tolist(), each, strict=True)))
     metrics = {"seconds": seconds, "frames_per_second": total / max(seconds, 1e-9)}
     console = Console()
     if left_out := [name for name, category in zip(card.class_names, category_ids) if category is None]:
@@ -81,7 +86,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         )
     write_json(output / "metrics.json", metrics, indent=1)
     console.print(f"{task.count(len(items), total)}, {metrics['frames_per_second']:.1f} frames per second")
-    console.print(f"written: {output / 'results.json'}, {output / 'metrics.json'}", soft_wrap=True)
+    console.print(f"written: {output / RESULTS}, {output / 'metrics.json'}", soft_wrap=True)
     return metrics
 
 

@@ -23,7 +23,17 @@ from stmask.engine.validation import Validator
 from stmask.evaluation.report import class_csv
 from stmask.files import atomic_open, read_json, write_json
 from stmask.inference.pictures import LabelledFrame, busiest_videos, draw_clips
-from stmask.runs.validations import CLASSES, FILM, METRICS, RESULTS, SHEET, record_folder, record_folders
+from stmask.runs.validations import (
+    CLASSES,
+    FILM,
+    METRICS,
+    RESULTS,
+    SHEET,
+    TIMES,
+    record_folder,
+    record_folders,
+    write_times,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -57,10 +67,10 @@ class RecordLogger(Protocol):
 class ValidationRecords(Callback):
     """Writes `folder`/step_00001000 after the validation at step 1000, and hands the record to the loggers.
 
-    There are figures.json (all that is logged, the causes of errors included), classes.csv, clips.png and clip.mp4 (of
-    videos; images are not drawn), and results.json, which is kept for the best validation and the latest alone.
-    Process 0 writes, with the results of all. What can't be written or drawn costs a warning, not the run. A
-    resumed run first removes what lies after its step.
+    There are figures.json (all that is logged, the causes of errors included), classes.csv, and of videos (images are
+    not drawn) clips.png, clip.mp4 and videos.csv, the seconds of each; and results.json, which is kept for the best
+    validation and the latest alone. Process 0 writes, with the results of all. What can't be written or drawn costs a
+    warning, not the run. A resumed run first removes what lies after its step.
 
     Args:
         folder: for the records.
@@ -98,6 +108,8 @@ class ValidationRecords(Callback):
         folder = record_folder(self._folder, step)
         write_json(folder / METRICS, {"step": step, **validation_metrics(trainer)}, indent=1)
         write_json(folder / RESULTS, validator.entries)
+        if validator.task.drawn:
+            write_times(folder / TIMES, validator.seconds)
         self._drop_results(latest=folder)
         classes = class_csv(validator.scores.report)
         with atomic_open(folder / CLASSES) as handle:
@@ -147,4 +159,5 @@ class ValidationRecords(Callback):
         best = max(folders, key=lambda folder: read_json(folder / METRICS).get(self._monitor, -1.0))
         for folder in folders:
             if folder not in (best, latest):
-                (folder / RESULTS).unlink(missing_ok=True)
+                for name in (RESULTS, TIMES):
+                    (folder / name).unlink(missing_ok=True)

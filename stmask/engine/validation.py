@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from stmask.models import VideoModel
 from stmask.tasks import Scores, Task
 
 _log = logging.getLogger(__name__)
-_Recorded = dict[int, tuple[int, list[dict[str, Any]]]]  # by place in the split: id of an item, its entries
+_Recorded = dict[int, tuple[int, list[dict[str, Any]], float]]  # by place: id of an item, its entries, seconds
 
 
 class Validator:
@@ -29,10 +30,12 @@ class Validator:
         task: says how.
         scores, entries: of the last validation, over the items of all processes; the entries of a results.json are in
             the order of the dataset.
+        seconds: that each item took then, by its id.
     """
 
     scores: Scores
     entries: list[dict[str, Any]]
+    seconds: dict[int, float]
 
     def __init__(self, task: Task, truth: Any, category_ids: Sequence[int | None]) -> None:
         self.task = task
@@ -49,19 +52,21 @@ class Validator:
 
     def step(self, item: VideoClip) -> Any:
         """One item of the loader through the network; returns its result."""
+        start = perf_counter()
         ((_, result),) = self.task.run(self._segmenter, [item])
-        self.record(item, result)
+        self.record(item, result, seconds=perf_counter() - start)
         return result
 
-    def record(self, item: VideoClip, result: Any) -> None:
-        """Takes in what a network made of an item."""
-        self._recorded[item.index] = (item.video_id, self.task.entries(result, self._category_ids))
+    def record(self, item: VideoClip, result: Any, *, seconds: float = 0.0) -> None:
+        """Takes in what a network made of an item, and the seconds that it took."""
+        self._recorded[item.index] = (item.video_id, self.task.entries(result, self._category_ids), seconds)
 
     def finish(self) -> dict[str, float]:
         """The metrics over the items of all processes, to be logged; under DDP every process must call it."""
         recorded = sorted(_of_all_processes(self._recorded).items())
-        self.entries = [entry for _, (_, entries) in recorded for entry in entries]
-        self.scores = self.task.score(self._truth, self.entries, [item_id for _, (item_id, _) in recorded])
+        self.entries = [entry for _, (_, entries, _) in recorded for entry in entries]
+        self.seconds = {item_id: seconds for _, (item_id, _, seconds) in recorded}
+        self.scores = self.task.score(self._truth, self.entries, list(self.seconds))
         return {**{name: self.scores.metrics[name] for name in self.task.judged_by}, **self.scores.causes}
 
 

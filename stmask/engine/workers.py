@@ -22,13 +22,14 @@ from typing import Any, NoReturn, Protocol
 
 import torch
 
-from stmask.data import VideoClips
+from stmask.data import VideoClip, VideoClips
 from stmask.engine.processes import exit_in_words
 from stmask.errors import StmaskError
 from stmask.tasks import Segmenter, Task
 
 _READY, _FRAME = "ready", "frame"  # what a worker says besides entries and errors
 _Entries = list[dict[str, Any]]
+_Done = tuple[_Entries, float]  # of an item, and the seconds that it took
 
 
 class MakesSegmenter(Protocol):
@@ -57,15 +58,27 @@ class Work:
 
     def entries(
         self, segmenter: Segmenter, places: Iterable[int], on_frame: Callable[[], None]
-    ) -> Iterator[tuple[int, _Entries]]:
-        """The entries of a results.json for the items at these places, each with its place, as they are done."""
-        items = (self.items[place] for place in places)
-        for item, result in self.task.run(segmenter, items, batch=self.batch, on_frame=on_frame):
-            yield item.index, self.task.entries(result, self.category_ids)
+    ) -> Iterator[tuple[int, _Done]]:
+        """The entries of a results.json for the items at these places, each with its place, as they are done.
+
+        The seconds of an item are those from when it was asked for until it was done, also where others ran beside it.
+        """
+        started: dict[int, float] = {}
+
+        def items() -> Iterator[VideoClip]:
+            for place in places:
+                started[place] = perf_counter()
+                yield self.items[place]
+
+        for item, result in self.task.run(segmenter, items(), batch=self.batch, on_frame=on_frame):
+            entries = self.task.entries(result, self.category_ids)
+            yield item.index, (entries, perf_counter() - started[item.index])
 
 
-def run_all(work: Work, devices: Sequence[torch.device], *, on_frame: Callable[[], None]) -> tuple[_Entries, float]:
-    """The entries of all items in their order, and the seconds that they took once the segmenters were ready.
+def run_all(
+    work: Work, devices: Sequence[torch.device], *, on_frame: Callable[[], None]
+) -> tuple[_Entries, float, list[float]]:
+    """The entries of all items in their order, the seconds of all once the segmenters were ready, and those of each.
 
     Args:
         devices: one for each process; with one alone everything happens in this process.
@@ -91,11 +104,12 @@ def run_all(work: Work, devices: Sequence[torch.device], *, on_frame: Callable[[
                 worker.receive()  # that it is ready
             start = perf_counter()
             found = _shared(workers, work, on_frame)
-    return [entry for entries in found for entry in entries], perf_counter() - start
+    seconds = perf_counter() - start
+    return [entry for entries, _ in found for entry in entries], seconds, [of_item for _, of_item in found]
 
 
-def _shared(workers: Sequence[_Worker], work: Work, on_frame: Callable[[], None]) -> list[_Entries]:
-    found: list[_Entries] = [[] for _ in range(len(work.items))]
+def _shared(workers: Sequence[_Worker], work: Work, on_frame: Callable[[], None]) -> list[_Done]:
+    found: list[_Done] = [([], 0.0) for _ in range(len(work.items))]
     todo = iter(range(len(found)))
     left = len(found)
     for _ in range(work.batch):
@@ -108,8 +122,8 @@ def _shared(workers: Sequence[_Worker], work: Work, on_frame: Callable[[], None]
             if (said := worker.receive()) == _FRAME:
                 on_frame()
                 continue
-            for place, entries in said.items():
-                found[place] = entries
+            for place, done in said.items():
+                found[place] = done
             left -= len(said)
             worker.send(next(todo, None))
     return found
@@ -164,8 +178,8 @@ def _serve(work: Work, device: torch.device, threads: int, pipe: Connection) -> 
         segmenter = work.segmenter(device=device)
         pipe.send(_READY)
         places = iter(pipe.recv, None)
-        for place, entries in work.entries(segmenter, places, lambda: pipe.send(_FRAME)):
-            pipe.send({place: entries})
+        for place, done in work.entries(segmenter, places, lambda: pipe.send(_FRAME)):
+            pipe.send({place: done})
         threading.Event().wait()  # to be ended with the others
     except Exception as error:
         pipe.send(_as_passed_on(error))

@@ -19,7 +19,7 @@ from stmask.evaluation.video_ap import MASK_METRICS, ClassReport, VideoAPReport
 if TYPE_CHECKING:
     from stmask.evaluation.image_ap import ImageAPReport
 
-_MEANINGS = {
+MEANINGS = {
     "AP": "mean over IoU .50:.05:.95",
     "AP50": "IoU .50",
     "AP75": "IoU .75",
@@ -35,7 +35,7 @@ _MEANINGS = {
 }
 
 
-_IMAGE_MEANINGS = _MEANINGS | {
+_IMAGE_MEANINGS = MEANINGS | {
     "APS": "small: area up to 32²",
     "APM": "medium: 32² to 96²",
     "APL": "large: 96² and more",
@@ -66,7 +66,7 @@ def metrics_table(report: VideoAPReport) -> str:
     """The 12 metrics, one per line."""
     table = _table("metric", "value", "")
     for name in MASK_METRICS:
-        table.add_row(name, percent(report.stats[name]), _MEANINGS[name])
+        table.add_row(name, percent(report.stats[name]), MEANINGS[name])
     return render(table)
 
 

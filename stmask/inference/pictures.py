@@ -91,7 +91,7 @@ class _Clip:
         self._class_names = dataset.class_names
         self._tracks = sorted(tracks, key=lambda entry: -entry["score"])  # the best on top
         self._labels = [dataset.category_ids.index(entry["category_id"]) + 1 for entry in self._tracks]
-        self._size = _display_size(self._video.size)
+        self._size = display_size(self._video.size)
         self.name = legible(Path(self._video.file_names[0]).parent.name, f"video {self._video.video_id}")
         length = min(len(self._video), _MOST_FRAMES)
         self.length = length
@@ -105,8 +105,8 @@ class _Clip:
 
     def __iter__(self) -> Iterator[Image]:
         for t, frame in zip(range(self.length), self._video):
-            picture = _resized(frame, self._size)
-            masks = [_mask(entry["segmentations"][t], self._size) for entry in self._tracks]
+            picture = resized(frame, self._size)
+            masks = [mask_at(entry["segmentations"][t], self._size) for entry in self._tracks]
             if t == self.length // 2:
                 self.middle = LabelledFrame(f"{self.name}, frame {t}", picture, self._label_map(masks))
             drawn = viz.draw(
@@ -141,7 +141,7 @@ def _film_frame(frames: Sequence[Image]) -> Image:
     return viz.sheet(frames, columns=_FILM_COLUMNS)
 
 
-def _display_size(size: tuple[int, int]) -> tuple[int, int]:
+def display_size(size: tuple[int, int]) -> tuple[int, int]:
     """(height, width) on the pictures; small videos are enlarged by a whole number."""
     height, width = size
     if width > _WIDTH:
@@ -150,12 +150,14 @@ def _display_size(size: tuple[int, int]) -> tuple[int, int]:
     return height * zoom, width * zoom
 
 
-def _resized(frame: Image, size: tuple[int, int]) -> Image:
+def resized(frame: Image, size: tuple[int, int]) -> Image:
+    """A frame at a size (height, width)."""
     way = cv2.INTER_AREA if frame.shape[1] > size[1] else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(frame, (size[1], size[0]), interpolation=way), dtype=np.uint8)
 
 
-def _mask(rle: Any, size: tuple[int, int]) -> npt.NDArray[np.bool_]:
+def mask_at(rle: Any, size: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    """A compressed mask at a size (height, width); None is an empty one."""
     if rle is None:
         return np.zeros(size, dtype=np.bool_)
     mask = decode_mask(rle["counts"], *rle["size"])

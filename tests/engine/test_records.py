@@ -84,7 +84,7 @@ def test_a_record_of_every_validation(data: VISDataModule, tmp_path: Path) -> No
     validation = Validation(data, tmp_path)
     validation(20)
     folder = tmp_path / "step_00000020"
-    assert names(folder) == {"figures.json", "classes.csv", "results.json", "clips.png", "clip.mp4"}
+    assert names(folder) == {"figures.json", "classes.csv", "results.json", "clips.png", "clip.mp4", "videos.csv"}
     figures = json.loads((folder / "figures.json").read_text())
     assert figures["step"] == 20
     assert figures["valid/AP"] == 1
@@ -149,7 +149,7 @@ def test_what_cannot_be_drawn_costs_one_warning(
     assert [record.getMessage() for record in caplog.records if "disk full" in record.getMessage()] == [
         "cannot keep the validation at step 1 (later failures are not reported): disk full"
     ]
-    assert names(tmp_path / "step_00000002") == {"figures.json", "classes.csv", "results.json"}
+    assert names(tmp_path / "step_00000002") == {"figures.json", "classes.csv", "results.json", "videos.csv"}
     assert [record.step for record in validation.logger.records] == [1, 2]
 
 

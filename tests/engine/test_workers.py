@@ -72,7 +72,9 @@ def split(dataset: Path) -> VideoDataset:
 @pytest.mark.slow
 def test_items_come_in_their_order_from_all_processes(split: VideoDataset) -> None:
     frames: list[int] = []
-    entries, _ = run_all(work(split, _nothing), [CPU] * 3, on_frame=lambda: frames.append(1))
+    entries, whole, each = run_all(work(split, _nothing), [CPU] * 3, on_frame=lambda: frames.append(1))
+    assert len(each) == 4
+    assert all(0 < seconds <= whole for seconds in each)
     assert [entry["video_id"] for entry in entries] == split.index.video_ids.tolist()
     assert os.getpid() not in {entry["process"] for entry in entries}
     assert len(frames) == sum(split.length(index) for index in range(4))
