@@ -24,6 +24,7 @@ from stmask.config_help import help_text
 from stmask.config_overrides import argument, as_hydra_reads, quoted
 from stmask.config_paths import at_home, expand_home
 from stmask.config_schemas import OVERLAYS, SCHEMAS, groups, keys, text_keys
+from stmask.config_sources import with_sources
 from stmask.errors import ConfigError, StmaskError, one_line
 from stmask.extras import missing
 from stmask.hydra_private import flag_parser, set_aside
@@ -181,7 +182,7 @@ def run_hydra_app(config_name: str, task: Callable[[DictConfig], Any] | None, ar
             discard_empty_folder(folder, log=f"{runtime.job.name}.log")
             if runtime.mode == RunMode.MULTIRUN:
                 raise  # Hydra reports which job it was and goes on with the others
-            failures.append(error)
+            failures.append(_with_sources(error, cfg, config_name) if type(error) is ConfigError else error)
         return None
 
     job.__module__ = f"stmask.commands.{config_name}"  # Hydra names the job after it
@@ -209,6 +210,16 @@ def _print_help(config_name: str, argv: Sequence[str]) -> int:
     cfg = _composed(config_name, [*places, *parsed.overrides], with_hydra=True)
     print(help_text(cfg, resolve=parsed.resolve))
     return 0
+
+
+def _with_sources(error: ConfigError, cfg: DictConfig, config_name: str) -> ConfigError:
+    """The same error, which says of keys that contradict each other where their values come from."""
+    from hydra.core.hydra_config import HydraConfig
+
+    given = HydraConfig.get().overrides.task
+    told = ConfigError(with_sources(str(error), cfg, config_name=config_name, overrides=given))
+    told.__cause__ = error
+    return told
 
 
 def _overrides_first(argv: Sequence[str], config_name: str) -> list[str]:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from stmask.errors import Interrupted, StmaskError
+from stmask.errors import ErrorList, Interrupted, StmaskError
 from stmask.extras import missing
 
 TRACEBACK_VARIABLE = "STMASK_TRACEBACK"
@@ -59,7 +59,8 @@ def exit_status(call: Callable[[], int | None]) -> int:
         message = None if os.environ.get(TRACEBACK_VARIABLE) == "1" else _explain(error)
         if message is None:
             raise
-        print(f"stmask: error: {'; '.join(message.splitlines())}", file=sys.stderr)
+        shown = message if isinstance(error, ErrorList) else "; ".join(message.splitlines())
+        print(f"stmask: error: {shown}", file=sys.stderr)
         return _USER_ERROR
 
 

@@ -3,6 +3,8 @@
 The command line prints them without a traceback and exits with status 2. Library users catch `StmaskError`.
 """
 
+from collections.abc import Sequence
+
 
 def one_line(text: object) -> str:
     """What an error says, however many lines it has."""
@@ -15,6 +17,18 @@ class StmaskError(Exception):
 
 class ConfigError(StmaskError):
     """A configuration key or value that cannot work."""
+
+
+class ErrorList(ConfigError):
+    """Several errors at once, as the jobs of a sweep have: a heading, and a line for each.
+
+    Args:
+        heading: what they have in common.
+        errors: one line each.
+    """
+
+    def __init__(self, heading: str, errors: Sequence[str]) -> None:
+        super().__init__("\n  ".join([f"{heading}:", *map(one_line, errors)]))
 
 
 class DataError(StmaskError):

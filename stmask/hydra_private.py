@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
+    from omegaconf import DictConfig
 
 
 def parse(override: str) -> Override:
@@ -45,6 +46,32 @@ def flag_parser() -> ArgumentParser:
     from hydra._internal.utils import get_args_parser
 
     return get_args_parser()
+
+
+def configs_of(config_name: str, overrides: Sequence[str]) -> Iterator[tuple[str, str, DictConfig]]:
+    """The files that a configuration of the running application is composed of, each laid over those before it.
+
+    Args:
+        config_name: of the primary file.
+        overrides: that chose them.
+
+    Yields:
+        The file's path below its folder of configurations, the key that it is placed at ("": the top), its content.
+        Those of the group `hydra` are left out.
+    """
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.types import RunMode
+    from omegaconf import DictConfig
+
+    loader = GlobalHydra.instance().config_loader()
+    for entry in loader.compute_defaults_list(config_name, list(overrides), RunMode.RUN).defaults:
+        path = entry.config_path
+        if path is None or path.startswith("hydra/"):
+            continue
+        if source := next((source for source in loader.get_sources() if source.is_config(path)), None):
+            content = source.load_config(path).config
+            assert isinstance(content, DictConfig)
+            yield f"{path}.yaml", (entry.package or "").replace("_global_", ""), content
 
 
 @contextmanager

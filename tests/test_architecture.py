@@ -26,7 +26,7 @@ LAYERS = [
     {"class_names", "files", "formats", "hydra_private", "lettering", "number_checks", "overlap", "signatures"},
     {"archives", "ops"},
     {"config_check", "structures", "weights"},
-    {"config_globs", "config_help", "config_paths", "config_schemas", "tracking"},
+    {"config_globs", "config_help", "config_paths", "config_schemas", "config_sources", "tracking"},
     {"config_folders", "config_overrides", "models"},
     {"checkpoints", "config", "folders"},
     {"runs"},

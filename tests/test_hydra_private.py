@@ -9,7 +9,7 @@ import hydra
 import pytest
 from hydra.errors import HydraException
 
-from stmask.hydra_private import flag_parser, glob_of, is_sweep, parse, set_aside
+from stmask.hydra_private import configs_of, flag_parser, glob_of, is_sweep, parse, set_aside
 
 CHANGED = "Hydra has changed what stmask/hydra_private.py takes from inside it: "
 
@@ -56,6 +56,23 @@ def test_the_parser_of_flags() -> None:
     found = parser.parse_intermixed_args(["a=1", "-m", "--cfg", "job", "b=2", "--config-dir", "x"])
     read = (found.overrides, found.multirun, found.cfg, found.info, found.shell_completion, found.config_dir)
     assert read == (["a=1", "b=2"], True, "job", None, False, "x"), f"{CHANGED}the flags of get_args_parser"
+
+
+def test_the_files_of_a_configuration() -> None:
+    from stmask.config import conf_dir
+
+    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        found = list(configs_of("train", ["recipe=tiny", "seed=3"]))
+    places = [(file, package) for file, package, _ in found]
+    expected = [
+        ("trainer/default.yaml", "trainer"), ("trainer/cpu.yaml", "trainer"), ("model/head/fca.yaml", "model.head"),
+        ("train.yaml", ""), ("recipe/tiny.yaml", ""),
+    ]  # fmt: skip
+    assert [place for place in places if place in expected] == expected, (
+        f"{CHANGED}compute_defaults_list, ResultDefault"
+    )
+    (tiny,) = (content for file, _, content in found if file == "recipe/tiny.yaml")
+    assert tiny.trainer.max_steps == 200, f"{CHANGED}get_sources"
 
 
 def test_the_state_of_an_application_outlives_another_one() -> None:

@@ -15,7 +15,8 @@ from pytorch_lightning.callbacks import Callback, LearningRateMonitor
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
-from stmask.checkpoints import ModelCard, build_model, skeleton
+from stmask.checkpoints import ModelCard, build_model, skeleton, trust
+from stmask.checkpoints.construct import names_in
 from stmask.checkpoints.format import check_card
 from stmask.config import plain
 from stmask.data import DataModule
@@ -25,7 +26,7 @@ from stmask.engine.metrics_log import MetricsLog
 from stmask.engine.module import VISModule
 from stmask.engine.optimisation import scaled_learning_rate
 from stmask.engine.performance import Performance
-from stmask.engine.preflight import check_trainer
+from stmask.engine.preflight import check_groups, check_machine, check_optimisation, check_trainer
 from stmask.engine.validation import Validator
 from stmask.errors import ConfigError
 from stmask.files import atomic_open
@@ -33,6 +34,21 @@ from stmask.loading import initialise
 from stmask.runs.folder import RunFolder
 
 _log = logging.getLogger(__name__)
+
+
+def check_run(cfg: DictConfig) -> None:
+    """Refuses what its configuration alone shows that a run can't be, before a file is opened or a process started.
+
+    Raises:
+        ConfigError: a group without an option, or values that contradict each other or that a constructor refuses.
+    """
+    check_groups(cfg)
+    check_optimisation(cfg)
+    check_trainer(cfg.trainer)
+    trust([*(cfg.get("trust") or ()), *names_in(plain(cfg.model))])  # the user's own words
+    check_model(cfg.model, instantiate(cfg.data, batch_size=1, _convert_="all"))
+    if cfg.init_from is None and not cfg.trainer.get("fast_dev_run"):
+        refuse_frozen_random_norms(cfg.model)
 
 
 def build_trainer(
@@ -50,7 +66,7 @@ def build_trainer(
     Raises:
         ConfigError: (through `stmask.config.explain`) devices that are not there, values that contradict each other.
     """
-    check_trainer(cfg.trainer)
+    check_machine(cfg.trainer)
     loggers: list[Logger] = [log]
     if cfg.logger is not None and "_target_" in cfg.logger:
         loggers.append(instantiate(cfg.logger, _convert_="all"))

@@ -54,7 +54,8 @@ def warmup_cosine(
         )
     if total_steps <= warmup_steps:
         raise ConfigError(
-            f"scheduler.total_steps must exceed scheduler.warmup_steps = {warmup_steps}, got {total_steps}"
+            f"scheduler.total_steps={total_steps} is not above scheduler.warmup_steps={warmup_steps}: give more steps, "
+            "or a shorter warm-up"
         )
 
     def factor(step: int) -> float:

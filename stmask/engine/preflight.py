@@ -43,13 +43,12 @@ def check_groups(cfg: DictConfig) -> None:
 
 
 def check_trainer(trainer: DictConfig) -> None:
-    """Refuses what Lightning would take, or refuse without the way out; the rest it says itself.
+    """Refuses what Lightning would take, or refuse without the way out, on any machine; the rest it says itself.
 
     Raises:
-        ConfigError: an accelerator, precision, interval or strategy that training has no use for, GPUs where there are
-            none, far more processes than cores, or other machines that nothing names.
+        ConfigError: an accelerator, precision, interval or strategy that training has no use for.
     """
-    accelerator, devices = trainer.get("accelerator", "auto"), trainer.get("devices", "auto")
+    accelerator = trainer.get("accelerator", "auto")
     if accelerator not in _ACCELERATORS:
         raise ConfigError(f"trainer.accelerator must be {', '.join(_ACCELERATORS)}, got {accelerator!r}")
     interval = trainer.get("val_check_interval")
@@ -60,15 +59,24 @@ def check_trainer(trainer: DictConfig) -> None:
     strategy = trainer.get("strategy", "auto")
     if any(word in str(strategy) for word in _PROCESSES_WITHIN):
         raise ConfigError(f"trainer.strategy={strategy} loses what its processes find out; give trainer.strategy=ddp")
+    precision = trainer.get("precision")
+    if precision is not None and str(precision) not in _PRECISIONS:
+        raise ConfigError(f"trainer.precision must be 32-true, 16-mixed or bf16-mixed, got {precision!r}")
+
+
+def check_machine(trainer: DictConfig) -> None:
+    """Refuses what this machine lacks, where it is the one that trains.
+
+    Raises:
+        ConfigError: GPUs where there are none, far more processes than cores, or other machines that nothing names.
+    """
+    accelerator, devices = trainer.get("accelerator", "auto"), trainer.get("devices", "auto")
     nodes = trainer.get("num_nodes", 1)
     if nodes > 1 and not any(starter.detect() for starter in STARTERS) and "MASTER_ADDR" not in os.environ:
         raise ConfigError(
             f"trainer.num_nodes={nodes}: nothing says where the other machines are; start the command on each by "
             "torchrun or SLURM, or set MASTER_ADDR, MASTER_PORT and NODE_RANK"
         )
-    precision = trainer.get("precision")
-    if precision is not None and str(precision) not in _PRECISIONS:
-        raise ConfigError(f"trainer.precision must be 32-true, 16-mixed or bf16-mixed, got {precision!r}")
     gpus = torch.cuda.device_count()
     if accelerator in ("gpu", "cuda") and not gpus:
         raise ConfigError(f"trainer.accelerator={accelerator}: this machine has no GPU; give trainer=cpu")

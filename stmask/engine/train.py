@@ -11,25 +11,21 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Callback
 
-from stmask.checkpoints import trust
-from stmask.checkpoints.construct import names_in
-from stmask.config import plain
 from stmask.data import DataModule
 from stmask.data.loaders import PairLoader
 from stmask.engine.build import (
     batch_size_of,
     build_module,
     build_trainer,
-    check_model,
     check_monitor,
-    refuse_frozen_random_norms,
+    check_run,
     start_from,
 )
 from stmask.engine.checkpoint_callbacks import BestCheckpoint, LastCheckpoint, validation_metrics
 from stmask.engine.interruption import StopRequest
 from stmask.engine.metrics_log import MetricsLog
 from stmask.engine.module import VISModule
-from stmask.engine.preflight import check_groups, check_intervals, check_optimisation
+from stmask.engine.preflight import check_intervals
 from stmask.engine.processes import Processes, in_words, is_first_process, sharing_cores
 from stmask.engine.resume import check_content, checkpoint_to_resume, taking_up
 from stmask.engine.validation import validator_for
@@ -56,9 +52,7 @@ def train(cfg: DictConfig, *, origin: Origin = Origin()) -> dict[str, float]:
         StmaskError: whatever the user can mend.
         Interrupted: a signal came; the run can go on from checkpoints/last.ckpt, if it was training already.
     """
-    check_groups(cfg)
-    check_optimisation(cfg)
-    trust([*(cfg.get("trust") or ()), *names_in(plain(cfg.model))])  # the user's own words
+    check_run(cfg)
     folder = RunFolder(cfg.output_dir, first=is_first_process(cfg.trainer))
     processes = Processes(folder)
     stop = StopRequest(first=folder.first, end_now=processes.interrupt)
@@ -95,7 +89,6 @@ def _train(
     batch_size = batch_size_of(cfg, processes=trainer.world_size)
     batch = batch_size * trainer.world_size  # of all processes
     data: DataModule = instantiate(cfg.data, batch_size=batch_size, _convert_="all")
-    check_model(cfg.model, data)
     data.setup("fit")
     batches = -(-len(data.train_samples()) // batch)
     validated = 0 if data.splits.valid is None else -(-len(data.valid_dataset) // trainer.world_size)
@@ -108,8 +101,6 @@ def _train(
         check_content(resume, module.model)
     elif cfg.init_from is not None:
         start_from(module, cfg.init_from, report=folder.path / "init_from.txt")
-    elif not trainer.fast_dev_run:  # type: ignore[attr-defined]
-        refuse_frozen_random_norms(cfg.model)
     folder.describe(cfg, describe(cfg, module.model, origin), changes=code_changes())
     with wandb_runs(trainer.loggers), taking_up(resume):
         _fit(trainer, module, data, resume, processes)

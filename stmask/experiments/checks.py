@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,42 +12,33 @@ from stmask.signatures import shown
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 _MIG = "MIG-"  # begins the name of a part of a GPU; a process of CUDA's uses one at most
-_UNFOLLOWED = re.compile("spawn|fork|notebook")
 
 
-def check_jobs(jobs: Sequence[Job], *, launcher: str) -> None:
-    """Refuses jobs that no process of this machine can train.
+def check_job(job: Job, *, launcher: str) -> None:
+    """Refuses a job that no process of this machine can train.
 
     Args:
-        jobs: of one sweep.
+        job: of a sweep.
         launcher: its name on the command line.
 
     Raises:
-        ConfigError: a strategy that a sweep cannot follow, several machines, or a missing GPU.
+        ConfigError: several machines, or a missing GPU.
     """
-    for job in jobs:
-        trainer = job.cfg.trainer
-        strategy = str(trainer.get("strategy"))
-        if _UNFOLLOWED.search(strategy):
+    trainer = job.cfg.trainer
+    if trainer.get("num_nodes", 1) != 1:
+        raise ConfigError(
+            f"trainer.num_nodes={trainer.num_nodes}, but hydra/launcher={launcher} starts processes on this machine "
+            "only; several machines need hydra/launcher=slurm"
+        )
+    if trainer.get("accelerator") in ("gpu", "cuda"):
+        here, devices = len(visible_gpus()), trainer.get("devices", 1)
+        named = [] if isinstance(devices, (int, str)) else [int(number) for number in devices]
+        if here == 0 or (isinstance(devices, int) and devices > here):
             raise ConfigError(
-                f"{job.title}: trainer.strategy={strategy} trains in processes that a sweep cannot resume or stop; "
-                "give trainer.strategy=ddp"
+                f"trainer.accelerator={trainer.accelerator} trainer.devices={devices}, but this machine has {here} GPUs"
             )
-        if trainer.get("num_nodes", 1) != 1:
-            raise ConfigError(
-                f"{job.title}: trainer.num_nodes={trainer.num_nodes}, but hydra/launcher={launcher} starts processes "
-                "on this machine only; several machines need hydra/launcher=slurm"
-            )
-        if trainer.get("accelerator") in ("gpu", "cuda"):
-            here, devices = len(visible_gpus()), trainer.get("devices", 1)
-            named = [] if isinstance(devices, (int, str)) else [int(number) for number in devices]
-            if here == 0 or (isinstance(devices, int) and devices > here):
-                raise ConfigError(
-                    f"{job.title}: trainer.accelerator={trainer.accelerator} trainer.devices={devices}, but this "
-                    f"machine has {here} GPUs"
-                )
-            if missing := [number for number in named if number >= here]:
-                raise ConfigError(f"{job.title}: trainer.devices names GPU {missing[0]}; this machine has {here} GPUs")
+        if missing := [number for number in named if number >= here]:
+            raise ConfigError(f"trainer.devices names GPU {missing[0]}; this machine has {here} GPUs")
 
 
 def check_queue(jobs: Sequence[Job], *, devices: Sequence[int] | None, per_device: Any = 1) -> tuple[list[str], int]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,18 +11,18 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext
-from omegaconf import DictConfig, open_dict, read_write
+from omegaconf import DictConfig
 
-from stmask.config import as_typed, check_config
+from stmask.config import as_typed
 from stmask.config_folders import keep_folder
 from stmask.errors import StmaskError
-from stmask.experiments.checks import check_jobs, check_queue
-from stmask.experiments.jobs import Job, job_of, merged, titles_of
+from stmask.experiments.checks import check_job, check_queue
+from stmask.experiments.jobs import Job, job_of, merged
 from stmask.experiments.outcomes import Outcome, monitored_value, run_jobs, table_of
+from stmask.experiments.planning import command_of, plan
 from stmask.experiments.processes import launched_by_torchrun
 
 _OUTPUT = "job.log"
-_PROGRAM = "stmask"
 _NO_SEARCH = "BasicSweeper"  # the one sweeper that ignores metrics
 _log = logging.getLogger(__name__)
 
@@ -58,13 +56,20 @@ def launch(
         StmaskError: a job that cannot work; no job is started then. Interrupted: told to stop, after all jobs have
             stopped.
     """
+    from stmask.engine.build import check_run
+
     if launched_by_torchrun() and os.environ["RANK"] != "0":
         raise SystemExit(0)  # one process runs the sweep, and starts the processes of its jobs
     Path(config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)  # sweepers write their results there
-    titles = titles_of(job_overrides, command=config.hydra.overrides.task)
-    planned = [_plan(context, config, *job) for job in zip(job_overrides, titles)]
+    searched = not str(config.hydra.sweeper.get("_target_")).endswith(_NO_SEARCH)
+
+    def check(job: Job) -> None:
+        if not searched:  # which goes on with the trials that can work
+            check_run(job.cfg)
+        check_job(job, launcher="gpus" if on_gpus else "in_turn")
+
+    planned = plan(job_overrides, context=context, config=config, check=check)
     jobs = merged(planned)
-    check_jobs(jobs, launcher="gpus" if on_gpus else "in_turn")
     keep_folder(Path(config.hydra.sweep.dir))
     _tell(jobs)
     names, per_device = check_queue(jobs, devices=devices, per_device=jobs_per_device) if on_gpus else (None, 1)
@@ -73,22 +78,7 @@ def launch(
     if len(planned) > 1 or not all(outcome.good for outcome in outcomes.values()):
         print(table_of(list(outcomes.values())), flush=True)
     error = _error(list(outcomes.values()))
-    searched = not str(config.hydra.sweeper.get("_target_")).endswith(_NO_SEARCH)
     return [_returned(job, outcomes[job.folder], error, searched=searched) for job in planned]
-
-
-def _plan(context: HydraContext, config: DictConfig, overrides: Sequence[str], title: str) -> Job:
-    composed = context.config_loader.load_sweep_config(config, list(overrides))
-    HydraConfig.instance().set_config(composed)  # for what it says about its own job
-    try:
-        experiment = composed.hydra.runtime.choices.get("experiment")
-        cfg = copy.deepcopy(composed)
-        with read_write(cfg), open_dict(cfg):
-            del cfg["hydra"]
-        cfg = check_config(cfg, "train")
-        return job_of(cfg, overrides=overrides, experiment=experiment, command=_command(overrides), title=title)
-    finally:
-        HydraConfig.instance().set_config(config)
 
 
 def train_as_process(cfg: DictConfig) -> float | None:
@@ -107,11 +97,11 @@ def train_as_process(cfg: DictConfig) -> float | None:
         cfg,
         overrides=overrides,
         experiment=hydra.runtime.choices.get("experiment"),
-        command=_command(overrides),
+        command=command_of(overrides),
         title=" ".join(as_typed(overrides)),
     )
     if "SLURM_NTASKS" not in os.environ:
-        check_jobs([job], launcher=str(hydra.runtime.choices.get("hydra/launcher")))
+        check_job(job, launcher=str(hydra.runtime.choices.get("hydra/launcher")))
     outcome = run_jobs([job], devices=None)[job.folder]
     error = _error([outcome])
     if error is not None:
@@ -158,11 +148,3 @@ def _tell(jobs: Sequence[Job]) -> None:
     for job in jobs:
         if job.twins:
             _log.info("one run for all of: %s; %s", job.title, "; ".join(job.twins))
-
-
-def _command(overrides: Sequence[str]) -> tuple[str, ...]:
-    """What the user typed; only the job's own part in a process that another launcher started."""
-    words = [Path(word).name for word in sys.orig_argv]
-    if _PROGRAM in words:
-        return (_PROGRAM, *sys.orig_argv[words.index(_PROGRAM) + 1 :])
-    return (_PROGRAM, "train", *as_typed(overrides))

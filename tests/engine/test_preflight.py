@@ -70,6 +70,7 @@ def test_what_a_trainer_can_not_be(
     monkeypatch.delenv("MASTER_ADDR", raising=False)
     with pytest.raises(ConfigError, match=complaint):
         preflight.check_trainer(OmegaConf.create(trainer))
+        preflight.check_machine(OmegaConf.create(trainer))
 
 
 @pytest.mark.parametrize(
@@ -87,6 +88,7 @@ def test_what_a_trainer_can_not_be(
 def test_what_a_trainer_can_be(gpus: int, trainer: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     preflight.check_trainer(OmegaConf.create(trainer))
+    preflight.check_machine(OmegaConf.create(trainer))
 
 
 @pytest.mark.parametrize(
@@ -110,6 +112,7 @@ def test_of_devices_lightning_says_it_clearly(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
     config = OmegaConf.create({"trainer": {"_target_": "pytorch_lightning.Trainer", "devices": devices}})
     preflight.check_trainer(config.trainer)
+    preflight.check_machine(config.trainer)
     with pytest.raises(InstantiationException) as caught:
         instantiate(config.trainer, logger=False)
     assert str(explain(caught.value)) == f"trainer: {complaint}"
@@ -133,7 +136,10 @@ def test_a_time_limit_in_both_forms() -> None:
         ({"optimizer": {**SGD, "momentum": -1}}, "optimizer: Invalid momentum value: -1"),
         ({"optimizer": {**SGD, "nesterov": True}}, "optimizer: Nesterov momentum requires a momentum"),
         ({"scheduler": {**STEPS, "milestones": [3, 2]}}, "scheduler.milestones must increase"),
-        ({"scheduler": COSINE}, "scheduler.total_steps must exceed scheduler.warmup_steps = 500, got 5"),
+        (
+            {"scheduler": COSINE},
+            "scheduler.total_steps=5 is not above scheduler.warmup_steps=500: give more steps, or a shor",
+        ),
     ],
 )
 def test_optimiser_and_schedule_are_tried(change: dict[str, Any], complaint: str) -> None:

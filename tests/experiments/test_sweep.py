@@ -16,6 +16,7 @@ import torch
 from engine.tiny import TINY
 from omegaconf import OmegaConf
 
+import stmask.cli
 import stmask.commands.sweep
 import stmask.commands.train
 from stmask.data.synthetic import SyntheticConfig, write_dataset
@@ -100,13 +101,19 @@ def test_the_command_is_a_multirun_that_is_told(
         (["table1", "sed=1"], "unknown key 'sed'; did you mean 'seed'?"),
         (["table1", "recipe=tinny"], "no option 'tinny' in group 'recipe'; did you mean 'tiny'?"),
         (["table1", "optimizer.lr=fast"], "optimizer.lr must be float or Tensor, got 'fast'"),
-        (["table1", "trainer.strategy=ddp_spawn"], "experiment=table1/t1_3x3: trainer.strategy=ddp_spawn trains in"),
+        (["table1", "trainer.strategy=ddp_spawn"], "trainer.strategy=ddp_spawn loses what its processes find out"),
+        (["table1"], "model.backbone.frozen_norm=true (model/backbone/r50.yaml) keeps the batch norms"),
         (
-            ["table1", "hydra/launcher=gpus", "hydra.launcher.jobs_per_device=0"],
+            ["table1", "recipe=tiny", "trainer.max_steps=20"],
+            "trainer.max_steps=20 (yours) is not above scheduler.warmup_steps=20 (recipe/tiny.yaml): give more steps, "
+            "or a shorter warm-up (all 3 jobs; none was started)",
+        ),
+        (
+            ["table1", "recipe=tiny", "hydra/launcher=gpus", "hydra.launcher.jobs_per_device=0"],
             "hydra.launcher.jobs_per_device must be",
         ),
         (
-            ["table1", "hydra/launcher=gpus", "hydra.launcher.jobs_per_device=1.5"],
+            ["table1", "recipe=tiny", "hydra/launcher=gpus", "hydra.launcher.jobs_per_device=1.5"],
             "hydra.launcher.jobs_per_device must",
         ),
         (["table1", "hydra/launcher=gpus", "hydra.launcher.job_per_device=2"], "unknown key 'hydra.launcher.job_per_"),
@@ -117,6 +124,22 @@ def test_mistakes_are_refused_before_anything_starts(words: list[str], message: 
     with pytest.raises(ConfigError) as caught:
         stmask.commands.sweep.main(words)
     assert str(caught.value).startswith(message)
+    assert not folders()
+
+
+def test_every_job_s_problem_is_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    given = [word for word in JOBS if not word.startswith("scheduler.")]
+    words = ["train", "-m", *given, "scheduler.warmup_steps=1,9", "seed=0,1", "model.tracker.max_age=5,old"]
+    assert stmask.cli.main(words) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "stmask: error: 6 of 8 jobs cannot work; none was started:",
+        "  model.tracker.max_age must be int, got 'old' (scheduler.warmup_steps=1 seed=0 model.tracker.max_age=old; "
+        "scheduler.warmup_steps=1 seed=1 model.tracker.max_age=old; scheduler.warmup_steps=9 seed=0 "
+        "model.tracker.max_age=old and 1 more)",
+        "  trainer.max_steps=4 is not above scheduler.warmup_steps=9: give more steps, or a shorter warm-up "
+        "(scheduler.warmup_steps=9 seed=0 model.tracker.max_age=5; scheduler.warmup_steps=9 seed=1 "
+        "model.tracker.max_age=5)",
+    ]
     assert not folders()
 
 
