@@ -21,9 +21,9 @@ from stmask.config_check import check_fields, check_ranges, check_targets, leave
 from stmask.config_folders import discard_empty_folder, discarding_empty_folders
 from stmask.config_globs import expand_globs, options
 from stmask.config_help import help_text
-from stmask.config_overrides import argument, as_hydra_reads, quoted
+from stmask.config_overrides import argument, as_hydra_reads, in_brackets, quoted
 from stmask.config_paths import at_home, expand_home
-from stmask.config_schemas import OVERLAYS, SCHEMAS, groups, keys, text_keys
+from stmask.config_schemas import OVERLAYS, SCHEMAS, groups, keys, lists_of, text_keys
 from stmask.config_sources import with_sources
 from stmask.errors import ConfigError, StmaskError, one_line
 from stmask.extras import missing
@@ -255,6 +255,7 @@ def _prepared(overrides: Sequence[str], config_name: str, *, sweep: bool = False
 
     A key below a group is set whether it is there or not: `check_config` says which are unknown.
     """
+    overrides = [in_brackets(override, lists_of(config_name)) for override in overrides]
     readable = as_hydra_reads(overrides, texts=text_keys(config_name), sweep=sweep)
     overlaid = tuple(part + sign for part in OVERLAYS.get(config_name, ()) for sign in "/=")
     readable = [f"+{text}" if text.startswith(overlaid) else text for text in readable]

@@ -72,6 +72,13 @@ def _parsed(text: str) -> Any:
         return _UNREADABLE
 
 
+def in_brackets(override: str, lists: Collection[str]) -> str:
+    """An override of a list by one value, or several with commas, as a list: format=video,csv."""
+    key, equals, value = override.partition("=")
+    bare = equals and value and value != "null" and not value.startswith("[")
+    return f"{key}=[{value}]" if bare and key in lists else override
+
+
 def quoted(text: str) -> str:
     """A text as a value of an override, whatever characters it has."""
     quote = "'" if '"' in text else '"'

@@ -56,7 +56,6 @@ class EvaluateSchema:
 class DrawSchema:
     """The key `draw` of conf/predict.yaml."""
 
-    min_score: float = 0.0
     boxes: bool = True
     labels: bool = True
     opacity: float = 0.0
@@ -69,9 +68,12 @@ class PredictSchema:
 
     source: str | None = None
     checkpoint: str = ""
-    output: str | None = None
-    results: str | None = None
+    output: str = ""
+    format: list[str] = field(default_factory=list)
+    classes: list[str] | None = None
+    min_score: float = 0.0
     device: str = ""
+    half: bool = False
     fps: float | None = None
     trust: list[str] = field(default_factory=list)
     draw: DrawSchema = field(default_factory=DrawSchema)
@@ -100,3 +102,8 @@ def text_keys(config_name: str) -> frozenset[str]:
     """The keys of a configuration whose values are texts, whatever they look like."""
     hints = typing.get_type_hints(SCHEMAS[config_name])
     return frozenset({*(name for name, hint in hints.items() if hint in (str, str | None)), *_TEXTS_OF_GROUPS})
+
+
+def lists_of(config_name: str) -> frozenset[str]:
+    """The keys whose values are lists, and may be given without brackets: those of commands that never sweep."""
+    return frozenset({"format", "classes"}) if config_name == "predict" else frozenset()

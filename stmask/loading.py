@@ -15,6 +15,7 @@ from stmask.errors import ConfigError
 from stmask.inference.segmenter import VideoSegmenter
 from stmask.models import VideoModel
 from stmask.models.layers.folding import prepare_for_inference
+from stmask.ops.kernels import computes_bfloat16
 from stmask.runtimes import is_exported, load_exported
 from stmask.weights import read_file
 
@@ -108,3 +109,16 @@ def pick_device(name: Any) -> torch.device:
     if match[1] != "cpu" and int(match[2] or 0) >= gpus:
         raise ConfigError(f"device={name}: this machine has {gpus} GPUs that PyTorch can use")
     return torch.device(name)
+
+
+def half_precision(device: torch.device) -> torch.dtype:
+    """The half precision type for networks on a device: bfloat16, whose range is float32's, where it is computed fast.
+
+    Raises:
+        ConfigError: a CPU without instructions for it.
+    """
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    if not computes_bfloat16():
+        raise ConfigError("half=true: this CPU computes no bfloat16; leave it out, or give device=cuda")
+    return torch.bfloat16

@@ -30,7 +30,8 @@ class Contender:
         "network": "the network's forward pass",
         "detection": "candidates, suppression, masks at the prototypes' resolution",
         "tracking": "the tracker's step, temporal fusion included; at b4f9369 and before detection too",
-        "masks": "masks at the video's own size, and their run lengths for the results",
+        "masks": "masks at the video's own size",
+        "writing": "their run lengths, and the results",
         "drawing": "masks, boxes and names on the frame",
         "encoding": "compressing and writing the video",
     }
@@ -72,8 +73,7 @@ class Contender:
         summary = predict_video(
             self._segmenter,
             VideoReader(self._video),
-            output=folder / "out.mp4" if self._drawn else None,
-            results=folder / "out.json",
+            outputs={"json": folder / "out.json"} | ({"video": folder / "out.mp4"} if self._drawn else {}),
         )
         per_frame = 1000 / summary.frames
         stages = {stage: per_frame * seconds for stage, seconds in summary.seconds.items()}

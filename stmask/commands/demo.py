@@ -112,7 +112,12 @@ def _draw(folder: Path, checkpoint: Path, data: Path) -> list[Path]:
     video, sheet = folder / "video.mp4", folder / "sheet.png"
     with counted("frames", _LONG_FRAMES) as advance:
         predict_video(
-            segmenter, frames, output=video, results=folder / "video.json", fps=12, style=style, on_frame=advance
+            segmenter,
+            frames,
+            outputs={"video": video, "json": folder / "video.json"},
+            fps=12,
+            style=style,
+            on_frame=advance,
         )
     cells = [cell for source in _busiest_videos(data) for cell in _row(segmenter, source, style)]
     image = viz.sheet([frame for frame, _ in cells], columns=_SHEET_COLUMNS, titles=[title for _, title in cells])
@@ -135,12 +140,13 @@ def _busiest_videos(data: Path) -> list[Path]:
 
 def _row(segmenter: VideoSegmenter, source: Path, style: DrawStyle) -> Iterator[tuple[Any, str]]:
     """Evenly spaced drawn frames of a video, each with its title."""
-    from stmask.inference.predict import draw_tracked
+    from stmask.inference.predict import Selection, draw_tracked
     from stmask.inference.video import VideoReader
 
     segmenter.reset()
+    select = Selection()
     drawn = [
-        draw_tracked(frame, segmenter.step(frame), class_names=segmenter.class_names, style=style)
+        draw_tracked(frame, select(segmenter.step(frame)), class_names=segmenter.class_names, style=style)
         for frame in VideoReader(source)
     ]
     for column in range(_SHEET_COLUMNS):

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from stmask.inference.predict import PredictSummary
 
 SUMMARY = "segment and track the objects of a video: an mp4 with masks, and results.json"
-_AUTO = "auto"
 _ANSWERS = {
     "-h",
     "--help",
@@ -98,10 +97,6 @@ def _compose(source: str | None, overrides: Sequence[str]) -> PredictSchema:
         raise ConfigError("no video to segment; usage: stmask predict VIDEO_OR_FOLDER checkpoint=FILE output=out.mp4")
     cfg: Any = OmegaConf.to_object(composed)
     assert isinstance(cfg, PredictSchema)
-    if cfg.results == _AUTO:
-        cfg.results = None if cfg.output is None else str(Path(cfg.output).with_suffix(".json"))
-    if cfg.output is None and cfg.results is None:
-        raise ConfigError("nothing to write: give output=FILE or results=FILE")
     return cfg
 
 
@@ -115,9 +110,11 @@ def _predict(cfg: PredictSchema) -> None:
     from stmask.class_names import listed
     from stmask.errors import ConfigError
     from stmask.inference.film import FPS_RANGE
-    from stmask.inference.predict import DrawStyle, check_places, predict_video
+    from stmask.inference.predict import DrawStyle, predict_video
+    from stmask.inference.selection import Selection, labels_of
+    from stmask.inference.sinks import check_places, outputs_at
     from stmask.inference.video import VideoReader
-    from stmask.loading import load_segmenter, pick_device
+    from stmask.loading import half_precision, load_segmenter, pick_device
     from stmask.threads import settle
 
     try:
@@ -126,13 +123,23 @@ def _predict(cfg: PredictSchema) -> None:
         raise ConfigError(f"draw: {error}") from error
     if cfg.fps is not None and not FPS_RANGE[0] <= cfg.fps <= FPS_RANGE[1]:
         raise ConfigError(f"fps must be {FPS_RANGE[0]:g} to {FPS_RANGE[1]:g}, got {cfg.fps}")
+    if not 0 <= cfg.min_score <= 1:
+        raise ConfigError(f"min_score must be 0 to 1, got {cfg.min_score}")
+    outputs = outputs_at(Path(cfg.output), cfg.format)
     device = pick_device(cfg.device)
     assert cfg.source is not None
-    check_places(cfg.source, cfg.output, cfg.results)
+    check_places([Path(cfg.source)], [outputs])
     source = VideoReader(cfg.source)
     if (chosen := settle()) is not None:
         logging.getLogger(__name__).info("computing with %s", chosen)
-    segmenter = load_segmenter(cfg.checkpoint, model=cfg.model, device=device, trust=cfg.trust)
+    segmenter = load_segmenter(
+        cfg.checkpoint,
+        model=cfg.model,
+        device=device,
+        autocast=half_precision(device) if cfg.half else None,
+        trust=cfg.trust,
+    )
+    labels = None if cfg.classes is None else labels_of(cfg.classes, segmenter.class_names)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("frames"))
     console = Console(stderr=True)
     with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as progress:
@@ -140,17 +147,17 @@ def _predict(cfg: PredictSchema) -> None:
         summary = predict_video(
             segmenter,
             source,
-            output=cfg.output,
-            results=cfg.results,
+            outputs=outputs,
+            select=Selection(min_score=cfg.min_score, labels=labels),
             fps=cfg.fps,
             style=style,
             on_frame=lambda: progress.advance(bar),
         )
     _report(summary)
-    if cfg.results is not None and segmenter.class_names:
+    if segmenter.class_names and set(outputs) - {"video", "masks"}:
         ids = [f"{label} {name}" for label, name in enumerate(segmenter.class_names, start=1)]
         print(f"category_id in the results (the network's class numbers): {listed(ids)}")
-    print("written:", ", ".join(str(Path(path).resolve()) for path in (cfg.output, cfg.results) if path is not None))
+    print("written:", ", ".join(str(path.resolve()) for path in outputs.values()))
 
 
 def _report(summary: PredictSummary) -> None:

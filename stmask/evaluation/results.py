@@ -79,7 +79,8 @@ def category_of(label: int, category_ids: Sequence[int | None], *, place: str) -
 def to_results(video_results: Iterable[VideoResult], category_ids: Sequence[int | None]) -> list[dict[str, Any]]:
     """The entries of a results.json: label k becomes `category_ids[k - 1]`, the dataset's id of the k-th class.
 
-    Tracks of a class whose id is None are left out: the dataset does not have it.
+    Tracks of a class whose id is None are left out: the dataset does not have it. 'track_id' is an addition to the
+    official format, which evaluators do not look at.
 
     Raises:
         DataError: a label is not in 1..K.
@@ -95,6 +96,7 @@ def to_results(video_results: Iterable[VideoResult], category_ids: Sequence[int 
                 {
                     "video_id": result.video_id,
                     "category_id": category_id,
+                    "track_id": track.track_id,
                     "score": float(track.score),
                     "segmentations": list(track.segmentations),
                 }

@@ -34,6 +34,8 @@ _MICROSECOND = Fraction(1, 1_000_000)  # unit of a container's duration
 _SAME_RATE = 0.005  # two lengths of a film agree when they differ by less than this share, or by one frame
 _MISSING_FRAMES, _MISSING_SHARE, _MISSING_SECONDS = 5, 0.01, 2.0  # what may be missing at the end of a film
 _LARGEST_ASPECT = 65535  # numerator and denominator that H.264 can hold
+_UNEVEN = 0.1  # of the time of a frame, that one may come early or late in an even film
+_ROUNDING = 0.0011  # seconds: many files have times in milliseconds
 _GAP = 1.9  # times the usual gap between two frames: smaller differences are only rounding
 _BROADCAST = ("mpegts", "mpeg")  # if interlaced, they may store the two fields of a frame in separate packets
 _TAIL_BYTES = 4096
@@ -64,6 +66,12 @@ class Film:
     def frames(self) -> int:
         """How many."""
         return len(self.times)
+
+    @property
+    def even(self) -> bool:
+        """Whether all frames come at the rate `fps`: none is off by more than rounding and a tenth of its time."""
+        off = self.times - np.arange(len(self.times)) / self.fps
+        return bool((np.abs(off) <= _ROUNDING + _UNEVEN / self.fps).all())
 
 
 def describe(path: Path) -> Film:
@@ -277,7 +285,7 @@ class _Times:
             seconds = float(self._stream.time_base)
             _log.warning(
                 "%s: frame %d comes %.3g s after the one before it, most come after %.3g s. It was recorded so, or "
-                "frames were lost; what is drawn shows every frame equally long",
+                "frames were lost",
                 *(path, int(steps.argmax()) + 1, float(steps.max()) * seconds, usual * seconds),
             )
 

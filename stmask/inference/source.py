@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stmask.errors import ConfigError
+from stmask.inference.sound import Sound
 
 Image = npt.NDArray[np.uint8]
 
@@ -47,6 +48,8 @@ class FrameSource(Protocol):
         fps: frames per second that are yielded, on average; a guess for a camera or a stream.
         length: how many frames are yielded, as far as is known; None if it goes on until somebody ends it.
         pixel_aspect: width to height of a pixel as it is to be shown.
+        even: the frames come at the rate `fps`; else each has a time of its own.
+        sound: what is to be heard with it; None if nothing.
         incomplete: why it ended too early, once it has: a lost connection; else None. What came before is good.
     """
 
@@ -62,6 +65,10 @@ class FrameSource(Protocol):
     def length(self) -> int | None: ...
     @property
     def pixel_aspect(self) -> Fraction: ...
+    @property
+    def even(self) -> bool: ...
+    @property
+    def sound(self) -> Sound | None: ...
     @property
     def incomplete(self) -> str | None: ...
 

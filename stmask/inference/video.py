@@ -8,10 +8,10 @@ import stat
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import ExitStack, suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
@@ -25,11 +25,8 @@ from stmask.folders import list_folder
 from stmask.inference import film
 from stmask.inference.containers import open_container, reason, require_local
 from stmask.inference.film import FPS_RANGE, MAX_FPS_DENOMINATOR
+from stmask.inference.sound import OpenSound, Sound, find_sound
 from stmask.inference.source import FrameRange, TimedFrame
-
-if TYPE_CHECKING:
-    from av.container import OutputContainer
-    from av.video.stream import VideoStream
 
 Image = npt.NDArray[np.uint8]
 
@@ -43,6 +40,10 @@ _MAX_SIDE = 16384  # of a frame, that the encoder takes
 _HD_HEIGHT = 720  # from this height on players expect the first, below it the second
 _OURS = ("comment", "written by stmask")  # in the metadata of a video
 _SQUARE = Fraction(1)
+_TICK = Fraction(1, 90_000)  # seconds, of frames that don't come at a constant rate
+_EVEN_ONLY = (".avi",)
+_FRAGMENTED = (".mp4", ".mov", ".m4v")
+_READABLE = "hybrid_fragmented+delay_moov"  # in parts until it is ended, so that a full disk leaves a video
 _ALL = FrameRange()
 
 
@@ -106,6 +107,16 @@ class VideoReader:
         if not self.length:
             last = f", the last at {times[-1]:.3g} s" if self._film is not None and len(times) else ""
             raise DataError(f"{self.path} has {len(times)} frames{last}: none of them is chosen by {wanted}")
+
+    @property
+    def even(self) -> bool:
+        """Whether the frames come at the rate `fps`; else each has a time of its own."""
+        return self._film is None or self._film.even
+
+    @property
+    def sound(self) -> Sound | None:
+        """The sound of a file; None if it has none."""
+        return None if self._film is None else find_sound(self.path, self._film.start)
 
     def __iter__(self) -> Iterator[Image]:
         """The images of `frames()`."""
@@ -211,16 +222,9 @@ class VideoWriter:
         Raises:
             OutputError: the suffix is not one of a video, or the frames are too large for one.
         """
-        require_video_suffix(path)
-        if not FPS_RANGE[0] <= fps <= FPS_RANGE[1] or min(size) < 1:
-            raise ValueError(f"fps must be {FPS_RANGE[0]:g} to {FPS_RANGE[1]:g}, size positive, got {fps} and {size}")
-        if max(size) > _MAX_SIDE:
-            raise OutputError(f"cannot write {path}: {_hxw(size)} is more than the {_MAX_SIDE} pixels of H.264")
-        self.path = Path(path)
-        self.fps = fps
-        self.size = size
-        self.pixel_aspect = pixel_aspect
-        self._session: AbstractContextManager[tuple[OutputContainer, VideoStream]] | None = None
+        _require_encodable(path, fps=fps, size=size)
+        self.path, self.fps, self.size, self.pixel_aspect = Path(path), fps, size, pixel_aspect
+        self._files: ExitStack | None = None
 
     def __enter__(self) -> VideoWriter:
         """Opens a temporary file beside the path.
@@ -228,15 +232,25 @@ class VideoWriter:
         Raises:
             OutputError: it cannot be written.
         """
-        self._session = _encoding(self.path, fps=self.fps, size=self.size, pixel_aspect=self.pixel_aspect)
-        self._container, self._stream = self._session.__enter__()
+        with ExitStack() as files:
+            temporary = files.enter_context(atomic_path(self.path))
+            self._encoder = VideoEncoder(
+                temporary, fps=self.fps, size=self.size, pixel_aspect=self.pixel_aspect, shown=self.path
+            )
+            self._files = files.pop_all()
         return self
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: Any) -> None:
         """Finishes the file, or removes it after an error."""
-        session, self._session = self._session, None
-        assert session is not None
-        session.__exit__(*error)
+        files, self._files = self._files, None
+        assert files is not None
+        if kind is None:
+            with files:
+                self._encoder.close()
+            return
+        with suppress(OutputError):
+            self._encoder.close()
+        files.__exit__(kind, *error)
 
     def write(self, frame: Image) -> None:
         """Appends a frame.
@@ -245,43 +259,118 @@ class VideoWriter:
             ValueError: the frame has another size than the video, or the writer is not open.
             OutputError: the frame cannot be encoded or written.
         """
+        if self._files is None:
+            raise ValueError("a VideoWriter writes inside a `with` block")
+        self._encoder.write(frame)
+
+
+class VideoEncoder:
+    """An H.264 video in a file that is being written; what there is of it can be read at any time."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        fps: float,
+        size: tuple[int, int],
+        pixel_aspect: Fraction = _SQUARE,
+        even: bool = True,
+        sound: OpenSound | None = None,
+        shown: Path | None = None,
+    ) -> None:
+        """
+        Args:
+            path, fps, size, pixel_aspect: as of `VideoWriter`.
+            even: frames come at the rate `fps`; else at the times that `write` is given.
+            sound: goes along.
+            shown: the name of the file in errors, if not `path`.
+
+        Raises:
+            OutputError: it cannot be written, or not in this size.
+        """
         import av
 
-        if self._session is None:
-            raise ValueError("a VideoWriter writes inside a `with` block")
-        height, width = self.size
+        _require_encodable(path, fps=fps, size=size)
+        self._path, self._size, self._sound = shown or path, size, sound
+        self._rate = Fraction(fps).limit_denominator(MAX_FPS_DENOMINATOR)
+        self._even = even or path.suffix.lower() in _EVEN_ONLY
+        if not even and self._even:
+            _log.warning("%s: %s files have a constant rate, so the times of frames are lost", shown, path.suffix)
+        self._count, self._ends = 0, Fraction(0)
+        height, width = size
+        try:
+            whole = {"movflags": _READABLE} if path.suffix.lower() in _FRAGMENTED else {}
+            self._container = av.open(f"file:{path}", "w", options=whole)
+            self._container.metadata[_OURS[0]] = _OURS[1]
+            stream = self._container.add_stream("libx264", rate=self._rate, options=_QUALITY)
+            stream.height, stream.width = height + height % 2, width + width % 2
+            stream.pix_fmt = _PIXEL_FORMAT
+            stream.codec_context.sample_aspect_ratio = pixel_aspect
+            stream.codec_context.colorspace = _BT709 if height >= _HD_HEIGHT else _BT601
+            if not self._even:
+                stream.codec_context.time_base = _TICK
+            self._stream = stream
+            if sound is not None:
+                sound.join(self._container)
+        except (av.error.FFmpegError, OSError) as error:
+            raise self._failed(error) from error
+
+    def write(self, frame: Image, time: Fraction | None = None) -> None:
+        """Appends a frame, shown at `time` seconds since the first.
+
+        Raises:
+            ValueError: the frame has another size than the video.
+            OutputError: the frame cannot be encoded or written.
+        """
+        import av
+
+        height, width = self._size
         if frame.shape != (height, width, 3):
             raise ValueError(f"the video takes frames of shape {(height, width, 3)}, got {frame.shape}")
         if height % 2 or width % 2:
             frame = cv2.copyMakeBorder(frame, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE).astype(np.uint8)
         picture = av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(frame), format="rgb24")
+        at = self._count / self._rate
         try:
             planes = picture.reformat(format=_PIXEL_FORMAT, dst_colorspace=self._stream.codec_context.colorspace)
+            if not self._even and time is not None:
+                at = max(time, self._ends - 1 / self._rate + _TICK if self._count else Fraction(0))
+                planes.pts, planes.time_base = round(at / _TICK), _TICK
+            if self._sound is not None:
+                self._sound.until(at)
             self._container.mux(self._stream.encode(planes))
         except av.error.FFmpegError as error:
-            raise OutputError(f"cannot write {self.path}: {reason(error)}") from error
+            raise self._failed(error) from error
+        self._count += 1
+        self._ends = at + 1 / self._rate
+
+    def close(self) -> None:
+        """Ends the file.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        import av
+
+        try:
+            if self._sound is not None:
+                self._sound.until(self._ends)
+                self._sound.close()
+            with self._container:
+                self._container.mux(self._stream.encode(None))
+        except (av.error.FFmpegError, OSError) as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> OutputError:
+        return OutputError(f"cannot write {self._path}: {reason(error)}")
 
 
-@contextmanager
-def _encoding(
-    path: Path, *, fps: float, size: tuple[int, int], pixel_aspect: Fraction
-) -> Iterator[tuple[OutputContainer, VideoStream]]:
-    import av
-
-    height, width = size
-    try:
-        with atomic_path(path) as temporary, av.open(f"file:{temporary}", "w") as container:
-            container.metadata[_OURS[0]] = _OURS[1]
-            rate = Fraction(fps).limit_denominator(MAX_FPS_DENOMINATOR)
-            stream = container.add_stream("libx264", rate=rate, options=_QUALITY)
-            stream.height, stream.width = height + height % 2, width + width % 2
-            stream.pix_fmt = _PIXEL_FORMAT
-            stream.codec_context.sample_aspect_ratio = pixel_aspect
-            stream.codec_context.colorspace = _BT709 if height >= _HD_HEIGHT else _BT601
-            yield container, stream
-            container.mux(stream.encode(None))
-    except av.error.FFmpegError as error:
-        raise OutputError(f"cannot write {path}: {reason(error)}") from error
+def _require_encodable(path: str | os.PathLike[str], *, fps: float, size: tuple[int, int]) -> None:
+    require_video_suffix(path)
+    if not FPS_RANGE[0] <= fps <= FPS_RANGE[1] or min(size) < 1:
+        raise ValueError(f"fps must be {FPS_RANGE[0]:g} to {FPS_RANGE[1]:g}, size positive, got {fps} and {size}")
+    if max(size) > _MAX_SIDE:
+        raise OutputError(f"cannot write {path}: {_hxw(size)} is more than the {_MAX_SIDE} pixels of H.264")
 
 
 def require_video_suffix(path: str | os.PathLike[str]) -> None:

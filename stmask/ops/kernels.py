@@ -26,6 +26,11 @@ def _has_onednn() -> bool:
     return bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
 
 
+def computes_bfloat16() -> bool:
+    """Whether this CPU has instructions for bfloat16 that oneDNN uses; by float32 it would be slower than float32."""
+    return _has_onednn() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x (N, I) times weight (O, I) transposed, plus bias (O,): as PyTorch's `linear`, in values and gradients.
 

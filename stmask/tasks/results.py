@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -45,8 +46,8 @@ class VideoResultBuilder:
         self._scores: dict[int, list[float]] = defaultdict(list)
         self._labels: dict[int, Counter[int]] = defaultdict(Counter)
 
-    def add(self, tracked: TrackedFrame, masks: CroppedMasks) -> None:
-        """One frame: its instances and their masks at the video's own size.
+    def add(self, tracked: TrackedFrame, masks: CroppedMasks | Sequence[RLE]) -> None:
+        """One frame: its instances and their masks at the video's own size, which may be encoded already.
 
         Raises:
             ValueError: another number of masks, or a track for the second time in a frame.
@@ -59,7 +60,7 @@ class VideoResultBuilder:
             tracked.track_ids.tolist(),
             tracked.instances.scores.tolist(),
             tracked.instances.labels.tolist(),
-            encode_masks(masks),
+            encode_masks(masks) if isinstance(masks, CroppedMasks) else masks,
             strict=True,
         )
         for track_id, score, label, rle in rows:

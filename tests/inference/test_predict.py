@@ -21,7 +21,8 @@ from pycocotools import mask as coco_mask
 from stmask import cli, viz
 from stmask.commands import predict as command
 from stmask.errors import CheckpointError, ConfigError, DataError, OutputError
-from stmask.inference.predict import DrawStyle, check_places, draw_tracked, predict_video
+from stmask.inference.predict import DrawStyle, Selection, draw_tracked, predict_video
+from stmask.inference.sinks import check_places
 from stmask.inference.source import TimedFrame
 from stmask.inference.video import VideoReader, VideoWriter
 from stmask.structures import CroppedMasks, DenseMasks, Instances, TrackedFrame
@@ -89,14 +90,18 @@ def folder(tmp_path: Path) -> Path:
 
 def run(source: Path, **options: Any) -> Any:
     segmenter: Any = options.pop("segmenter", None) or WhiteThings()
-    options = {"output": source.parent / "out.mp4", "results": source.parent / "out.json", **options}
-    return predict_video(segmenter, VideoReader(source), **options)
+    places = {"video": options.pop("output", source.parent / "out.mp4")}
+    places["json"] = options.pop("results", source.parent / "out.json")
+    options = {"select": Selection(min_score=0.1), **options}
+    outputs = {name: place for name, place in places.items() if place is not None}
+    return predict_video(segmenter, VideoReader(source), outputs=outputs, **options)
 
 
 def test_results_hold_every_track_with_one_mask_or_null_per_frame(folder: Path) -> None:
     run(folder)
     tracks = json.loads((folder.parent / "out.json").read_text())
-    assert [set(track) for track in tracks] == [{"video_id", "category_id", "score", "segmentations"}] * 2
+    assert [set(track) for track in tracks] == [{"video_id", "category_id", "track_id", "score", "segmentations"}] * 2
+    assert [track["track_id"] for track in tracks] == [0, 1]
     assert [track["category_id"] for track in tracks] == [1, 2]
     assert [track["score"] for track in tracks] == pytest.approx([0.9, 0.2])
     present = [[rle is not None for rle in track["segmentations"]] for track in tracks]
@@ -113,7 +118,8 @@ def test_category_ids_are_those_of_the_dataset(folder: Path) -> None:
 
 
 def test_the_video_shows_what_is_certain_enough(folder: Path) -> None:
-    run(folder, fps=5.0, style=DrawStyle(boxes=False, labels=False))
+    run(folder, fps=5.0, select=Selection(), style=DrawStyle(boxes=False, labels=False))
+    assert len(json.loads((folder.parent / "out.json").read_text())) == 1
     reader = VideoReader(folder.parent / "out.mp4")
     frames = [frame.astype(int) for frame in reader]
     assert (reader.fps, len(frames)) == (5.0, 4)
@@ -152,7 +158,7 @@ def test_the_summary_says_where_the_time_went(folder: Path) -> None:
     summary = run(folder, segmenter=segmenter)
     assert segmenter.resets == 1
     assert (summary.frames, summary.tracks) == (4, 2)
-    assert list(summary.seconds) == ["decoding", "network", "masks", "drawing", "encoding"]
+    assert list(summary.seconds) == ["decoding", "network", "masks", "writing", "drawing", "encoding"]
     assert summary.seconds["network"] == pytest.approx(2.0)  # what this run added
     assert all(seconds > 0 for seconds in summary.seconds.values())
     assert summary.frames_per_second == pytest.approx(4 / summary.wall_seconds)
@@ -169,7 +175,7 @@ def test_frames_are_not_kept(tmp_path: Path) -> None:
     most = 0
 
     class Endless:
-        path, fps, pixel_aspect = tmp_path / "source", 10.0, Fraction(1)
+        path, stem, fps, pixel_aspect, even, sound = tmp_path / "source", "source", 10.0, Fraction(1), True, None
 
         def frames(self) -> Iterator[TimedFrame]:
             nonlocal most
@@ -180,8 +186,9 @@ def test_frames_are_not_kept(tmp_path: Path) -> None:
                 yield TimedFrame(frame, i, Fraction(i, 10))
                 del frame
 
-    segmenter, source = WhiteThings(), Endless()
-    predict_video(segmenter, source, output=tmp_path / "out.mp4", results=tmp_path / "out.json")  # type: ignore[arg-type]
+    segmenter: Any = WhiteThings()
+    source: Any = Endless()
+    predict_video(segmenter, source, outputs={"video": tmp_path / "out.mp4", "json": tmp_path / "out.json"})
     gc.collect()
     assert most <= 9  # decoded, in the network, with their masks, drawn
 
@@ -310,9 +317,9 @@ def test_places_where_nothing_can_be_written(tmp_path: Path, place: str, message
     (tmp_path / "link.mp4").symlink_to("elsewhere/out.mp4")
     (tmp_path / "loop.mp4").symlink_to("loop.mp4")
     (tmp_path / "letter.txt").touch()
-    for output, results in ((tmp_path / place, None), (None, tmp_path / place)):
+    for name in ("video", "json"):
         with pytest.raises(OutputError, match=message):
-            check_places(tmp_path, output, results)
+            check_places([tmp_path], [{name: tmp_path / place}])
 
 
 @pytest.mark.parametrize("values", [{"zoom": 0}, {"opacity": 1.5}])
@@ -355,7 +362,7 @@ def test_command_draws_writes_results_and_reports(
     assert command.main([str(folder), *overrides]) == 0
     assert checkpoint["model"] == {"tracker": {"max_age": 3}}
     assert VideoReader(out).fps == 4
-    assert len(json.loads(out.with_suffix(".json").read_text())) == 2
+    assert len(json.loads(out.with_suffix(".json").read_text())) == 1
     printed = capsys.readouterr().out
     for word in ("decoding", "network", "masks", "drawing", "encoding", "frames/s", str(out)):
         assert word in printed.replace("\n", "")
@@ -363,7 +370,7 @@ def test_command_draws_writes_results_and_reports(
 
 def test_command_takes_a_source_with_an_equals_sign(folder: Path, checkpoint: dict[str, Any]) -> None:
     odd = folder.rename(folder.parent / "a=b, c")
-    assert command.main([str(odd), "checkpoint=a.ckpt", "output=null", f"results={folder.parent}/r.json"]) == 0
+    assert command.main([str(odd), "checkpoint=a.ckpt", "format=json", f"output={folder.parent}/r.json"]) == 0
     assert (folder.parent / "r.json").is_file()
 
 
@@ -375,15 +382,15 @@ def test_command_takes_any_name_of_a_source(
         folder = folder.rename(folder.parent / name)
         for source in (name, f"source={name}", f"./{name}"):
             assert command._split(["fps=3", source]) == (source.removeprefix("source="), ["fps=3"])
-    assert command.main(["-clip", "checkpoint=a.ckpt", "output=null", "results=r.json"]) == 0
+    assert command.main(["-clip", "checkpoint=a.ckpt", "format=json", "output=r.json"]) == 0
 
 
 def test_command_knows_the_home_folder(
     folder: Path, checkpoint: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(folder.parent))
-    out = f"results={folder.parent}/r.json"
-    assert command.main(["~/frames", "checkpoint=a.ckpt", "output=null", out]) == 0
+    out = f"output={folder.parent}/r.json"
+    assert command.main(["~/frames", "checkpoint=a.ckpt", "format=json", out]) == 0
 
 
 @pytest.mark.parametrize("source", ["{}", "source={}"])
@@ -429,7 +436,7 @@ def test_sigterm_ends_it_as_ctrl_c_does(
         ("{folder} checkpoint=a.ckpt", ConfigError, "output"),
         ("checkpoint=a.ckpt output={out}", ConfigError, "no video to segment"),
         ("{folder} {folder} checkpoint=a.ckpt output={out}", ConfigError, "one video"),
-        ("{folder} checkpoint=a.ckpt output=null results=null", ConfigError, "nothing to write"),
+        ("{folder} checkpoint=a.ckpt output={out} format=[]", ConfigError, "format: nothing to write"),
         ("{folder} checkpoint=a.ckpt output={out} draw.colour=red", ConfigError, r"draw\.colour"),
         ("{folder} checkpoint=a.ckpt output={out} +colour=red", ConfigError, "colour"),
         ("{folder} checkpoint=a.ckpt output={out} draw.zoom=0", ConfigError, "zoom"),

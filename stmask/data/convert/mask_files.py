@@ -72,11 +72,12 @@ def _without_alpha(file: Path, data: bytes, pixels: npt.NDArray[Any]) -> npt.NDA
     return np.asarray(numbers)
 
 
-def write_mask(path: Path, numbers: npt.NDArray[np.uint8]) -> None:
-    """An indexed PNG file with the usual colours of such masks."""
+def write_mask(path: Path, numbers: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> None:
+    """An indexed PNG file with the usual colours of such masks, or one of sixteen bits of grey."""
     with atomic_path(path) as temporary:
         picture = Image.fromarray(numbers)
-        picture.putpalette(_palette())
+        if numbers.dtype == np.uint8:
+            picture.putpalette(_palette())
         picture.save(temporary)
 
 

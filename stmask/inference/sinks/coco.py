@@ -1,0 +1,103 @@
+"""A COCO dataset of a video: the frames as images, and one annotation for each instance."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pycocotools import mask as coco_mask
+
+from stmask import viz
+from stmask.inference.sinks.base import SegmentedFrame
+from stmask.inference.sinks.lines import Lines
+
+DATA, LABELS = "data", "labels.json"  # as FiftyOne's COCODetectionDataset has them
+HEAD = '{"info": {"description": "written by stmask"'
+_VIDEO_ID = 1
+
+
+class Coco:
+    """Writes folder/data/000000.jpg for each frame and, when it is closed, folder/labels.json.
+
+    Boxes are the tight ones of the masks, as COCO's are; an instance whose mask is empty is left out. Annotations have
+    'score' and 'track_id' too, images 'video_id' and 'frame_index'.
+    """
+
+    def __init__(self, path: Path, *, name: str) -> None:
+        """
+        Args:
+            path: of the folder.
+            name: of the video.
+        """
+        self._folder, self._name = path, name
+        (path / DATA).mkdir()
+        self._images: list[dict[str, Any]] = []
+        self._names: dict[int, str] = {}
+        self._count = 0
+        self._annotations = Lines(path / f".{LABELS}", self._text)  # in memory they would grow with the video
+
+    def write(self, frame: SegmentedFrame) -> None:
+        """Writes the image, and the annotations to a file of their own until the end."""
+        file_name = f"{frame.index:06d}.jpg"
+        viz.write_image(self._folder / DATA / file_name, frame.image)
+        self._annotations.write(frame)
+        height, width = frame.size
+        self._images.append(
+            {
+                "id": frame.index + 1,
+                "file_name": file_name,
+                "height": height,
+                "width": width,
+                "video_id": _VIDEO_ID,
+                "frame_index": frame.index,
+                "time": round(float(frame.time), 6),
+            }
+        )
+        self._names |= {
+            frame.category_of(label): frame.name_of(label)
+            for label in (*range(1, len(frame.class_names) + 1), *frame.tracked.instances.labels.tolist())
+        }
+
+    def _text(self, frame: SegmentedFrame) -> str:
+        lines = []
+        for instance in frame.instances:
+            rle: Any = instance.rle
+            area = int(coco_mask.area(rle))
+            if not area:
+                continue
+            self._count += 1
+            annotation = {
+                "id": self._count,
+                "image_id": frame.index + 1,
+                "category_id": instance.category_id,
+                "iscrowd": 0,
+                "bbox": [float(value) for value in coco_mask.toBbox(rle)],
+                "area": area,
+                "segmentation": rle,
+                "score": round(instance.score, 6),
+                "track_id": instance.track_id,
+                "video_id": _VIDEO_ID,
+            }
+            lines.append(json.dumps(annotation) + "\n")
+        return "".join(lines)
+
+    def close(self) -> None:
+        """Puts images and annotations together."""
+        self._annotations.close()
+        parts = self._folder / f".{LABELS}"
+        with parts.open() as lines, (self._folder / LABELS).open("w", encoding="utf-8") as file:
+            file.write(HEAD + '}, "videos": ')
+            json.dump([{"id": _VIDEO_ID, "name": self._name}], file)
+            file.write(', "categories": ')
+            categories = [
+                {"id": number, "name": name, "supercategory": ""} for number, name in sorted(self._names.items())
+            ]
+            json.dump(categories, file)
+            file.write(', "images": ')
+            json.dump(self._images, file)
+            file.write(', "annotations": [')
+            for number, line in enumerate(lines):
+                file.write(",\n" * (number > 0) + line.rstrip("\n"))
+            file.write("]}\n")
+        parts.unlink()
