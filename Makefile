@@ -40,8 +40,8 @@ $(STAMP): pyproject.toml setup.py constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,docs,notebooks]'
 	@touch $@
 
-demo: $(STAMP) ## data, training, evaluation and pictures, from nothing (about 15 minutes on two cores)
-	@$(BIN)/stmask demo
+demo: $(STAMP) ## data, training, evaluation, pictures and a report, from nothing (about 15 minutes on two cores)
+	@STMASK_TYPED='make demo' $(BIN)/stmask demo
 
 notebooks: $(STAMP) ## run copies of notebooks/ in demo/notebooks, to read them with their pictures
 	@mkdir -p demo/notebooks && cp notebooks/*.ipynb demo/notebooks

@@ -16,6 +16,7 @@ from types import FrameType
 
 from stmask.errors import ErrorList, Interrupted, StmaskError
 from stmask.extras import missing
+from stmask.progress import ProgressLines
 
 TRACEBACK_VARIABLE = "STMASK_TRACEBACK"
 _USER_ERROR = 2
@@ -85,7 +86,7 @@ def _terminable() -> Iterator[None]:
 
 @contextmanager
 def counted(what: str, total: int) -> Iterator[Callable[[], None]]:
-    """A progress bar on stderr, if that is a terminal; yields the function that advances it by one."""
+    """A progress bar on stderr, or a line a minute if that is no terminal; yields what advances it by one."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -93,7 +94,13 @@ def counted(what: str, total: int) -> Iterator[Callable[[], None]]:
     console = Console(stderr=True)
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task(what, total=total)
-        yield lambda: progress.advance(task)
+        lines = ProgressLines("done", total, what, wanted=not console.is_terminal)
+
+        def advance() -> None:
+            progress.advance(task)
+            lines.advance()
+
+        yield advance
 
 
 def _interrupted(status: int = _INTERRUPTED) -> int:

@@ -21,7 +21,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 
 # A part may import parts of lower layers and itself. What stands in one layer does not know its neighbours.
 LAYERS = [
-    {"errors", "threads"},
+    {"errors", "progress", "threads"},
     {"extras"},
     {"class_names", "files", "formats", "hydra_private", "lettering", "number_checks", "overlap", "signatures"},
     {"archives", "ops"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ from stmask.engine.module import VISModule
 from stmask.engine.optimisation import scaled_learning_rate
 from stmask.engine.performance import Performance
 from stmask.engine.preflight import check_groups, check_machine, check_optimisation, check_trainer
+from stmask.engine.progress import TrainingLines
 from stmask.engine.validation import Validator
 from stmask.errors import ConfigError
 from stmask.files import atomic_open
@@ -76,6 +78,8 @@ def build_trainer(
         callbacks.append(instantiate(cfg.records, _convert_="all"))
     if cfg.trainer.enable_progress_bar:
         callbacks.append(ProgressBar())
+        if not sys.stdout.isatty():  # where the bar would be drawn
+            callbacks.append(TrainingLines())
     if cfg.trainer.get("max_time") is not None:
         callbacks.append(TimeLimit(plain(cfg.trainer)["max_time"]))
     trainer: pl.Trainer = instantiate(

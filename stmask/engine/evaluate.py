@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -21,6 +23,7 @@ from stmask.errors import ConfigError
 from stmask.evaluation.report import class_table
 from stmask.files import write_json
 from stmask.loading import load_segmenter, pick_device
+from stmask.progress import ProgressLines
 from stmask.runs.validations import RESULTS, TIMES, write_times
 from stmask.threads import settle
 
@@ -61,12 +64,10 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     )
     total = sum(dataset.length(index) for index in range(len(dataset)))
     truth = task.truth(dataset.annotations_path) if dataset.scorable else None  # read now: it may be wrong
-    columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TextColumn("frames"))
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        bar = progress.add_task("evaluating", total=total)
+    with _counted(total) as advance:
         make = load if len(devices) > 1 else lambda *, device: here
         work = Work(task, items, category_ids, segmenter=make, batch=_batch(cfg.batch, devices[0]))
-        entries, seconds, each = run_all(work, devices, on_frame=lambda: progress.advance(bar))
+        entries, seconds, each = run_all(work, devices, on_frame=advance)
     write_json(output / RESULTS, entries)
     if task.drawn:
         write_times(output / TIMES, dict(zip(dataset.index.video_ids.tolist(), each, strict=True)))
@@ -88,6 +89,22 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     console.print(f"{task.count(len(items), total)}, {metrics['frames_per_second']:.1f} frames per second")
     console.print(f"written: {output / RESULTS}, {output / 'metrics.json'}", soft_wrap=True)
     return metrics
+
+
+@contextmanager
+def _counted(frames: int) -> Iterator[Callable[[], None]]:
+    """A progress bar, or a line a minute where none is seen; yields what advances it by a frame."""
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TextColumn("frames"))
+    console = Console(stderr=True)
+    lines = ProgressLines("evaluating", frames, "frames", wanted=not console.is_terminal)
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task("evaluating", total=frames)
+
+        def advance() -> None:
+            progress.advance(bar)
+            lines.advance()
+
+        yield advance
 
 
 def _batch(name: str, device: torch.device) -> int:

@@ -58,7 +58,7 @@ def train(cfg: DictConfig, *, origin: Origin = Origin()) -> dict[str, float]:
     stop = StopRequest(first=folder.first, end_now=processes.interrupt)
     with folder.locked(), stop.listening():
         resume = checkpoint_to_resume(cfg, folder)
-        with folder.attempt(resumed=resume is not None):
+        with folder.attempt(resumed=resume is not None, again=origin.again):
             metrics = _train(cfg, folder, origin, resume, stop, processes)
             if folder.first:
                 best = metrics.get(cfg.monitor)

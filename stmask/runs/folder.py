@@ -42,12 +42,14 @@ class Origin:
         overrides: of the configuration.
         experiment: option of the group `experiment`, such as "table4/t4_fca_ada".
         table: the table of the paper that the run is a row of.
+        again: what to type to go on with the run; None: its command with resume=auto.
     """
 
     command: tuple[str, ...] = ()
     overrides: tuple[str, ...] = ()
     experiment: str | None = None
     table: str | None = None
+    again: str | None = None
 
 
 @dataclass(frozen=True)
@@ -127,13 +129,14 @@ class RunFolder:
             yield
 
     @contextmanager
-    def attempt(self, *, resumed: bool) -> Iterator[None]:
+    def attempt(self, *, resumed: bool, again: str | None = None) -> Iterator[None]:
         """Marks the run as running, and at the end of the block by how it ends: done, failed or interrupted.
 
         All that is logged meanwhile goes to train.log, too.
 
         Args:
             resumed: the run goes on from its checkpoint; otherwise what is left of it is cleared away.
+            again: see `Origin`.
         """
         if not self.first:
             yield
@@ -152,7 +155,9 @@ class RunFolder:
                 self.end("interrupted")
                 if self.last.exists():
                     step = status_of(self.path).step
-                    _log.info("stopped after step %d; to go on: resume=auto output_dir=%s", step, self.path)
+                    _log.info(
+                        "stopped after step %d; to go on: %s", step, again or f"resume=auto output_dir={self.path}"
+                    )
                 raise
             self.end("done")
 
