@@ -35,5 +35,8 @@ setup(
         *(".".join(("stmask", *folder.parts)) for folder in folders),
     ],
     package_dir={"": "."} if EDITABLE else {"stmask.conf": "conf"},
-    package_data={"": ["*.yaml"], "stmask": ["py.typed", "**/*.md", "experiments/*.csv", "report/*.html"]},
+    package_data={
+        "": ["*.yaml"],
+        "stmask": ["py.typed", "**/*.md", "experiments/*.csv", "hub/*.csv", "report/*.html"],
+    },
 )

@@ -26,6 +26,7 @@ COMMANDS = {
     "metric": "metric",
     "report": "report",
     "submit": "submit",
+    "weights": "weights",
     "import": "import_weights",
     "export": "export",
     "benchmark": "benchmark",
@@ -41,6 +42,7 @@ examples:
   stmask sweep table4 data.root=/data/ytvis init_from=coco.ckpt seeds=0,1,2 hydra/launcher=gpus
   stmask evaluate checkpoint=best.ckpt
   stmask predict clip.mp4 checkpoint=best.ckpt output=out.mp4
+  stmask predict clip.mp4 checkpoint=STMask_plus_resnet50_ada output=out.mp4     # the authors' weights
 
   stmask COMMAND --help             the command's own options
   eval "$(stmask -sc install=bash)" completes commands, groups and keys (also zsh and fish)
@@ -103,7 +105,7 @@ def _help() -> str:
 
 def _complete(arguments: list[str]) -> int:
     """Answers Hydra's shell completion functions, which call `stmask -sc query=SHELL` for any subcommand."""
-    from stmask.commands.family import members
+    from stmask.commands.family import completions
     from stmask.config import conf_dir, run_hydra_app
 
     line = os.environ.get("COMP_LINE", "").lstrip()
@@ -117,6 +119,6 @@ def _complete(arguments: list[str]) -> int:
     elif (conf_dir() / f"{name}.yaml").is_file():
         os.environ["COMP_LINE"] = f"{program} {rest}"
         return run_hydra_app(name, None, arguments)
-    elif COMMANDS.get(name) == name and " " not in rest:
-        print(*(verb for verb in members(name) if verb.startswith(rest)))
+    elif COMMANDS.get(name) == name:
+        print(*completions(name, rest))
     return 0

@@ -39,6 +39,10 @@ class CheckpointError(StmaskError):
     """A file that is not a usable checkpoint, or one of another network."""
 
 
+class DownloadError(StmaskError):
+    """A file that could not be fetched, or that is not the one that was asked for."""
+
+
 class OutputError(StmaskError):
     """A path that cannot be written to."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from stmask.checkpoint_path import checkpoint_path
 from stmask.checkpoints import construct, registry
 from stmask.checkpoints.format import is_ours, load_model
 from stmask.errors import ConfigError
@@ -33,7 +34,8 @@ def load(
 
     Args:
         path: a checkpoint of a run, what `stmask import` or `save_model` wrote, what `stmask export` wrote for another
-            runtime, or a file of the authors' weights.
+            runtime, or a file of the authors' weights; or a word for one: a run's folder, a name of published weights,
+            which are fetched, .., see `stmask.checkpoint_path`.
         model: changes of its configuration, laid over what the checkpoint says: {"tracker": {"max_age": 5}}. A part
             with a `_target_` replaces the checkpoint's.
         trust: your own classes, or their names, that the checkpoint may name; see `stmask.register`. Those that
@@ -42,7 +44,9 @@ def load(
     Raises:
         CheckpointError: missing, broken, of another project, or naming a class that is not registered.
         ConfigError: a change that does not exist or cannot work.
+        DownloadError: weights that could not be fetched.
     """
+    path = checkpoint_path(path)
     registry.trust([*trust, *construct.names_in(model or {})])  # the user's own words
     if is_exported(path):
         return load_exported(path, changes=model)
@@ -58,6 +62,7 @@ def initialise(model: VideoModel, path: str | os.PathLike[str], *, class_names: 
     """Initialises a freshly built model with every tensor of a file that fits: ours, the authors' or YOLACT's.
 
     Args:
+        path: as of `load`.
         class_names: of the model's labels; see `official.initialise`.
 
     Raises:
@@ -65,7 +70,7 @@ def initialise(model: VideoModel, path: str | os.PathLike[str], *, class_names: 
     """
     from stmask import official
 
-    return official.initialise(model, path, class_names=class_names)
+    return official.initialise(model, checkpoint_path(path, purpose="init_from"), class_names=class_names)
 
 
 def load_segmenter(
@@ -86,6 +91,7 @@ def load_segmenter(
     Raises:
         CheckpointError, ConfigError: as `load`; or another device or precision than an exported model runs in.
     """
+    path = checkpoint_path(path)
     if is_exported(path) and (autocast is not None or (device is not None and torch.device(device).type != "cpu")):
         raise ConfigError(f"{path} is run on the CPU in float32: give device=cpu, or the checkpoint in place of it")
     network = load(path, model=model, trust=trust)

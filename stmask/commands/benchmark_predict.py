@@ -28,7 +28,7 @@ def main(argv: Sequence[str]) -> int:
     options = _parser().parse_args(argv)
 
     from stmask.benchmarks.turns import Entry
-    from stmask.experiments.benchmark import checkpoint_at
+    from stmask.checkpoint_path import checkpoint_path
 
     shared = {
         "video": options.video,
@@ -38,6 +38,6 @@ def main(argv: Sequence[str]) -> int:
         "yardstick": options.yardstick,
         "trust": options.trust,
     }
-    entries = [Entry(place, {"checkpoint": str(checkpoint_at(place)), **shared}) for place in options.places]
+    entries = [Entry(place, {"checkpoint": str(checkpoint_path(place)), **shared}) for place in options.places]
     run("predict", entries, options)
     return 0

@@ -19,7 +19,7 @@ def main(argv: Sequence[str]) -> int:
         "`stmask import --clean` reads back. That code also differs from ours in a few ways that are not in the "
         "weights (stmask/official/QUIRKS.md): above all it reads centre-ness in another order.",
     )
-    parser.add_argument("checkpoint", help="a checkpoint of stmask")
+    parser.add_argument("checkpoint", help="a checkpoint of stmask, or a run's folder")
     parser.add_argument("output", metavar="OUT", help="the file to write")
     kinds = "; ".join(f"{name}: {export_format(name).SUMMARY}" for name in formats())
     parser.add_argument("--format", choices=formats(), help=f"default by the ending of OUT. {kinds}")

@@ -39,6 +39,20 @@ def members(family: str) -> list[str]:
     return sorted(name.removeprefix(prefix) for name in names if name.startswith(prefix))
 
 
+def completions(family: str, typed: str) -> list[str]:
+    """What may come next on a command line: a family's commands, or the arguments of one that can say them.
+
+    Args:
+        family: as of `members`.
+        typed: all after the family's name.
+    """
+    name, *words = typed.split(" ")
+    if not words:
+        return [member for member in members(family) if member.startswith(name)]
+    complete = getattr(_load(family, name), "complete", None) if name in members(family) else None
+    return [] if complete is None else list(complete(words))
+
+
 def _load(family: str, name: str) -> ModuleType:
     return importlib.import_module(f"stmask.commands.{family}_{name}")
 

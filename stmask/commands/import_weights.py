@@ -16,7 +16,10 @@ def main(argv: Sequence[str]) -> int:
         description="Recognises the network of published weights (.pth) by names and shapes, and writes a checkpoint "
         "that says how to build and use it. `stmask evaluate` and `stmask predict` also take the .pth file itself.",
     )
-    parser.add_argument("weights", help="a file of the STMask authors; only tensors are read from it")
+    parser.add_argument(
+        "weights",
+        help="a file of the STMask authors, or its name in `stmask weights list`; only tensors are read from it",
+    )
     parser.add_argument("output", help="the checkpoint to write")
     parser.add_argument(
         "--classes",
@@ -30,11 +33,12 @@ def main(argv: Sequence[str]) -> int:
     )
     options = parser.parse_args(argv)
 
+    from stmask.checkpoint_path import checkpoint_path
     from stmask.checkpoints import save_model
     from stmask.official import read
 
     names = None if options.classes is None else _class_names(options.classes)
-    imported = read(options.weights, class_names=names, quirks=not options.clean)
+    imported = read(checkpoint_path(options.weights), class_names=names, quirks=not options.clean)
     save_model(options.output, imported.model(), imported.card)
     print(imported.report())
     print(f"written: {options.output}")

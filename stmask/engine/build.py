@@ -16,6 +16,7 @@ from pytorch_lightning.callbacks import Callback, LearningRateMonitor
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
+from stmask.checkpoint_path import checkpoint_path
 from stmask.checkpoints import ModelCard, build_model, skeleton, trust
 from stmask.checkpoints.construct import names_in
 from stmask.checkpoints.format import check_card
@@ -155,24 +156,25 @@ def start_from(module: VISModule, path: str, *, report: Path) -> None:
 
     Args:
         module: its network is filled.
-        path: the file.
+        path: the file, or a word for one; see `stmask.checkpoint_path`.
         report: a text file to write, with which tensors were taken and which not, and why.
 
     Raises:
         CheckpointError: it is not such a file, or too little in it fits.
         ConfigError: it has no backbone, see `refuse_frozen_random_norms`.
     """
-    outcome = initialise(module.model, path, class_names=module.card.class_names)
+    source = checkpoint_path(path, purpose="init_from")
+    outcome = initialise(module.model, source, class_names=module.card.class_names)
     if not outcome.has_backbone:
-        refuse_frozen_random_norms(module.card.model, found=f"none in {path}")
+        refuse_frozen_random_norms(module.card.model, found=f"none in {source}")
 
     @rank_zero_only
     def tell() -> None:
         with atomic_open(report) as handle:
-            handle.write(f"{path}\n{outcome}\n")
+            handle.write(f"{source}\n{outcome}\n")
         level = logging.WARNING if outcome.mostly_fresh else logging.INFO
         most = "most of the network stays random: " if outcome.mostly_fresh else ""
-        _log.log(level, "%s: %s%s; see %s", path, most, outcome.summary(), report)
+        _log.log(level, "%s: %s%s; see %s", source, most, outcome.summary(), report)
 
     tell()
 
@@ -192,8 +194,8 @@ def refuse_frozen_random_norms(model: Mapping[str, Any], *, found: str = "none")
     if isinstance(backbone, Mapping) and backbone.get("frozen_norm") and backbone.get("weights") is None:
         raise ConfigError(
             "model.backbone.frozen_norm=true keeps the batch norms of the weights that a run starts from, and "
-            f"there are {found}: give init_from=FILE or model.backbone.weights=FILE, or begin from random weights with "
-            "model.backbone.frozen_norm=false or model/backbone=r18 (on a CPU: experiment=demo)"
+            f"there are {found}: give init_from=FILE or model.backbone.weights=imagenet, or begin from random weights "
+            "with model.backbone.frozen_norm=false or model/backbone=r18 (on a CPU: experiment=demo)"
         )
 
 

@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
+from stmask.checkpoint_path import checkpoint_path
 from stmask.checkpoints import ModelCard
 from stmask.class_names import ids_by_name, listed
 from stmask.config import plain
@@ -49,17 +50,18 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         _log.info("computing with %s", chosen)
     output = Path(cfg.output)
     devices = _devices(cfg.device, cfg.devices)
-    load = partial(load_segmenter, cfg.checkpoint, model=plain(cfg.model), trust=tuple(cfg.trust))
+    checkpoint = checkpoint_path(cfg.checkpoint, runs=cfg.output_root)
+    load = partial(load_segmenter, checkpoint, model=plain(cfg.model), trust=tuple(cfg.trust))
     here = load(device=devices[0] if len(devices) == 1 else None)  # several processes load their own
     card = cast(ModelCard, here.model.card)
     changes = plain(cfg.data) | ({} if cfg.split is None else {"valid": cfg.split})
-    data = evaluation_data(card, cfg.checkpoint, changes)
+    data = evaluation_data(card, checkpoint, changes)
     data.setup("validate")
     dataset, task, items = data.valid_dataset, data.task, data.videos()
     category_ids = ids_by_name(
         card.class_names,
         dict(zip(dataset.category_ids, dataset.class_names)),
-        network=cfg.checkpoint if card.data else f"{cfg.checkpoint} (`stmask import --classes` gives it other names)",
+        network=str(checkpoint) if card.data else f"{checkpoint} (`stmask import --classes` gives it other names)",
         dataset=str(dataset.annotations_path),
     )
     total = sum(dataset.length(index) for index in range(len(dataset)))

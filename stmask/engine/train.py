@@ -11,6 +11,10 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Callback
 
+from stmask.checkpoint_path import evaluation_command
+from stmask.checkpoints import registry
+from stmask.checkpoints.construct import names_in
+from stmask.config import plain
 from stmask.data import DataModule
 from stmask.data.loaders import PairLoader
 from stmask.engine.build import (
@@ -30,6 +34,7 @@ from stmask.engine.processes import Processes, in_words, is_first_process, shari
 from stmask.engine.resume import check_content, checkpoint_to_resume, taking_up
 from stmask.engine.validation import validator_for
 from stmask.engine.wandb_logging import wandb_runs
+from stmask.runs.find import checkpoint_of
 from stmask.runs.folder import Origin, RunFolder
 from stmask.runs.provenance import code_changes, describe, threads_beside
 from stmask.threads import settle
@@ -64,7 +69,17 @@ def train(cfg: DictConfig, *, origin: Origin = Origin()) -> dict[str, float]:
                 best = metrics.get(cfg.monitor)
                 result = "" if best is None else f", best {cfg.monitor} {best:.4f}"
                 _log.info("trained in %.0f s%s: %s", metrics["train_seconds"], result, cfg.output_dir)
+                if checkpoint_of(folder.path) is not None:
+                    _log.info("evaluate it: %s", _evaluation(cfg))
             return metrics
+
+
+def _evaluation(cfg: DictConfig) -> str:
+    """The command that evaluates a run: on its training data, if it was not validated."""
+    named = sorted({*(cfg.get("trust") or ()), *names_in(plain(cfg.model))})
+    own = [name for name in named if not registry.is_ours(name)]
+    split = cfg.data.get("train") if cfg.data.get("valid") is None else None
+    return evaluation_command(cfg.output_dir, split=split if isinstance(split, str) else None, trust=own)
 
 
 def _train(

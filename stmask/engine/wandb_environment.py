@@ -1,15 +1,13 @@
-"""What W&B's environment variables ask for, beside the keys of the group `logger`; and what its errors mean."""
+"""What W&B's environment variables ask for, beside the keys of the group `logger`."""
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from textwrap import shorten
 from typing import Any, Literal
 
-from stmask.errors import ConfigError, one_line
+from stmask.errors import ConfigError
 
 Mode = Literal["offline", "online", "disabled"]
 _SWEEP, _MODE, _DISABLED = "WANDB_SWEEP_ID", "WANDB_MODE", "WANDB_DISABLED"
@@ -19,8 +17,6 @@ _MODES: dict[str, Mode] = {
     "disabled": "disabled",
 }  # fmt: skip
 _TRUE = ("1", "true", "t", "yes", "y", "on")
-_REFUSALS = re.compile(r"not logged in|api.?key|permission|denied|unauthori|forbidden|not f(ou|i)nd|\b40[134]\b", re.I)
-_LONGEST_REASON = 200  # letters of what W&B says went wrong
 # of arguments of `wandb.init`; the last two have no key of ours
 _VARIABLES = {
     "project": "WANDB_PROJECT", "entity": "WANDB_ENTITY", "group": "WANDB_RUN_GROUP", "name": "WANDB_NAME",
@@ -78,17 +74,3 @@ def wandb_settings(
     if sweep and chosen != "online":
         remarks.append(f"this run is one of the sweep {sweep}, whose agent sees nothing of it in the mode {chosen!r}")
     return WandbSettings(chosen, asked | given, tuple(remarks))
-
-
-def is_refusal(error: Exception) -> bool:
-    """Whether W&B refuses the key, the entity or the project; other errors are of the network or its service."""
-    from wandb.errors import AuthenticationError, CommError, UsageError
-
-    said = isinstance(error, (CommError, ValueError)) and _REFUSALS.search(str(error))
-    return bool(said) or isinstance(error, (AuthenticationError, UsageError))
-
-
-def reason(error: Exception) -> str:
-    """What an error of W&B says, in one line that is not too long."""
-    said = one_line(error).replace(".;", ";").rstrip(".")
-    return shorten(said or type(error).__name__, _LONGEST_REASON, placeholder=" ...")

@@ -15,13 +15,14 @@ from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from stmask.engine.records import ValidationRecord
-from stmask.engine.wandb_environment import Mode, is_refusal, reason, wandb_settings
+from stmask.engine.wandb_environment import Mode, wandb_settings
 from stmask.errors import ConfigError
 from stmask.extras import require
 from stmask.files import atomic_open, read_json
 from stmask.runs.config import read_config
 from stmask.runs.folder import BEST, CHANGES, CHECKPOINTS, CONFIG, LAST, LOG, RECORD, SUMMARY
 from stmask.runs.validations import CLASSES, METRICS, RESULTS, record_folders
+from stmask.wandb_errors import is_refusal, reason
 
 STEP = "trainer/global_step"
 RUN_KEY = "run"  # of the configuration: what run.json says

@@ -9,27 +9,14 @@ from pathlib import Path
 
 from stmask.benchmarks.record import Result
 from stmask.benchmarks.turns import Entry, measure
+from stmask.checkpoint_path import checkpoint_path
 from stmask.checkpoints import ModelCard
 from stmask.engine.evaluation_data import same_videos
-from stmask.errors import CheckpointError, StmaskError
+from stmask.errors import StmaskError
 from stmask.experiments.speed import FRAMES, PRECISIONS, Conditions, Speed, write_speed
 from stmask.loading import load, pick_device
-from stmask.runs.folder import BEST, CHECKPOINTS, LAST
 
 _AT_ONCE = 8  # networks in memory
-
-
-def checkpoint_at(place: str | os.PathLike[str]) -> Path:
-    """A checkpoint, or the best one of a run's folder: the last one if nothing was validated.
-
-    Raises:
-        CheckpointError: the folder holds none.
-    """
-    path = Path(place)
-    found = [file for name in (BEST, LAST) if (file := path / CHECKPOINTS / name).is_file()]
-    if path.is_dir() and not found:
-        raise CheckpointError(f"{path} holds no {CHECKPOINTS}/{BEST} or {LAST}: give a checkpoint, or a run's folder")
-    return found[0] if path.is_dir() else path
 
 
 def inference_entry(
@@ -50,11 +37,11 @@ def inference_entry(
         CheckpointError: the folder holds none.
     """
     arguments = {
-        "checkpoint": str(checkpoint_at(place)),
+        "checkpoint": str(checkpoint_path(place)),
         "device": device,
         "precision": precision,
         "frames_from": frames_from,
-        "validated_by": str(checkpoint_at(validated_by)),
+        "validated_by": str(checkpoint_path(validated_by)),
         "frames": frames,
         "videos": videos,
         "yardstick": yardstick,
@@ -100,7 +87,7 @@ def measure_runs(folders: Sequence[Path], *, device: str, on_run: Callable[[str]
     groups: dict[str, list[Path]] = defaultdict(list)  # by validation data
     for folder in folders:
         try:
-            checkpoint = checkpoint_at(folder)
+            checkpoint = checkpoint_path(folder)
             card = load(checkpoint).card
             assert isinstance(card, ModelCard)
             groups[same_videos(card, checkpoint) if card.data else ""].append(folder)

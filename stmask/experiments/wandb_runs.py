@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from stmask.engine.wandb_environment import is_refusal, reason
 from stmask.errors import ConfigError, DataError
 from stmask.experiments.collect import DONE, RunRecord, record_of, records_of
+from stmask.wandb_errors import is_refusal, reason
 
 RUN_KEY = "run"
 _STATES = {"finished": DONE, "crashed": "cut off", "killed": "interrupted"}

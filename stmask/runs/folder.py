@@ -11,14 +11,15 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Literal
-
-from omegaconf import DictConfig, OmegaConf
+from typing import TYPE_CHECKING, Any, Literal
 
 from stmask.errors import ConfigError, DataError, OutputError, StmaskError, one_line
 from stmask.files import atomic_open, read_json, require_file, write_json
 from stmask.runs.lock import is_locked, lock
 from stmask.signatures import check_arguments
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 CONFIG, RECORD, STATUS, SUMMARY, LOG, CHANGES = (
     "config.yaml", "run.json", "status.json", "summary.json", "train.log", "git.diff"
@@ -165,6 +166,8 @@ class RunFolder:
         """Writes what the run is: its configuration, `stmask.runs.provenance`, and the changes of the code."""
         if not self.first:
             return
+        from omegaconf import OmegaConf
+
         with atomic_open(self.path / CONFIG) as handle:
             handle.write(OmegaConf.to_yaml(cfg, resolve=True))
         write_json(self.path / RECORD, record, indent=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,15 @@ def test_evaluate_writes_results_and_prints_the_figures(
     )
     again = json.loads((tmp_path / "m").read_text())
     assert again["AP"] == figures["AP"]
+
+
+def test_a_run_says_how_it_is_evaluated(run: Path, tmp_path: Path) -> None:
+    told = [line.partition("evaluate it: ")[2] for line in (run / "train.log").read_text().splitlines()]
+    command = shlex.split(next(filter(None, told)))
+    assert command == ["stmask", "evaluate", f"checkpoint={run}"]
+    assert main([*command[1:], f"output={tmp_path}"]) == 0
+    summary = json.loads((run / "summary.json").read_text())
+    assert json.loads((tmp_path / "metrics.json").read_text())["AP"] == summary["valid/AP"]
 
 
 def test_evaluate_goes_by_the_names_of_the_classes(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.models.resnet import ResNet as TorchvisionResNet
 
+from stmask import hub
 from stmask.errors import CheckpointError
 from stmask.models.layers.conv import GroupNorm
 from stmask.models.layers.deform import ModulatedDeformConv
@@ -82,6 +83,7 @@ _NORMS: dict[str, Callable[[int], nn.Module]] = {"batch": nn.BatchNorm2d, "group
 _STAGES = {"C2": "layer1", "C3": "layer2", "C4": "layer3", "C5": "layer4"}
 _DEFORMABLE_STAGES = ("C3", "C4", "C5")
 _INSIDE = "backbone."
+_IMAGENET = "imagenet"
 _YOLACT_STAGE = re.compile(r"layers\.(\d+)\.")
 
 
@@ -103,7 +105,8 @@ class ResNet(nn.Module):
         width: channels of the first stage (later ones in proportion); ImageNet weights are for 64.
         norm: "batch", or "group", which learns faster from random weights when batches are small.
         frozen_norm: batch norms keep their statistics and are not trained.
-        weights: a local file with torchvision's ImageNet state dict, or YOLACT's, in any wrapper; or None to start from
+        weights: "imagenet" for torchvision's ImageNet weights (IMAGENET1K_V1), which are fetched once; another name
+            of `stmask weights list`; a file with such a state dict, or YOLACT's, in any wrapper; or None to start from
             random weights.
 
     Parameter names are torchvision's, so that its files load as they are.
@@ -112,6 +115,7 @@ class ResNet(nn.Module):
         ValueError: a number out of its range.
         CheckpointError: the file of weights is not a weights file, or is another network's; the first differences are
             named.
+        DownloadError: weights that could not be fetched.
     """
 
     def __init__(
@@ -145,7 +149,9 @@ class ResNet(nn.Module):
             for layer in self._norms():
                 layer.requires_grad_(False)
         if weights is not None:
-            self._load_imagenet(Path(weights))
+            if weights == _IMAGENET and (width, norm) != (_FULL_WIDTH, "batch"):
+                raise ValueError(f"weights={_IMAGENET} are of width={_FULL_WIDTH}, norm=batch: got {width}, {norm}")
+            self._load(hub.local(f"resnet{depth}_imagenet" if weights == _IMAGENET else weights, to_serve="backbone"))
 
     def forward(self, frames: Tensor) -> dict[str, Tensor]:
         """Frames (B, 3, H, W) give {"C3": (B, C, H/8, W/8), "C4": .., "C5": ..}."""
@@ -168,7 +174,7 @@ class ResNet(nn.Module):
     def _norms(self) -> list[nn.BatchNorm2d]:
         return [module for module in self.modules() if isinstance(module, nn.BatchNorm2d)]
 
-    def _load_imagenet(self, path: Path) -> None:
+    def _load(self, path: Path) -> None:
         source = str(path)
         tensors = tensors_of(read_file(path), source=source)
         if inner := {name: value for name, value in tensors.items() if name.startswith(_INSIDE)}:  # a whole network's
