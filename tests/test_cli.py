@@ -177,7 +177,7 @@ def test_overrides_with_hyphens(argv: list[str], capsys: pytest.CaptureFixture[s
     ("argv", "module"),
     [
         (["evaluate", "checkpoint=a.ckpt", "output=out"], "stmask.engine.evaluate"),
-        (["predict", ".", "checkpoint=a.ckpt", "output=r.json"], "stmask.loading"),
+        (["predict", ".", "checkpoint=a.ckpt", "output=out.mp4"], "stmask.loading"),
     ],
 )
 def test_null_reaches_the_tracker(
