@@ -21,6 +21,10 @@ _WARM_UP = 3
 _log = logging.getLogger(__name__)
 
 
+class NoLanes(Exception):
+    """A model or its tracker has no lanes. PyTorch's NotImplementedError says another thing: a kernel is missing."""
+
+
 class RecordedSteps:
     """Runs `Lanes` as a CUDA graph, recorded once and again when there are more tracks than it has room for.
 
@@ -51,7 +55,7 @@ class RecordedSteps:
             slots: tracks of a video for which there is room at first.
 
         Raises:
-            NotImplementedError: the model or its tracker can't be run this way.
+            NoLanes: the model or its tracker can't be run this way.
         """
         self._model = model if autocast is None else model.ready(autocast)
         self._tracker = tracker
@@ -127,7 +131,7 @@ class RecordedSteps:
         with self._half():
             lanes = self._model.lanes(self._tracker, self._inputs(), slots=slots)
         if lanes is None:
-            raise NotImplementedError(f"{type(self._model).__name__} with this tracker has no lanes")
+            raise NoLanes(f"{type(self._model).__name__} with this tracker has no lanes")
         if state is not None:
             lanes.restore(state)
         return lanes
@@ -158,7 +162,7 @@ def recorded_steps(
         return None
     try:
         return RecordedSteps(model, tracker, videos=videos, preprocessor=preprocessor, device=device, autocast=autocast)
-    except NotImplementedError:
+    except NoLanes:
         return None
     except RuntimeError as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]

@@ -10,7 +10,7 @@ import torch
 from models.test_lanes import assert_same, network
 
 from stmask.inference import SideBySide, VideoSegmenter
-from stmask.inference.recorded import RecordedSteps, recorded_steps
+from stmask.inference.recorded import NoLanes, RecordedSteps, recorded_steps
 from stmask.ops.frames import FramePreprocessor
 from stmask.structures import TrackedFrame
 
@@ -101,6 +101,21 @@ def test_no_graph_without_a_gpu() -> None:
         recorded_steps(model, model.tracker(), videos=1, preprocessor=SIZE, device=torch.device("cpu"), autocast=None)
         is None
     )
+
+
+@pytest.mark.parametrize(("error", "said"), [(NoLanes, 0), (NotImplementedError, 1), (RuntimeError, 1)])
+def test_a_model_without_lanes_is_silent_and_a_missing_kernel_is_not(
+    error: type[Exception], said: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise error("aten::some_kernel")
+
+    monkeypatch.setattr("stmask.inference.recorded.RecordedSteps", failing)
+    model, gpu = network(), torch.device("cuda")
+    assert recorded_steps(model, model.tracker(), videos=1, preprocessor=SIZE, device=gpu, autocast=None) is None
+    assert [record.getMessage() for record in caplog.records] == [
+        "no CUDA graph could be recorded, so frames take longer: aten::some_kernel"
+    ] * said
 
 
 def test_refusals() -> None:
