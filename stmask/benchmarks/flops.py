@@ -24,11 +24,13 @@ def count(work: Callable[[], Any]) -> float:
 def counter() -> FlopCounterMode:
     """A context that counts, for work that is not one call."""
     aten, vision = torch.ops.aten, torch.ops.torchvision
-    linear = getattr(torch.ops.mkldnn, "_linear_pointwise", None)  # not in every build of PyTorch
+    onednn = torch.ops.mkldnn  # not in every build of PyTorch
+    linear, conv = getattr(onednn, "_linear_pointwise", None), getattr(onednn, "_convolution_pointwise", None)
     return FlopCounterMode(
         display=False,
         custom_mapping={
             **({} if linear is None else {linear: _linear}),
+            **({} if conv is None else {conv: _convolution}),
             aten._embedding_bag_forward_only: _bags,
             aten._embedding_bag_per_sample_weights_backward: _bags_backward,
             aten.grid_sampler_2d: _sampled,
@@ -45,6 +47,10 @@ def counter() -> FlopCounterMode:
 
 def _linear(x: Shape, weight: Shape, *_: Any, out_shape: Shape, **__: Any) -> int:
     return 2 * math.prod(out_shape) * weight[-1]
+
+
+def _convolution(x: Shape, weight: Shape, *_: Any, out_shape: Shape, **__: Any) -> int:
+    return 2 * math.prod(out_shape) * math.prod(weight[1:])
 
 
 def _bags(table: Shape, rows: Shape, *_: Any, **__: Any) -> int:

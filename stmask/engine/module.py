@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from stmask.checkpoints import ModelCard
 from stmask.checkpoints.format import ENTRY, entry_of
+from stmask.engine.optimisation import update_at_once
 from stmask.engine.validation import Validator
 from stmask.errors import StmaskError
 from stmask.models import VideoModel
@@ -57,6 +59,7 @@ class VISModule(pl.LightningModule):
         self._seed = seed
         self.skipped_steps = 0
         self._skipped_in_a_row = 0
+        self._norm = torch.zeros(())  # of the last step's gradient
 
     # training
 
@@ -81,9 +84,8 @@ class VISModule(pl.LightningModule):
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
         if not gradients:
             return
-        norm = torch.stack([gradient.norm() for gradient in gradients]).norm()
-        finite = bool(norm.isfinite())
-        if not finite:
+        self._norm = torch.nn.utils.get_total_norm(gradients)
+        if not math.isfinite(float(self._norm)):
             self.skipped_steps += 1
             self._skipped_in_a_row += 1
             if getattr(self.trainer.precision_plugin, "scaler", None) is None:
@@ -91,7 +93,7 @@ class VISModule(pl.LightningModule):
                     parameter.grad = None
         else:
             self._skipped_in_a_row = 0
-            self.log("train/grad_norm", norm)
+            self.log("train/grad_norm", self._norm)
         self.log("train/skipped_steps", float(self.skipped_steps))
         if self._skipped_in_a_row >= self._max_skipped_in_a_row:
             raise StmaskError(
@@ -99,8 +101,22 @@ class VISModule(pl.LightningModule):
                 f"step {self.global_step}); lower optimizer.lr, raise scheduler.warmup_steps, or use 32-true precision"
             )
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """As Lightning's, with the norm that was measured already."""
+        if gradient_clip_algorithm not in (None, "norm"):
+            super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        elif gradient_clip_val and float(self._norm) > gradient_clip_val:
+            torch.nn.utils.clip_grads_with_norm_(self.model.parameters(), gradient_clip_val, self._norm)
+
     def configure_optimizers(self) -> Any:
         optimizer = self._make_optimizer(p for p in self.model.parameters() if p.requires_grad)
+        if self.device.type == "cpu":
+            update_at_once(optimizer)
         scheduler = self._make_scheduler(optimizer)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 

@@ -1,4 +1,5 @@
-"""Learning-rate schedules that count optimiser steps, and the rule that scales the learning rate with the batch."""
+"""Learning-rate schedules that count optimiser steps, the rule that scales the learning rate with the batch, and how
+an optimiser is told to be quick on a CPU."""
 
 from __future__ import annotations
 
@@ -74,3 +75,14 @@ def scaled_learning_rate(lr: float, *, frames_per_batch: int, reference_batch: i
 
 def _warmup(step: int, steps: int, factor: float) -> float:
     return 1.0 if step >= steps else factor + (1 - factor) * step / steps
+
+
+def update_at_once(optimizer: Optimizer) -> None:
+    """PyTorch's optimisers update a parameter by one kernel on a CPU too, three times faster; they do it when told.
+
+    What a configuration says of it stays. Such kernels change parameters without raising their version.
+    """
+    for group in optimizer.param_groups:
+        knows = {"fused", "foreach"} <= group.keys()
+        if knows and group["fused"] is None and not any(map(group.get, ("foreach", "differentiable", "capturable"))):
+            group["fused"] = True

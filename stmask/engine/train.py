@@ -27,6 +27,7 @@ from stmask.engine.build import (
 )
 from stmask.engine.checkpoint_callbacks import BestCheckpoint, LastCheckpoint, validation_metrics
 from stmask.engine.interruption import StopRequest
+from stmask.engine.memory import keep_freed_memory
 from stmask.engine.metrics_log import MetricsLog
 from stmask.engine.module import VISModule
 from stmask.engine.preflight import check_intervals
@@ -91,6 +92,8 @@ def _train(
     processes: Processes,
 ) -> dict[str, float]:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    # deterministic=true would write every tensor twice
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if "mixed" in str(cfg.trainer.precision) and torch.cuda.is_available():
         torch.set_float32_matmul_precision("high")  # of what stays in float32: products of deformable convolutions
     log = MetricsLog(folder.metrics)
@@ -101,6 +104,8 @@ def _train(
     before = None if resume is None else threads_beside(resume)
     if (chosen := settle(processes=sharing_cores(trainer), before=before)) and folder.first:
         _log.info("computing with %s", chosen)
+    if trainer.strategy.root_device.type == "cpu":
+        keep_freed_memory()
     batch_size = batch_size_of(cfg, processes=trainer.world_size)
     batch = batch_size * trainer.world_size  # of all processes
     data: DataModule = instantiate(cfg.data, batch_size=batch_size, _convert_="all")

@@ -9,9 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from stmask.ops.kernels import is_plain_cpu, linear, product, table_gradient
+from stmask.ops.kernels import Pair, convolution, is_plain_cpu, linear, product, table_gradient, through_relu
 
-Pair = tuple[int, int]
 _WIDE = 128 * 128  # input times output channels from which a matrix product is the faster gradient of the weight
 _PATCH_VALUES = 2**20  # of patches that are laid out at once, to stay in the processor's cache
 _FEW = 0.5  # beyond this share of cells with a gradient, gathering them costs more than it saves
@@ -26,11 +25,12 @@ def conv2d(
     stride: Pair = (1, 1),
     padding: Pair = (0, 0),
     few: bool = False,
+    relu: bool = False,
 ) -> Tensor:
     """As `torch.nn.functional.conv2d`, in values and gradients; best with channels-last maps and weights.
 
     On the CPU a 1x1 convolution is a matrix product of the map's cells, which saves copies, and so is the gradient of
-    a wide weight, for which oneDNN needs twice the time with AVX2.
+    a wide weight, for which oneDNN needs twice the time with AVX2. A ReLU is computed on the way.
 
     Args:
         x: (B, C, H, W).
@@ -39,42 +39,52 @@ def conv2d(
         stride: step between output cells.
         padding: rows and columns of zeros on each side.
         few: whether it is likely that few output cells get a gradient; the backward pass then costs no more than these.
+        relu: whether a ReLU follows.
     """
     if not is_plain_cpu(x):
-        return F.conv2d(x, weight, bias, stride=stride, padding=padding)
+        result = F.conv2d(x, weight, bias, stride=stride, padding=padding)
+        return F.relu(result) if relu else result
     if weight.shape[2:] == (1, 1) and padding == (0, 0):
         cells = x[:, :, :: stride[0], :: stride[1]].permute(0, 2, 3, 1)  # (B, h, w, C)
-        result = linear(cells.flatten(0, 2), weight.flatten(1), bias)
-        return result.view(*cells.shape[:3], -1).permute(0, 3, 1, 2)
+        rows = linear(cells.flatten(0, 2), weight.flatten(1), bias, relu=relu)
+        return rows.view(*cells.shape[:3], -1).permute(0, 3, 1, 2)
     if not torch.is_grad_enabled() or len(x) == 0:
-        return F.conv2d(x, weight, bias, stride=stride, padding=padding)
-    convolved: Tensor = _Convolution.apply(x, weight, bias, stride, padding, few)  # type: ignore[no-untyped-call]
+        return convolution(x, weight, bias, stride, padding, relu)
+    convolved: Tensor = _Convolution.apply(x, weight, bias, stride, padding, few, relu)  # type: ignore[no-untyped-call]
     return convolved
 
 
 class _Convolution(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair, few: bool
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair, few: bool, relu: bool
     ) -> Tensor:
-        ctx.save_for_backward(x, weight)
+        result = convolution(x, weight, bias, stride, padding, relu)
+        ctx.save_for_backward(x, weight, *([result] if relu else []))
         ctx.stride, ctx.padding, ctx.few = stride, padding, few
-        return F.conv2d(x, weight, bias, stride=stride, padding=padding)
+        return result
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        (grad,), (x, weight) = grads, ctx.saved_tensors
+        (grad,), (x, weight, *result) = grads, ctx.saved_tensors
         need_x, need_weight, need_bias = ctx.needs_input_grad[:3]
         rows = grad.permute(0, 2, 3, 1).flatten(0, 2)  # (B * h * w, O)
         grad_x = grad_weight = grad_bias = None
-        some = (rows != 0).any(dim=1).nonzero().flatten() if ctx.few and len(rows) >= _SMALL else None
+        some = rows.abs().sum(dim=1).nonzero().flatten() if ctx.few and len(rows) >= _SMALL else None
         if some is not None and len(some) <= _FEW * len(rows):
-            few = _Few(rows[some], some, grad.shape, x, weight, stride=ctx.stride, padding=ctx.padding)
+            mine = rows[some]
+            if result:
+                mine = through_relu(mine, result[0].permute(0, 2, 3, 1).flatten(0, 2)[some])
+            few = _Few(mine, some, grad.shape, x, weight, stride=ctx.stride, padding=ctx.padding)
             grad_x = few.grad_x() if need_x else None
             grad_weight = few.grad_weight() if need_weight else None
-            grad_bias = rows.sum(dim=0) if need_bias else None
-            return grad_x, grad_weight, grad_bias, None, None, None
+            grad_bias = mine.sum(dim=0) if need_bias else None
+            return grad_x, grad_weight, grad_bias, None, None, None, None
+        if result:
+            rows = through_relu(rows, result[0].permute(0, 2, 3, 1).flatten(0, 2))
+            b, out, h, w = grad.shape
+            grad = rows.view(b, h, w, out).permute(0, 3, 1, 2)
         wide = weight.shape[0] * weight.shape[1] >= _WIDE
         if need_weight and wide:
             grad_weight = _weight_gradient(rows, x, weight, stride=ctx.stride, padding=ctx.padding)
@@ -88,7 +98,7 @@ class _Convolution(torch.autograd.Function):
             grad_x, grad_weight, grad_bias = (
                 b if a is None else a for a, b in zip((grad_x, grad_weight, grad_bias), theirs)
             )
-        return grad_x, grad_weight, grad_bias, None, None, None
+        return grad_x, grad_weight, grad_bias, None, None, None, None
 
 
 def _padded(x: Tensor, padding: Pair) -> Tensor:

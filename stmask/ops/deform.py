@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torchvision.ops import deform_conv2d
 
-from stmask.ops.kernels import bag_sums, factor_gradient, product, table_gradient
+from stmask.ops.kernels import bag_sums, factor_gradient, product, table_gradient, through_relu
 
 
 def same_padding(kernel: tuple[int, int]) -> tuple[int, int, int, int]:
@@ -48,6 +48,7 @@ def deform_conv(
     bias: Tensor | None = None,
     mask: Tensor | None = None,
     stride: int = 1,
+    relu: bool = False,
 ) -> Tensor:
     """Deformable convolution with "same" padding (equations 3 and 4; with `mask` the modulated DCNv2).
 
@@ -58,16 +59,17 @@ def deform_conv(
         bias: (O,).
         mask: (B, kh * kw, h, w) factors of the taps.
         stride: step between output cells.
+        relu: whether a ReLU follows.
 
     Returns:
         (B, O, h, w). Offsets and sampling stay in float32 under autocast: their rounding moves pixels.
     """
     exported = torch.compiler.is_exporting()  # other formats have the operator, under the same name
     if x.device.type == "cpu" and not exported:
-        return _by_rows(x, offsets, weight, bias, mask, stride)
-    if not torch.is_grad_enabled() and x.is_cuda and _has_triton():
-        return _by_triton(x, offsets, weight, bias, mask, stride)
-    return _by_torchvision(x, offsets, weight, bias, mask, stride)
+        return _by_rows(x, offsets, weight, bias, mask, stride, relu)
+    by = _by_triton if not torch.is_grad_enabled() and x.is_cuda and _has_triton() else _by_torchvision
+    result = by(x, offsets, weight, bias, mask, stride)
+    return F.relu(result, inplace=True) if relu else result
 
 
 @cache
@@ -124,7 +126,13 @@ def _by_torchvision(
 
 
 def _by_rows(
-    x: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | None, mask: Tensor | None, stride: int
+    x: Tensor,
+    offsets: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    mask: Tensor | None,
+    stride: int,
+    relu: bool = False,
 ) -> Tensor:
     """All taps are read at once, then the convolution is one matrix product. Memory: kh * kw * C * h * w."""
     b, _, in_h, in_w = x.shape
@@ -139,7 +147,8 @@ def _by_rows(
         cells, factors = (value.permute(0, 2, 3, 1, 4).reshape(-1, kh * kw, 4) for value in (cells, factors))
         table = x.to(dtype).permute(0, 2, 3, 1).reshape(-1, c)  # no copy where x is channels-last
         flat_weight = weight.to(dtype).permute(0, 2, 3, 1).flatten(1)  # (O, taps * C)
-        rows = _Reading.apply(table, cells, factors, flat_weight, None if bias is None else bias.to(dtype))  # type: ignore[no-untyped-call]
+        flat_bias = None if bias is None else bias.to(dtype)
+        rows = _Reading.apply(table, cells, factors, flat_weight, flat_bias, relu)  # type: ignore[no-untyped-call]
     maps: Tensor = rows.view(b, h, w, out).permute(0, 3, 1, 2)
     return maps
 
@@ -172,21 +181,26 @@ class _Reading(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, table: Tensor, cells: Tensor, factors: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(
+        ctx: Any, table: Tensor, cells: Tensor, factors: Tensor, weight: Tensor, bias: Tensor | None, relu: bool
+    ) -> Tensor:
         taps = cells.shape[1]
         read = bag_sums(table, cells.flatten(0, 1), factors.flatten(0, 1)).view(len(cells), taps * table.shape[1])
-        ctx.save_for_backward(table, cells, factors, weight, read)
-        return product(read, weight, bias)
+        result = product(read, weight, bias, relu=relu)
+        ctx.save_for_backward(table, cells, factors, weight, read, *([result] if relu else []))
+        return result
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        (grad,), (table, cells, factors, weight, read) = grads, ctx.saved_tensors
-        need_table, _, need_factors, need_weight, need_bias = ctx.needs_input_grad
+        (grad,), (table, cells, factors, weight, read, *result) = grads, ctx.saved_tensors
+        need_table, _, need_factors, need_weight, need_bias, _ = ctx.needs_input_grad
         grad_table = grad_factors = grad_weight = grad_bias = None
+        if result:
+            grad = through_relu(grad, result[0])
         if need_bias:
             grad_bias = grad.sum(dim=0)
-        some = (grad != 0).any(dim=1).nonzero().flatten()
+        some = grad.abs().sum(dim=1).nonzero().flatten()
         everywhere = 2 * len(some) > len(grad)
         if not everywhere:
             grad, read, cells, kept_factors = grad[some], read[some], cells[some], factors[some]
@@ -203,4 +217,4 @@ class _Reading(torch.autograd.Function):
                 grad_factors = factor_gradient(grad_read, table, corners).view(kept_factors.shape)
                 if not everywhere:
                     grad_factors = torch.zeros_like(factors).index_copy_(0, some, grad_factors)
-        return grad_table, None, grad_factors, grad_weight, grad_bias
+        return grad_table, None, grad_factors, grad_weight, grad_bias, None

@@ -11,6 +11,7 @@ import torch
 from engine.tiny import TINY
 
 from stmask.config import compose
+from stmask.engine.module import VISModule
 from stmask.engine.train import train
 from stmask.errors import StmaskError
 from stmask.models.stmask import STMask
@@ -44,3 +45,15 @@ def test_a_bad_step_changes_nothing_and_is_counted(
 def test_too_many_in_a_row_stop_the_training(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(StmaskError, match="training diverged: 3 steps in a row"):
         fit(dataset, tmp_path, monkeypatch, set(range(1, 9)), "max_skipped_in_a_row=3", "trainer.max_steps=8")
+
+
+@pytest.mark.parametrize(("longest", "norm"), [(1.0, 1.0), (10.0, 5.0), (None, 5.0)])
+def test_gradients_are_clipped_by_the_norm_that_was_measured(longest: float | None, norm: float) -> None:
+    model = torch.nn.Linear(2, 1, bias=False)
+    module = VISModule(model, optimizer=torch.optim.SGD, scheduler=None, card=None)  # type: ignore[arg-type]
+    module.log = lambda *_: None  # type: ignore[method-assign]
+    model.weight.grad = torch.tensor([[3.0, 4.0]])
+    optimizer = torch.optim.SGD(model.parameters())
+    module.on_before_optimizer_step(optimizer)
+    module.configure_gradient_clipping(optimizer, longest, "norm")
+    assert float(model.weight.grad.norm()) == pytest.approx(norm, rel=1e-5)

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 
-from stmask.engine.optimisation import scaled_learning_rate, warmup_cosine, warmup_steps
+from stmask.engine.optimisation import scaled_learning_rate, update_at_once, warmup_cosine, warmup_steps
 from stmask.errors import ConfigError
 
 
@@ -37,7 +40,38 @@ def test_refusals() -> None:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     with pytest.raises(ConfigError, match=r"milestones must increase, got \[5, 3\]"):
         warmup_steps(optimizer, milestones=[5, 3])
-    with pytest.raises(ConfigError, match=r"total_steps must exceed .*warmup_steps = 9, got 4"):
+    with pytest.raises(ConfigError, match=r"total_steps=4 is not above scheduler.warmup_steps=9"):
         warmup_cosine(optimizer, total_steps=4, warmup_steps=9)
     with pytest.raises(ConfigError, match=r"counts epochs .*: give scheduler\.total_steps, or scheduler=warmup_steps"):
         warmup_cosine(optimizer, total_steps=-1)
+
+
+@pytest.mark.parametrize(
+    ("make", "fused"),
+    [
+        (torch.optim.AdamW, True),
+        (torch.optim.SGD, True),
+        (lambda parameters: torch.optim.AdamW(parameters, foreach=True), None),
+        (lambda parameters: torch.optim.AdamW(parameters, fused=False), False),
+    ],
+)
+def test_one_kernel_for_each_parameter_unless_the_user_said_otherwise(make: Callable[..., Any], fused: object) -> None:
+    optimizers = []
+    for told in (False, True):
+        parameter = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
+        optimizer = make([parameter])
+        if told:
+            update_at_once(optimizer)
+        for _ in range(3):
+            parameter.grad = parameter.detach().square() + 1
+            optimizer.step()
+        optimizers.append((optimizer, parameter))
+    (_, plain), (optimizer, parameter) = optimizers
+    assert optimizer.param_groups[0]["fused"] is fused
+    torch.testing.assert_close(parameter, plain)
+
+
+def test_an_optimiser_that_knows_no_such_kernel_stays_as_it_is() -> None:
+    optimizer = torch.optim.Rprop([torch.nn.Parameter(torch.zeros(1))])
+    update_at_once(optimizer)
+    assert "fused" not in optimizer.param_groups[0]

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from stmask.models.layers.fused import conv_relu, ready
+from stmask.models.layers.conv import conv_relu
+from stmask.models.layers.fused import ready
 from stmask.models.layers.resnet import ResNet
 
 

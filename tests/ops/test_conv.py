@@ -20,6 +20,7 @@ def random(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
     return value.requires_grad_()
 
 
+@pytest.mark.parametrize("relu", [False, True])
 @pytest.mark.parametrize("few", [False, True])
 @pytest.mark.parametrize("values_at_once", [1, 2**20])
 @pytest.mark.parametrize(
@@ -39,14 +40,16 @@ def test_a_convolution(
     stride: tuple[int, int],
     values_at_once: int,
     few: bool,
+    relu: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(conv, "_WIDE", 0)
     monkeypatch.setattr(conv, "_SMALL", 0)
     monkeypatch.setattr(conv, "_PATCH_VALUES", values_at_once)
     inputs = random(2, 3, 6, 7), random(4, 3, *kernel), random(4)
-    mine = conv2d(*inputs, padding=padding, stride=stride, few=few)
+    mine = conv2d(*inputs, padding=padding, stride=stride, few=few, relu=relu)
     theirs = F.conv2d(*inputs, padding=padding, stride=stride)
+    theirs = theirs.relu() if relu else theirs
     torch.testing.assert_close(mine, theirs)
     share = torch.rand(2, 1, *mine.shape[2:]) < 0.2
     for direction in (torch.randn_like(mine), torch.randn_like(mine) * share, torch.zeros_like(mine)):
@@ -63,18 +66,37 @@ def test_a_convolution_under_autocast_is_pytorchs() -> None:
         assert conv2d(x, weight).dtype == torch.bfloat16
 
 
-@pytest.mark.parametrize("channels_last", [True, False])
-def test_a_group_norm(channels_last: bool) -> None:
-    x, weight, bias = random(2, 8, 3, 4), random(8), random(8)
-    x = x if channels_last else x.detach().contiguous().requires_grad_()
-    mine = group_norm(x, 4, weight=weight, bias=bias, eps=1e-5)
-    theirs = F.group_norm(x, 4, weight, bias, 1e-5)
+@pytest.mark.parametrize("channels", [(4, 5), (16, 3)])
+def test_a_convolution_of_float32_with_a_relu(channels: tuple[int, int]) -> None:
+    few, many = channels
+    inputs = [random(*shape, dtype=torch.float32) for shape in ((2, few, 6, 7), (many, few, 3, 3), (many,))]
+    mine, theirs = conv2d(*inputs, padding=(1, 1), relu=True), F.conv2d(*inputs, padding=(1, 1)).relu()
     torch.testing.assert_close(mine, theirs)
     direction = torch.randn_like(mine)
-    for a, b in zip(
-        torch.autograd.grad(mine, (x, weight, bias), direction),
-        torch.autograd.grad(theirs, (x, weight, bias), direction),
-    ):
+    for a, b in zip(torch.autograd.grad(mine, inputs, direction), torch.autograd.grad(theirs, inputs, direction)):
+        torch.testing.assert_close(a, b)
+    with torch.no_grad():
+        assert torch.equal(conv2d(*inputs, padding=(1, 1), relu=True), mine)
+
+
+@pytest.mark.parametrize("values_at_once", [1, 2**18])
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("adds", [False, True])
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_a_group_norm(
+    channels_last: bool, adds: bool, relu: bool, values_at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stmask.ops.group_norm._VALUES_AT_ONCE", values_at_once)
+    x, weight, bias = random(2, 8, 3, 4), random(8), random(8)
+    x = x if channels_last else x.detach().contiguous().requires_grad_()
+    add = [random(2, 8, 4, 3).transpose(2, 3)] if adds else []
+    mine = group_norm(x, 4, weight=weight, bias=bias, eps=1e-5, add=add[0] if adds else None, relu=relu)
+    theirs = sum(add, F.group_norm(x, 4, weight, bias, 1e-5))
+    theirs = theirs.relu() if relu else theirs
+    torch.testing.assert_close(mine, theirs)
+    direction = torch.randn_like(mine)
+    inputs = (x, weight, bias, *add)
+    for a, b in zip(torch.autograd.grad(mine, inputs, direction), torch.autograd.grad(theirs, inputs, direction)):
         torch.testing.assert_close(a, b)
 
 

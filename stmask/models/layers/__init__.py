@@ -1,6 +1,6 @@
 """Parts that several models share. Constructors take all settings: no global configuration."""
 
-from stmask.models.layers.conv import Conv2d, GroupNorm, SameConv2d
+from stmask.models.layers.conv import Conv2d, GroupNorm, SameConv2d, Tower
 from stmask.models.layers.deform import ModulatedDeformConv
 from stmask.models.layers.fpn import FPN, LEVELS, Pyramid
 from stmask.models.layers.initialise import initialise_beside_backbone
@@ -18,6 +18,7 @@ __all__ = [
     "Pyramid",
     "ResNet",
     "SameConv2d",
+    "Tower",
     "initialise_beside_backbone",
 ]
 PARTS = ("ResNet",)

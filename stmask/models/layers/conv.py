@@ -1,13 +1,16 @@
-"""Layers around `ops.conv`."""
+"""Layers around `ops.conv`, and the ReLU after them."""
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stmask.ops.conv import conv2d
 from stmask.ops.deform import same_padding
 from stmask.ops.group_norm import group_norm
+
+_HALF = (torch.bfloat16, torch.float16)
 
 
 class Conv2d(nn.Conv2d):
@@ -36,8 +39,12 @@ class Conv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, in, H, W) to (B, out, h, w)."""
-        stride, (down, right) = self.stride, map(int, self.padding)
-        return conv2d(x, self.weight, self.bias, stride=(stride[0], stride[1]), padding=(down, right), few=self.few)
+        return self.convolved(x)
+
+    def convolved(self, x: Tensor, *, relu: bool = False) -> Tensor:
+        """As `forward`, and with a ReLU."""
+        stride, (down, right) = (self.stride[0], self.stride[1]), map(int, self.padding)
+        return conv2d(x, self.weight, self.bias, stride=stride, padding=(down, right), few=self.few, relu=relu)
 
 
 class SameConv2d(Conv2d):
@@ -50,14 +57,54 @@ class SameConv2d(Conv2d):
         self.kernel = kernel
         self._pad = None if odd else same_padding(kernel)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def convolved(self, x: Tensor, *, relu: bool = False) -> Tensor:
         """Maps (B, in, h, w) to (B, out, h, w)."""
-        return super().forward(x if self._pad is None else F.pad(x, self._pad))
+        return super().convolved(x if self._pad is None else F.pad(x, self._pad), relu=relu)
 
 
 class GroupNorm(nn.GroupNorm):
     """Group normalisation by `ops.group_norm`."""
 
+    def forward(self, x: Tensor, *, add: Tensor | None = None, relu: bool = False) -> Tensor:
+        """Maps (B, C, h, w), normalised; then plus `add`, and a ReLU of that."""
+        return group_norm(x, self.num_groups, weight=self.weight, bias=self.bias, eps=self.eps, add=add, relu=relu)
+
+
+class Tower(nn.Sequential):
+    """Convolutions with a ReLU after each.
+
+    Args:
+        convs: in order; their names are 0, 2, 4 and so on.
+    """
+
+    def __init__(self, *convs: nn.Module) -> None:
+        super().__init__(*(layer for conv in convs for layer in (conv, nn.ReLU(inplace=True))))
+
     def forward(self, x: Tensor) -> Tensor:
-        """Maps (B, C, h, w), normalised."""
-        return group_norm(x, self.num_groups, weight=self.weight, bias=self.bias, eps=self.eps)
+        """Maps (B, C, h, w) to (B, C', h, w)."""
+        for conv in self:
+            if not isinstance(conv, nn.ReLU):
+                x = conv_relu(conv, x)
+        return x
+
+
+def conv_relu(conv: nn.Module, x: Tensor, *, add: Tensor | None = None) -> Tensor:
+    """relu(conv(x) + add), by one kernel where there is one: cuDNN has it for half precision without gradients."""
+    if x.is_cuda and isinstance(conv, nn.Conv2d) and conv.weight.dtype in _HALF and not torch.is_grad_enabled():
+        return _by_cudnn(conv, x, add)
+    if isinstance(conv, Conv2d) and add is None:
+        return conv.convolved(x, relu=True)
+    y: Tensor = conv(x)
+    return F.relu(y if add is None else y + add)
+
+
+def _by_cudnn(conv: nn.Conv2d, x: Tensor, add: Tensor | None) -> Tensor:
+    assert not isinstance(conv.padding, str)
+    x = x.to(conv.weight.dtype)
+    places = (conv.stride, conv.padding, conv.dilation, conv.groups)
+    y: Tensor
+    if add is None:
+        y = torch.cudnn_convolution_relu(x, conv.weight, conv.bias, *places)
+    else:
+        y = torch.cudnn_convolution_add_relu(x, conv.weight, add.to(x.dtype), 1.0, conv.bias, *places)
+    return y

@@ -30,7 +30,7 @@ class ModulatedDeformConv(nn.Module):
         """Maps (B, in, h, w) to (B, out, h / stride, w / stride)."""
         return self.with_weight(x, self.weight, self.bias)
 
-    def with_weight(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """The same with another weight and bias."""
+    def with_weight(self, x: Tensor, weight: Tensor, bias: Tensor | None, *, relu: bool = False) -> Tensor:
+        """The same with another weight and bias, and with a ReLU."""
         offsets, factors = self.offset_mask(x).split([18, 9], dim=1)
-        return deform_conv(x, offsets, weight, bias=bias, mask=factors.sigmoid(), stride=self.stride)
+        return deform_conv(x, offsets, weight, bias=bias, mask=factors.sigmoid(), stride=self.stride, relu=relu)

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stmask.models.layers.conv import Conv2d
-from stmask.models.layers.fused import conv_relu
+from stmask.models.layers.conv import Conv2d, conv_relu
 from stmask.number_checks import require_integer
 
 LEVELS = ("P3", "P4", "P5", "P6", "P7")

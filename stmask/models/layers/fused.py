@@ -6,36 +6,14 @@ import copy
 from typing import TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from stmask.models.layers.conv import Conv2d
+from stmask.models.layers.conv import conv_relu
 from stmask.models.layers.folding import prepare_for_inference
 from stmask.models.layers.resnet import ResNet
 
-_HALF = (torch.bfloat16, torch.float16)
 Network = TypeVar("Network", bound=nn.Module)
-
-
-def conv_relu(conv: nn.Module, x: Tensor, *, add: Tensor | None = None) -> Tensor:
-    """relu(conv(x) + add), by one kernel of cuDNN's for weights of half precision, without gradients."""
-    if x.is_cuda and isinstance(conv, nn.Conv2d) and conv.weight.dtype in _HALF and not torch.is_grad_enabled():
-        return _by_cudnn(conv, x, add)
-    y: Tensor = conv(x)
-    return F.relu(y if add is None else y + add)
-
-
-def _by_cudnn(conv: nn.Conv2d, x: Tensor, add: Tensor | None) -> Tensor:
-    assert not isinstance(conv.padding, str)
-    x = x.to(conv.weight.dtype)
-    places = (conv.stride, conv.padding, conv.dilation, conv.groups)
-    y: Tensor
-    if add is None:
-        y = torch.cudnn_convolution_relu(x, conv.weight, conv.bias, *places)
-    else:
-        y = torch.cudnn_convolution_add_relu(x, conv.weight, add.to(x.dtype), 1.0, conv.bias, *places)
-    return y
 
 
 class ConvReLU(nn.Module):
@@ -85,8 +63,6 @@ def ready(network: Network, dtype: torch.dtype) -> Network:
                 setattr(module, name, _folded_block(child))
         if isinstance(module, ResNet) and isinstance(module.bn1, nn.Identity):
             module.conv1, module.relu = ConvReLU(module.conv1), nn.Identity()
-        if isinstance(module, nn.Sequential):
-            _join_relus(module)
     return network.to(dtype)
 
 
@@ -94,10 +70,3 @@ def _folded_block(block: BasicBlock | Bottleneck) -> FoldedBlock:
     names = ("conv1", "conv2", "conv3") if isinstance(block, Bottleneck) else ("conv1", "conv2")
     shortcut = None if block.downsample is None else block.downsample[0]
     return FoldedBlock([getattr(block, name) for name in names], shortcut)
-
-
-def _join_relus(layers: nn.Sequential) -> None:
-    for index in range(len(layers) - 1):
-        conv = layers[index]
-        if isinstance(conv, nn.Conv2d) and type(conv) in (nn.Conv2d, Conv2d) and isinstance(layers[index + 1], nn.ReLU):
-            layers[index], layers[index + 1] = ConvReLU(conv), nn.Identity()

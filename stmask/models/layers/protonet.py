@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stmask.models.layers.conv import Conv2d
-from stmask.models.layers.fused import conv_relu
+from stmask.models.layers.conv import Conv2d, conv_relu
 from stmask.number_checks import require_integer
 
 

@@ -23,36 +23,45 @@ from stmask.weights import as_in, is_counter, read_file, tensors_of
 
 class _Basic(BasicBlock):  # type: ignore[misc]  # torchvision has no types
     def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(_convolved(x, self.conv1, self.bn1), inplace=True)
-        y = _convolved(y, self.conv2, self.bn2)
-        return F.relu(y + _shortcut(x, self.downsample), inplace=True)
+        y = _convolved(x, self.conv1, self.bn1, relu=True)
+        return _convolved(y, self.conv2, self.bn2, add=_shortcut(x, self.downsample), relu=True)
 
 
 class _Bottleneck(Bottleneck):  # type: ignore[misc]
     def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(_convolved(x, self.conv1, self.bn1), inplace=True)
-        y = F.relu(_convolved(y, self.conv2, self.bn2), inplace=True)
-        y = _convolved(y, self.conv3, self.bn3)
-        return F.relu(y + _shortcut(x, self.downsample), inplace=True)
+        y = _convolved(x, self.conv1, self.bn1, relu=True)
+        y = _convolved(y, self.conv2, self.bn2, relu=True)
+        return _convolved(y, self.conv3, self.bn3, add=_shortcut(x, self.downsample), relu=True)
 
 
 def _shortcut(x: Tensor, downsample: nn.Sequential | None) -> Tensor:
     return x if downsample is None else _convolved(x, downsample[0], downsample[1])
 
 
-def _convolved(x: Tensor, conv: nn.Module, norm: nn.Module) -> Tensor:
-    """Convolved and normalised. A batch norm that keeps its statistics is a part of the weight, and costs nothing."""
-    frozen = norm if isinstance(norm, nn.BatchNorm2d) and not norm.training else None
+def _convolved(x: Tensor, conv: nn.Module, norm: nn.Module, *, add: Tensor | None = None, relu: bool = False) -> Tensor:
+    """Convolved and normalised, plus `add`, and a ReLU of that.
+
+    A batch norm that keeps its statistics is a part of the weight, and costs nothing. What follows is computed with
+    the convolution or the norm where they can do it.
+    """
+    kept = norm if isinstance(norm, nn.BatchNorm2d) and not norm.training else None
+    bare = kept is not None or isinstance(norm, nn.Identity)
+    fused = bare and relu and add is None
     y: Tensor
-    if isinstance(conv, nn.Conv2d):
-        weight, bias = (conv.weight, conv.bias) if frozen is None else folded(conv.weight, conv.bias, frozen)
-        stride, (down, right) = conv.stride, map(int, conv.padding)
-        y = conv2d(x, weight, bias, stride=(stride[0], stride[1]), padding=(down, right))
-    elif isinstance(conv, ModulatedDeformConv) and frozen is not None:
-        y = conv.with_weight(x, *folded(conv.weight, conv.bias, frozen))
+    if isinstance(conv, (nn.Conv2d, ModulatedDeformConv)):
+        weight, bias = (conv.weight, conv.bias) if kept is None else folded(conv.weight, conv.bias, kept)
+        if isinstance(conv, nn.Conv2d):
+            stride, (down, right) = (conv.stride[0], conv.stride[1]), map(int, conv.padding)
+            y = conv2d(x, weight, bias, stride=stride, padding=(down, right), relu=fused)
+        else:
+            y = conv.with_weight(x, weight, bias, relu=fused)
     else:
-        return norm(conv(x))  # type: ignore[no-any-return]
-    return y if frozen is not None else norm(y)
+        y, fused = conv(x), False
+    if isinstance(norm, GroupNorm):
+        return norm(y, add=add, relu=relu)  # type: ignore[no-any-return]
+    y = y if bare else norm(y)
+    y = y if add is None else y + add
+    return F.relu(y, inplace=True) if relu and not fused else y
 
 
 def folded(weight: Tensor, bias: Tensor | None, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
@@ -155,7 +164,7 @@ class ResNet(nn.Module):
 
     def forward(self, frames: Tensor) -> dict[str, Tensor]:
         """Frames (B, 3, H, W) give {"C3": (B, C, H/8, W/8), "C4": .., "C5": ..}."""
-        x = self.maxpool(self.relu(_convolved(frames, self.conv1, self.bn1)))
+        x = self.maxpool(_convolved(frames, self.conv1, self.bn1, relu=True))
         x = self.layer1(x)
         maps = {}
         for name in _DEFORMABLE_STAGES:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stmask.models.layers.conv import SameConv2d
@@ -100,6 +99,6 @@ class CalibratedConv(nn.Module):
 
     def forward(self, x: Tensor, box_deltas: Tensor) -> Tensor:
         """x (B, C, h, w) and the box regression (B, 4, h, w) of the same anchor shape, which gets no gradient here."""
-        calibrated = F.relu(deform_conv(x, self.offsets(box_deltas.detach()), self.adapt), inplace=True)
+        calibrated = deform_conv(x, self.offsets(box_deltas.detach()), self.adapt, relu=True)
         out: Tensor = self.output(calibrated)
         return out

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from stmask.models.layers.conv import Conv2d, SameConv2d
+from stmask.models.layers.conv import Conv2d, SameConv2d, Tower
 from stmask.models.layers.fpn import Pyramid
 from stmask.models.stmask.branches import Branch, LazyBranches
 from stmask.models.stmask.calibration import AnchorShape, CalibratedConv, Calibration, NoCalibration
@@ -144,11 +144,8 @@ class PredictionHead(nn.Module):
         return anchors_last(maps)
 
 
-def _convs(channels: int, count: int) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for _ in range(count):
-        layers += [Conv2d(channels, channels, 3, padding=1, few=True), nn.ReLU(inplace=True)]
-    return nn.Sequential(*layers)
+def _convs(channels: int, count: int) -> Tower:
+    return Tower(*(Conv2d(channels, channels, 3, padding=1, few=True) for _ in range(count)))
 
 
 def _outputs(

@@ -9,9 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stmask.models.layers.conv import Conv2d
+from stmask.models.layers.conv import Conv2d, conv_relu
 from stmask.models.layers.fpn import LEVELS
-from stmask.models.layers.fused import conv_relu
 from stmask.number_checks import require_integer
 from stmask.ops import winograd
 from stmask.ops.correlation import BACKENDS, correlate

@@ -10,7 +10,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stmask.models.base import RunStage, Stage, Tracker, TrackerFactory, VideoModel
-from stmask.models.layers import FPN, Backbone, Conv2d, ProtoNet, Pyramid, SameConv2d, initialise_beside_backbone
+from stmask.models.layers import (
+    FPN,
+    Backbone,
+    Conv2d,
+    ProtoNet,
+    Pyramid,
+    SameConv2d,
+    Tower,
+    initialise_beside_backbone,
+)
 from stmask.models.stmask import ComputedBranches, Criterion, DensePredictions, Detector, LossWeights
 from stmask.models.stmask.detector import detected
 from stmask.models.stmask.staged import StagedModel, stages_of
@@ -49,7 +58,7 @@ class YolactHead(nn.Module):
 
     def __init__(self, *, num_classes: int, channels: int, num_prototypes: int, num_anchors: int) -> None:
         super().__init__()
-        self.tower = nn.Sequential(Conv2d(channels, channels, 3, padding=1), nn.ReLU(inplace=True))
+        self.tower = Tower(Conv2d(channels, channels, 3, padding=1))
         self.box_outputs = _outputs(channels, 4, num_anchors)
         self.class_outputs = _outputs(channels, num_classes + 1, num_anchors)
         self.mask_outputs = _outputs(channels, num_prototypes, num_anchors)
