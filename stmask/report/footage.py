@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -134,29 +135,42 @@ class Footage:
         return _jpeg(np.concatenate(rows[:-1]))
 
     def film(self, scored: Scored, video_id: int) -> Picture:
-        """A video with its annotations and beside it with the predictions from `min_score` on; a long one is cut.
+        """A video as `side_by_side` draws it.
 
         Raises:
             DataError: a frame can't be read.
             OutputError: it can't be written.
         """
-        rows = np.flatnonzero(scored.predictions.video_ids == video_id)
-        shown = sorted(rows[scored.predictions.scores[rows] >= scored.min_score].tolist(),
-                       key=lambda row: -scored.predictions.scores[row])  # fmt: skip
-        annotated, predicted = self._annotated(scored, video_id), [self._prediction(scored, row) for row in shown]
-        clip = VideoClip(self._dataset, self._place[video_id])
-        height, width = display_size(clip.size)
+        frames = self.side_by_side(scored, video_id)
+        first = next(frames)
+        height, width = first.shape[:2]
         with TemporaryDirectory(prefix="stmask-report-") as folder:
             path = Path(folder) / "film.mp4"
-            with VideoWriter(path, fps=FPS, size=(height, 2 * width + _GAP)) as writer:
-                gap = np.full((height, _GAP, 3), _GREY, dtype=np.uint8)
-                for t, frame in zip(range(MOST_FRAMES), clip):
-                    picture = resized(frame, (height, width))
-                    sides = (self._drawn(picture, tracks, t) for tracks in (annotated, predicted))
-                    left, right = sides
-                    writer.write(np.concatenate([left, gap, right], axis=1))
+            with VideoWriter(path, fps=FPS, size=(height, width)) as writer:
+                for frame in chain([first], frames):
+                    writer.write(frame)
             content = path.read_bytes()
-        return Picture(_address("video/mp4", content), 2 * width + _GAP, height)
+        return Picture(_address("video/mp4", content), width, height)
+
+    def side_by_side(self, scored: Scored, video_id: int) -> Iterator[Image]:
+        """The frames of a video with its annotations and beside it with the predictions from `min_score` on.
+
+        A long video is cut.
+
+        Raises:
+            DataError: a frame can't be read.
+        """
+        rows = np.flatnonzero(scored.predictions.video_ids == video_id)
+        rows = rows[scored.predictions.scores[rows] >= scored.min_score]
+        best_first = rows[np.argsort(-scored.predictions.scores[rows], kind="stable")].tolist()
+        annotated, predicted = self._annotated(scored, video_id), [self._prediction(scored, row) for row in best_first]
+        clip = VideoClip(self._dataset, self._place[video_id])
+        size = display_size(clip.size)
+        gap = np.full((size[0], _GAP, 3), _GREY, dtype=np.uint8)
+        for t, frame in zip(range(min(len(clip), MOST_FRAMES)), clip):
+            picture = resized(frame, size)
+            left, right = (self._drawn(picture, tracks, t) for tracks in (annotated, predicted))
+            yield np.concatenate([left, gap, right], axis=1)
 
     def _frame(self, video_id: int, position: int) -> Image:
         place = self._place[video_id]

@@ -77,7 +77,7 @@ def curves(history: RunHistory) -> Markup:
 
 def _quality(history: RunHistory) -> list[Markup]:
     if not history.validations:
-        return [note("There was no validation yet.")]
+        return [note("No validation was recorded.")]
     steps = np.array([one.step for one in history.validations], dtype=np.float64)
 
     def lines(keys: Mapping[str, str]) -> list[Line]:

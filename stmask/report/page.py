@@ -98,8 +98,7 @@ def write_report(
     else:
         assert results is not None
         sections["Setup"] = section("setup", "Files", _files(results))
-    own = history is not None and results is not None and history.folder in results.results.parents
-    text = _page(history, results, scored, sections, remarks=_remarks(history, scored, room, own=own))
+    text = _page(history, results, scored, sections, remarks=_remarks(history, results, scored, room))
     with atomic_open(output, "wb") as file:
         content = text.encode("utf-8")
         file.write(content)
@@ -145,15 +144,13 @@ def _of_results(
     }
 
 
-def _remarks(history: RunHistory | None, scored: Scored | None, room: Room, *, own: bool) -> Markup | None:
+def _remarks(history: RunHistory | None, results: Results | None, scored: Scored | None, room: Room) -> Markup:
     parts = [of_videos.remarks(room)]
-    if history is not None and scored is not None and own:
-        recorded = history.best.metrics.get("AP", -1.0)
-        if abs(recorded - scored.report.stats["AP"]) > _SAME:
-            parts.append(note(
-                f"The run recorded AP {100 * recorded:.1f}, not {100 * scored.report.stats['AP']:.1f}: it validated a "
-                "part of these videos, or the annotations were changed since."
-            ))  # fmt: skip
+    if history is not None and history.validations and results is not None and scored is not None:
+        recorded, found = history.best.metrics.get("AP", -1.0), scored.report.stats["AP"]
+        if results.results.parent == history.best.folder and abs(recorded - found) > _SAME:
+            why = "it validated a part of these videos, or the annotations were changed since"
+            parts.append(note(f"The run recorded AP {100 * recorded:.1f}, not {100 * found:.1f}: {why}."))
     return join(*parts)
 
 

@@ -150,6 +150,15 @@ def test_a_run_that_has_only_begun(tmp_path: Path) -> None:
     assert "No validation was recorded yet, so there is nothing to score." in Page(tmp_path / "report.html").text
 
 
+def test_results_in_the_folder_of_a_run_without_validations(made: Made, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("name: young\n")
+    results = tmp_path / "evaluation" / "results.json"
+    results.parent.mkdir()
+    shutil.copy(made.results, results)
+    assert main([str(tmp_path), str(results), str(made.truth), "clips=1"]) == 0
+    assert len(Page(tmp_path / "report.html").all("video")) == 1
+
+
 def test_a_dataset_that_was_moved(made: Made, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(made.run, run)
