@@ -37,6 +37,7 @@ _RANGES = {
     "scheduler.milestones.*": _COUNT,
     "scheduler.gamma": "above 0 and at most 1",
     "trainer.num_nodes": _COUNT,
+    "ema.decay": _SHARE,
     "trainer.max_steps": "at least 1, or -1",
     "trainer.max_epochs": "at least 1, or -1",
     "trainer.min_steps": "at least 0",

@@ -30,6 +30,7 @@ class TrainSchema:
     data: Any = None
     optimizer: Any = None
     scheduler: Any = None
+    ema: Any = None
     trainer: Any = None
     logger: Any = None
     records: Any = None
@@ -84,7 +85,7 @@ SCHEMAS: dict[str, type] = {"train": TrainSchema, "evaluate": EvaluateSchema, "p
 # parts of a configuration that are empty there: what they are given is laid over the checkpoint's own
 OVERLAYS: dict[str, tuple[str, ...]] = {"evaluate": ("model", "data"), "predict": ("model",)}
 # what `stmask train` can do without: the others of its groups are choices that have to be made
-OPTIONAL_GROUPS = frozenset({"logger", "records"})
+OPTIONAL_GROUPS = frozenset({"ema", "logger", "records"})
 _TEXTS_OF_GROUPS = ("data.train", "data.valid", "logger.name", "logger.project", "logger.entity", "logger.group")
 
 

@@ -22,6 +22,7 @@ QUALITY = 60
 
 
 def main(results: str, annotations: str, folder: str = "docs/gallery") -> None:
+    """Writes them into the folder."""
     truth = GroundTruth.load(annotations)
     scored = score(truth, load_predictions(results, truth), min_score=0.3)
     footage = open_footage(Path(annotations), None, how="they are needed")
@@ -36,8 +37,8 @@ def main(results: str, annotations: str, folder: str = "docs/gallery") -> None:
         with atomic_path(path) as temporary:
             frames[0].save(temporary, save_all=True, append_images=frames[1:], duration=round(1000 / FPS), loop=0,
                            quality=QUALITY, method=6)  # fmt: skip
-        print(f"{path} ({path.stat().st_size // 1000} kB): {footage.name(video.video_id)}, AP {100 * (video.ap or 0):.1f}, "
-              f"{video.found} of {video.objects} found, {video.false} false positives")  # fmt: skip
+        print(f"{path} ({path.stat().st_size // 1000} kB): {footage.name(video.video_id)}", end=", ")
+        print(f"AP {100 * (video.ap or 0):.1f}, {video.found} of {video.objects} found, {video.false} false positives")
 
 
 if __name__ == "__main__":

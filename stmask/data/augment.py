@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from stmask.number_checks import require_number
+
 Image = npt.NDArray[np.uint8]
 
 
@@ -28,6 +30,7 @@ class Augmentation:
             network input and a window of the input's size is cropped. (1, 4/3) is the jitter of the short side from 360
             to 480 of the paper's setting.
         aspect: largest factor by which the ratio of width to height changes, at least 1.
+        min_visible: an object of whose box a crop leaves less than this share is neither learned nor background.
         colour: probability of a change of colour by up to these fractions: brightness, contrast, saturation, hue.
         separate_colour: draws the colours of the frames of a clip independently instead of together.
     """
@@ -35,6 +38,7 @@ class Augmentation:
     flip: float = 0.5
     scale: Sequence[float] = (1.0, 4 / 3)
     aspect: float = 1.0
+    min_visible: float = 0.0
     colour: float = 0.5
     brightness: float = 0.2
     contrast: float = 0.2
@@ -46,6 +50,7 @@ class Augmentation:
         for name in ("flip", "colour"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a probability, got {getattr(self, name)}")
+        require_number(high=1.0, min_visible=self.min_visible)
         if len(self.scale) != 2 or not 1 <= self.scale[0] <= self.scale[1]:
             raise ValueError(f"scale must be two factors with 1 <= smallest <= largest, got {list(self.scale)}")
         if self.aspect < 1:
@@ -79,20 +84,28 @@ class ClipAugmenter:
 
     def __call__(
         self, frames: Sequence[Image], masks: Sequence[Sequence[Image]], seed: int
-    ) -> tuple[list[Image], list[list[Image]]]:
+    ) -> tuple[list[Image], list[list[Image]], list[list[bool]]]:
         """Frames (h, w, 3) and masks (h, w) of T frames of one size; the same seed gives the same result.
 
         Returns:
-            The frames (height, width, 3) and their masks, as many as before; a mask whose object left is empty.
+            The frames (height, width, 3); their masks, as many as before, empty where the object left; and which
+            of these show enough of their object to be learned.
         """
         geometry_seed, *colour_seeds = (int(n) for n in np.random.SeedSequence(seed).generate_state(1 + len(frames)))
         flat = [mask for of_frame in masks for mask in of_frame]
         pipeline = self._geometry_of(*frames[0].shape[:2])
         pipeline.set_random_seed(geometry_seed)
-        result = pipeline(images=list(frames), masks=flat)
+        boxes, rows = _boxes(flat)
+        result = pipeline(images=list(frames), masks=flat, bboxes=boxes, rows=rows)
         images: list[Image] = list(result["images"])
-        moved = iter(result["masks"])
-        return self._recolour(images, colour_seeds), [[next(moved) for _ in of_frame] for of_frame in masks]
+        enough = {int(row) for row in result["rows"]}
+        moved = iter(enumerate(result["masks"]))
+        numbered = [[next(moved) for _ in of_frame] for of_frame in masks]
+        return (
+            self._recolour(images, colour_seeds),
+            [[mask for _, mask in of_frame] for of_frame in numbered],
+            [[row in enough and bool(mask.any()) for row, mask in of_frame] for of_frame in numbered],
+        )
 
     def _recolour(self, images: list[Image], seeds: list[int]) -> list[Image]:
         if self._colour is None:
@@ -126,7 +139,8 @@ class ClipAugmenter:
         else:
             resize = a.Resize(*size, interpolation=cv2.INTER_LINEAR, mask_interpolation=nearest)
         # Its own shape check copies every frame and mask, and takes longer than the augmentation itself.
-        return a.Compose([resize, a.HorizontalFlip(p=how.flip)], is_check_shapes=False)
+        boxes = a.BboxParams(format="pascal_voc", label_fields=["rows"], min_visibility=how.min_visible)
+        return a.Compose([resize, a.HorizontalFlip(p=how.flip)], bbox_params=boxes, is_check_shapes=False)
 
     def _make_colour(self) -> Any:
         how = self.augmentation
@@ -190,6 +204,14 @@ class ImageMover:
         self._pipeline.set_random_seed(seed)
         result = self._pipeline(image=image, masks=list(masks))
         return result["image"], list(result["masks"])
+
+
+def _boxes(masks: Sequence[Image]) -> tuple[npt.NDArray[np.float32], list[int]]:
+    """The boxes (N, 4) x1, y1, x2, y2 of the masks that show anything, and which masks these are."""
+    sides = np.array([cv2.boundingRect(mask) for mask in masks], dtype=np.float32).reshape(-1, 4)
+    sides[:, 2:] += sides[:, :2]
+    shown = (sides[:, 2] > sides[:, 0]).nonzero()[0]
+    return sides[shown], shown.tolist()
 
 
 def _albumentations() -> Any:

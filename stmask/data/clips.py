@@ -182,12 +182,12 @@ class ClipDataset(SampleStream):
         masks = [[*shot.instances.masks, *shot.crowds] for shot in shots]
         objects = [len(shot.instances) for shot in shots]
         for _ in range(_CROPS_TRIED if self.augmenter.augmentation.crops else 1):
-            images, moved = self.augmenter([shot.image for shot in shots], masks, int(rng.integers(2**32)))
-            if any(mask.any() for mask in moved[0][: objects[0]]):
+            images, moved, seen = self.augmenter([shot.image for shot in shots], masks, int(rng.integers(2**32)))
+            if any(seen[0][: objects[0]]):
                 break
         targets = tuple(
-            self._targets(shot.instances, found[:count], crowds=found[count:])
-            for shot, found, count in zip(shots, moved, objects, strict=True)
+            self._targets(shot.instances, found, learned=enough[:count])
+            for shot, found, enough, count in zip(shots, moved, seen, objects, strict=True)
         )
         size = torch.tensor([self.preprocessor.height, self.preprocessor.width])
         return Clip(
@@ -204,10 +204,14 @@ class ClipDataset(SampleStream):
         video = int(self._videos[reference])
         return video, int(rng.choice(self.dataset.annotated_in(video)))
 
-    def _targets(self, instances: FrameInstances, masks: Sequence[Image], *, crowds: Sequence[Image]) -> FrameTargets:
-        """Targets of the objects that are still visible, with boxes recomputed from their masks."""
+    def _targets(self, instances: FrameInstances, masks: Sequence[Image], *, learned: Sequence[bool]) -> FrameTargets:
+        """Targets of the objects, whose masks come first and with boxes recomputed from these, that are to be learned.
+
+        All other masks are regions from which nothing is learned.
+        """
         height, width = self.preprocessor.padded_size
-        kept = [i for i, mask in enumerate(masks) if mask.any()]
+        kept = [i for i, enough in enumerate(learned) if enough]
+        rest = [mask for i, mask in enumerate(masks) if i not in kept and mask.any()]
         padded = np.zeros((len(kept), height, width), dtype=np.bool_)
         for row, i in enumerate(kept):
             padded[row, : masks[i].shape[0], : masks[i].shape[1]] = masks[i]
@@ -216,7 +220,7 @@ class ClipDataset(SampleStream):
             labels=torch.from_numpy(instances.labels[kept]),
             masks=torch.from_numpy(padded),
             track_ids=torch.from_numpy(instances.track_ids[kept]),
-            crowds=self._boxes([mask for mask in crowds if mask.any()]),
+            crowds=self._boxes(rest),
         )
 
     def _boxes(self, masks: Sequence[Image]) -> Tensor:

@@ -75,6 +75,8 @@ def build_trainer(
         loggers.append(instantiate(cfg.logger, _convert_="all"))
     performance = Performance(folder.path, loggers[1:])
     callbacks = [LoggedStep(), LearningRateMonitor("step"), performance, *callbacks]
+    if cfg.ema is not None and "_target_" in cfg.ema:
+        callbacks.append(instantiate(cfg.ema, _convert_="all"))
     if cfg.records is not None and "_target_" in cfg.records:
         callbacks.append(instantiate(cfg.records, _convert_="all"))
     if cfg.trainer.enable_progress_bar:

@@ -31,13 +31,16 @@ class Kept(NamedTuple):
     scores: Tensor
 
 
-def unsuppressed(boxes: Tensor, *, iou_threshold: float) -> Tensor:
-    """Which boxes (..., N, 4), sorted best first, overlap no better one by more than the threshold: (..., N) bool."""
+def unsuppressed(boxes: Tensor, *, iou_threshold: float | Tensor) -> Tensor:
+    """Which boxes (..., N, 4), sorted best first, overlap no better one by more than the threshold: (..., N) bool.
+
+    The threshold may be one of each pair of boxes, (..., N, N).
+    """
     n = boxes.shape[-2]
     if n == 0:
         return torch.ones(boxes.shape[:-1], dtype=torch.bool, device=boxes.device)
     overlaps = box_ops.paired_iou(boxes[..., :, None, :], boxes[..., None, :, :]).triu(diagonal=1)  # (..., N, N)
-    return overlaps.amax(dim=-2) <= iou_threshold
+    return (overlaps <= iou_threshold).all(dim=-2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +51,19 @@ class CrossClassNMS:
         iou_threshold: boxes that overlap a better one by more are dropped.
         top_k: only this many of the best are compared at all.
         max_detections: at most this many are kept.
+        other_class_iou: in place of `iou_threshold` where the better box is of another class; None: no difference.
+            Above it, objects of different classes may overlap more, and one object is not found as two.
     """
 
     iou_threshold: float = 0.5
     top_k: int = 200
     max_detections: int = 100
+    other_class_iou: float | None = None
 
     def __post_init__(self) -> None:
         _check(self)
+        if self.other_class_iou is not None:
+            require_number(high=1.0, other_class_iou=self.other_class_iou)
 
     def __call__(self, boxes: Tensor, probabilities: Tensor, quality: Tensor, *, score_threshold: float = 0.0) -> Kept:
         """Boxes (N, 4) xyxy, probabilities (N, K) of the foreground classes and a factor (N,) on each box's score.
@@ -68,7 +76,7 @@ class CrossClassNMS:
         best, classes = probabilities.max(dim=1)
         best = best * quality
         order = best.argsort(descending=True, stable=True)[: self.top_k]
-        keep = order[unsuppressed(boxes[order], iou_threshold=self.iou_threshold)][: self.max_detections]
+        keep = order[unsuppressed(boxes[order], iou_threshold=self._limits(classes[order]))][: self.max_detections]
         return Kept(keep, classes[keep] + 1, best[keep])
 
     # the same in two steps for B frames, with numbers of boxes that are the same whatever is in them
@@ -84,20 +92,28 @@ class CrossClassNMS:
         keys = (rising << 32) - torch.arange(a, device=scores.device)  # all different
         return keys.topk(min(self.top_k, a), dim=1).indices
 
-    def kept(self, boxes: Tensor, competes: Tensor) -> tuple[Tensor, Tensor]:
+    def kept(self, boxes: Tensor, classes: Tensor, competes: Tensor) -> tuple[Tensor, Tensor]:
         """Which survive of boxes (B, k, 4), sorted best first, of which those with `competes` (B, k) come first.
+
+        Their classes are (B, k).
 
         Returns:
             Indices (B, n) into the k, with n = `max_detections`, best first, and whether there is one (B, n).
         """
         b, k = competes.shape
         n = min(self.max_detections, k)
-        keep = unsuppressed(boxes, iou_threshold=self.iou_threshold) & competes
+        keep = unsuppressed(boxes, iou_threshold=self._limits(classes)) & competes
         ranks = keep.cumsum(dim=1) - 1
         places = torch.where(keep & (ranks < n), ranks, n)  # the last place is for those that are dropped
         indices = torch.zeros(b, n + 1, dtype=torch.int64, device=boxes.device)
         indices = indices.scatter(1, places, torch.arange(k, device=boxes.device).expand(b, k))[:, :n]
         return indices, torch.arange(n, device=boxes.device) < keep.sum(dim=1, keepdim=True)
+
+    def _limits(self, classes: Tensor) -> float | Tensor:
+        """The IoU that is allowed between boxes of these classes (..., N)."""
+        if self.other_class_iou is None:
+            return self.iou_threshold
+        return torch.where(classes[..., :, None] == classes[..., None, :], self.iou_threshold, self.other_class_iou)
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,7 +128,7 @@ def augmentations(
     for seed, column in zip((None, *seeds), axes.T, strict=True):
         changed, masks = images, [list(instances.masks) for instances in found]
         if seed is not None:
-            changed, masks = changer(images, masks, seed)
+            changed, masks, _ = changer(images, masks, seed)
         for axis, image, instances, moved in zip(column, changed, found, masks, strict=True):
             kept = FrameInstances(instances.labels, instances.track_ids, tuple(moved))
             show_instances(axis, image, kept, dataset.class_names)

@@ -19,6 +19,7 @@ from stmask.errors import ConfigError
 from stmask.loading import load
 from stmask.models.stmask import PredictionHead, STMask
 from stmask.runs.config import read_config
+from stmask.runs.folder import BEST, LAST
 
 DATA_VARIABLE = "STMASK_DATA_ROOT"
 RUN_VARIABLE = "STMASK_RUN"
@@ -48,12 +49,15 @@ def synthetic(**knobs: Any) -> Path:
 
 
 def run_folder() -> Path | None:
-    """The run that `STMASK_RUN` names, else the demo's; None if there is neither.
+    """The run that `STMASK_RUN` names, else the demo's once it has a checkpoint; None if there is neither.
 
     Raises:
         ConfigError: the variable names no folder.
     """
-    return _named(RUN_VARIABLE) or _above("demo/run")
+    if (named := _named(RUN_VARIABLE)) is not None:
+        return named
+    demo = _above("demo/run")
+    return demo if demo is not None and _checkpoint(demo) is not None else None
 
 
 def runs_folder() -> Path | None:
@@ -66,14 +70,17 @@ def runs_folder() -> Path | None:
 
 
 def network(run: Path | None) -> STMask:
-    """The best network of a run, in evaluation mode; without a run, the demo's as it is before training.
+    """The best network of a run, the last before its first validation, in evaluation mode; without a run, the demo's as
+    it is before training.
 
     Raises:
         CheckpointError: the run has no checkpoint that can be read.
-        ConfigError: it trained another model than STMask.
+        ConfigError: it has none yet, or trained another model than STMask.
     """
     if run is not None:
-        model = load(run / "checkpoints" / "best.ckpt")
+        if (checkpoint := _checkpoint(run)) is None:
+            raise ConfigError(f"{run} has no checkpoint yet: wait for its first, or unset {RUN_VARIABLE}")
+        model = load(checkpoint)
         if not isinstance(model, STMask):
             raise ConfigError(f"{run} trained a {type(model).__name__}, these pictures are of STMask's parts")
         return model
@@ -90,7 +97,8 @@ def described(run: Path | None) -> str:
         return (
             "no run: the network has random weights, and what it has learned is nothing (make demo, or set STMASK_RUN)"
         )
-    return f"the best network of the run {run.parent.name}/{run.name}"
+    checkpoint = _checkpoint(run)
+    return f"{'no' if checkpoint is None else checkpoint.name} of the run {run.parent.name}/{run.name}"
 
 
 def heads(*options: str) -> dict[str, PredictionHead]:
@@ -100,6 +108,11 @@ def heads(*options: str) -> dict[str, PredictionHead]:
     configs = {option: compose("train", [f"model/head={option}"]).model.head for option in options}
     sizes = {"num_classes": 2, "channels": 8, "num_prototypes": 4}
     return {option: instantiate(config, _convert_="all")(**sizes) for option, config in configs.items()}
+
+
+def _checkpoint(run: Path) -> Path | None:
+    files = (run / "checkpoints" / name for name in (BEST, LAST))
+    return next((file for file in files if file.is_file()), None)
 
 
 def _named(variable: str) -> Path | None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
 from stmask.structures import RLE, CroppedMasks, ImageInstance, ImageResult, TrackedFrame, TrackResult, VideoResult
+
+ClassVote = Literal["frames", "scores"]
 
 
 def encode_masks(masks: CroppedMasks) -> list[RLE]:
@@ -38,13 +41,20 @@ def _runs(part: npt.NDArray[np.bool_], corner: tuple[int, int], size: tuple[int,
 
 
 class VideoResultBuilder:
-    """Accumulates one video, frame by frame; only encoded masks are kept."""
+    """Accumulates one video, frame by frame; only encoded masks are kept.
 
-    def __init__(self, video_id: int) -> None:
+    Args:
+        video_id: of the video.
+        class_vote: how the frames of a track choose its class: "frames", each counts the same (the release), or
+            "scores", each counts as much as it scores.
+    """
+
+    def __init__(self, video_id: int, *, class_vote: ClassVote = "frames") -> None:
         self._video_id = video_id
+        self._by_scores = class_vote == "scores"
         self._segmentations: dict[int, dict[int, RLE]] = defaultdict(dict)
         self._scores: dict[int, list[float]] = defaultdict(list)
-        self._labels: dict[int, Counter[int]] = defaultdict(Counter)
+        self._votes: dict[int, dict[int, float]] = defaultdict(lambda: defaultdict(float))
 
     def add(self, tracked: TrackedFrame, masks: CroppedMasks | Sequence[RLE]) -> None:
         """One frame: its instances and their masks at the video's own size, which may be encoded already.
@@ -71,14 +81,14 @@ class VideoResultBuilder:
                 )
             self._segmentations[track_id][tracked.frame_index] = rle
             self._scores[track_id].append(score)
-            self._labels[track_id][label] += 1
+            self._votes[track_id][label] += score if self._by_scores else 1.0
 
     def build(self, length: int) -> VideoResult:
-        """The result for `length` frames. A track has its mean score and most frequent label (the lowest of equals)."""
+        """Of `length` frames. A track has its mean score and the label of most votes (the lowest of equals)."""
         tracks = tuple(
             TrackResult(
                 track_id=track_id,
-                label=min(self._labels[track_id], key=lambda label: (-self._labels[track_id][label], label)),
+                label=min(self._votes[track_id], key=lambda label: (-self._votes[track_id][label], label)),
                 score=float(np.mean(self._scores[track_id])),
                 segmentations=tuple(frames.get(t) for t in range(length)),
             )

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Generic
+from typing import Generic, get_args
 
 from stmask.evaluation.explain import explain
 from stmask.evaluation.ground_truth import GroundTruth
@@ -18,7 +18,7 @@ from stmask.evaluation.video_ap import MASK_METRICS, VideoAPReport, assign, summ
 from stmask.overlap import Stage
 from stmask.structures import TrackedFrame, VideoResult
 from stmask.tasks.base import Entry, Frame, Metric, Scores, Segmenter, SomeItem, require_own_names
-from stmask.tasks.results import VideoResultBuilder
+from stmask.tasks.results import ClassVote, VideoResultBuilder
 
 _JUDGED_BY = ("AP", "AP50", "AP75", "APS", "APM", "APL", "AR1", "AR10")
 
@@ -29,14 +29,18 @@ class Videos:
 
     Attributes:
         metrics: your own, by name, besides those of YouTube-VIS.
+        class_vote: how the frames of a track choose its class; see `VideoResultBuilder`.
     """
 
     metrics: Mapping[str, Metric] = field(default_factory=dict)
+    class_vote: ClassVote = "frames"
 
     drawn = True
 
     def __post_init__(self) -> None:
         require_own_names(self.metrics, MASK_METRICS)
+        if self.class_vote not in get_args(ClassVote):
+            raise ValueError(f"class_vote must be one of {', '.join(get_args(ClassVote))}, got {self.class_vote!r}")
 
     @property
     def judged_by(self) -> tuple[str, ...]:
@@ -57,7 +61,8 @@ class Videos:
         waiting = iter(items)
         beside = segmenter.side_by_side(batch)
         with ExitStack() as threads:
-            lanes = [_Lane[SomeItem](threads.enter_context(Stage("masks"))) for _ in range(batch)]
+            stages = [threads.enter_context(Stage("masks")) for _ in range(batch)]
+            lanes = [_Lane[SomeItem](masks, class_vote=self.class_vote) for masks in stages]
             for lane in lanes:
                 threads.callback(lane.close)
             while True:
@@ -110,15 +115,17 @@ class _Lane(Generic[SomeItem]):
         frame: its next.
     """
 
-    def __init__(self, masks: Stage) -> None:
+    def __init__(self, masks: Stage, *, class_vote: ClassVote) -> None:
         self.item: SomeItem | None = None
         self.frame: Frame | None = None
         self._frames: Iterator[Frame] = iter(())
         self._masks = masks
         self._builder = VideoResultBuilder(0)
+        self._class_vote = class_vote
 
     def begin(self, item: SomeItem) -> None:
-        self.item, self._frames, self._builder = item, iter(item), VideoResultBuilder(item.video_id)
+        self.item, self._frames = item, iter(item)
+        self._builder = VideoResultBuilder(item.video_id, class_vote=self._class_vote)
 
     def next_frame(self) -> Frame | None:
         return next(self._frames, None)

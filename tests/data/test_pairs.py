@@ -140,11 +140,30 @@ def test_masks_stay_on_their_objects(tmp_path):
     image = np.repeat(mask[..., None] * 255, 3, axis=2)
     augment = ClipAugmenter(Augmentation(scale=(1.0, 2.0), aspect=1.3, colour=0.0), height=64, width=96)
     for seed in range(20):
-        images, masks = augment([image, image], [[mask], [mask, mask]], seed)
+        images, masks, _ = augment([image, image], [[mask], [mask, mask]], seed)
         assert np.array_equal(images[0], images[1])
         assert [len(m) for m in masks] == [1, 2]
         disagree = (images[0][..., 0] > 127) != masks[0][0].astype(bool)
         assert disagree.mean() < 0.02
+
+
+def test_what_a_crop_leaves_too_little_of_is_told():
+    mask = np.zeros((40, 40), np.uint8)
+    mask[8:28, 10:30] = 1  # the window has half the frame's sides and is not resized
+    how = Augmentation(scale=(2.0, 2.0), colour=0.0, min_visible=0.61)
+    augment, shares = ClipAugmenter(how, height=20, width=20), []
+    for seed in range(40):
+        _, ((moved,),), ((enough,),) = augment([np.zeros((40, 40, 3), np.uint8)], [[mask]], seed)
+        shares.append(moved.sum() / mask.sum())
+        assert enough == (shares[-1] >= 0.61)
+    assert min(shares) < 0.4 < 0.8 < max(shares)
+
+
+def test_slivers_are_neither_learned_nor_background(tmp_path):
+    how = {"flip": 0.0, "scale": (2.0, 2.0), "colour": 0.0, "min_visible": 0.6}
+    pairs = make(tmp_path, augmentation=Augmentation(**how), samples_per_epoch=60)
+    ignored = [len(target.crowds) for i in range(60) for target in pairs[i].flat_targets]
+    assert sum(ignored) > 5
 
 
 def test_colours_together_or_separately():
@@ -152,7 +171,7 @@ def test_colours_together_or_separately():
     how = {"flip": 0.0, "scale": (1.0, 1.0), "colour": 1.0, "hue": 0.1}
     for separate in (False, True):
         augment = ClipAugmenter(Augmentation(**how, separate_colour=separate), height=20, width=30)
-        (first, second), _ = augment([image, image], [[], []], 7)
+        (first, second), *_ = augment([image, image], [[], []], 7)
         assert np.array_equal(first, second) is not separate
         assert not np.array_equal(first, image)
 

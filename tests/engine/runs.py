@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from engine.tiny import TINY
 
 from stmask.config import compose
+from stmask.engine.module import VISModule
 from stmask.engine.train import train
 
 # two epochs of five steps and a validation, with a third begun, and a validation where that ends
@@ -45,3 +48,17 @@ def assert_same_run(first: Path, second: Path) -> None:
     for summary in figures:
         assert summary.pop("train_seconds") > 0
     assert figures[0] == figures[1]
+
+
+def signalled(monkeypatch: pytest.MonkeyPatch, hook: str, number: int, *, step: int) -> None:
+    """Sends this process a signal in the first call of a module's hook in which so many steps are done."""
+    real = getattr(VISModule, hook)
+    sent: list[int] = []
+
+    def wrapped(self: VISModule, *args: Any) -> Any:
+        if self.global_step == step and not sent:
+            sent.append(step)
+            os.kill(os.getpid(), number)
+        return real(self, *args)
+
+    monkeypatch.setattr(VISModule, hook, wrapped)

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import torch
-from engine.runs import assert_same_run, content, fit
+from engine.runs import assert_same_run, content, fit, signalled
 
 from stmask.checkpoints import format as checkpoint_module
 from stmask.engine import interruption
@@ -33,20 +33,6 @@ def unbroken(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("unbroken")
     fit(dataset, output)
     return output
-
-
-def signalled(monkeypatch: pytest.MonkeyPatch, hook: str, number: int, *, step: int) -> None:
-    """Sends this process a signal in the first call of a module's hook in which so many steps are done."""
-    real = getattr(VISModule, hook)
-    sent: list[int] = []
-
-    def wrapped(self: VISModule, *args: Any) -> Any:
-        if self.global_step == step and not sent:
-            sent.append(step)
-            os.kill(os.getpid(), number)
-        return real(self, *args)
-
-    monkeypatch.setattr(VISModule, hook, wrapped)
 
 
 @pytest.mark.slow

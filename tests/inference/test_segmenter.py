@@ -15,7 +15,7 @@ from stmask.models.stmask import ComputedBranches, DensePredictions, Detections,
 from stmask.ops.frames import FramePreprocessor
 from stmask.structures import CroppedMasks, DenseMasks, Frame, Placement, TrackedFrame
 from stmask.tasks import Images, Videos
-from stmask.tasks.results import encode_masks
+from stmask.tasks.results import ClassVote, encode_masks
 from stmask.tracking import PlainTracker
 
 SMALL = FramePreprocessor(height=90, width=160)  # padded to 96 x 160
@@ -265,6 +265,14 @@ class TestResults:
             one = tracked(1, labels=torch.tensor([label]), frame_index=index)
             builder.add(one, ones(1))
         assert builder.build(5).tracks[0].label == 2
+
+    @pytest.mark.parametrize(("class_vote", "label"), [("frames", 2), ("scores", 3)])
+    def test_frames_choose_the_class_alike_or_by_their_scores(self, class_vote: ClassVote, label: int) -> None:
+        builder = VideoResultBuilder(1, class_vote=class_vote)
+        for index, (score, found) in enumerate([(0.2, 2), (0.9, 3), (0.3, 2)]):
+            one = tracked(1, scores=torch.tensor([score]), labels=torch.tensor([found]), frame_index=index)
+            builder.add(one, ones(1))
+        assert builder.build(3).tracks[0].label == label
 
     def test_tracks_come_by_id(self) -> None:
         builder = VideoResultBuilder(1)

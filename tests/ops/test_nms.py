@@ -39,6 +39,17 @@ def test_cross_class_takes_the_best_class_and_sorts_by_score() -> None:
     assert kept.scores.tolist() == pytest.approx([0.7, 0.6])
 
 
+@pytest.mark.parametrize(("limit", "kept"), [(None, [0, 3]), (0.5, [0, 3]), (0.7, [0, 1, 3])])
+def test_boxes_of_different_classes_may_overlap_more(limit: float | None, kept: list[int]) -> None:
+    """The chain as classes 1, 2, 2: the second goes only by the first, the third by the second, gone or not."""
+    scores = torch.tensor([[0.9, 0.0], [0.0, 0.8], [0.0, 0.7], [0.6, 0.0]])
+    nms = CrossClassNMS(other_class_iou=limit)
+    assert suppress(nms, CHAIN, scores).indices.tolist() == kept
+    classes = scores.argmax(dim=1)[None]
+    indices, filled = nms.kept(CHAIN[None], classes, torch.ones(1, 4, dtype=torch.bool))
+    assert indices[filled].tolist() == kept
+
+
 def test_per_class_keeps_a_box_under_each_class_that_scores() -> None:
     boxes = CHAIN[[0, 1]]
     scores = torch.tensor([[0.5, 0.3], [0.4, 0.6]])

@@ -35,12 +35,19 @@ def test_a_variable_that_names_nothing_is_refused(monkeypatch: pytest.MonkeyPatc
 
 
 def test_what_the_demo_left_is_found_from_below(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("demo/run", "demo/data", "runs", "notebooks"):
+    for name in ("demo/run/checkpoints", "demo/data", "runs", "notebooks"):
         (tmp_path / name).mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "notebooks")
+    assert places.run_folder() is None  # it trains, and has nothing to show yet
+    (tmp_path / "demo/run/checkpoints/last.ckpt").touch()
     assert places.run_folder() == tmp_path / "demo" / "run"
     assert places.dataset_root() == tmp_path / "demo" / "data"
     assert places.runs_folder() == tmp_path / "runs"
+
+
+def test_a_named_run_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="has no checkpoint yet: wait for its first, or unset STMASK_RUN"):
+        places.network(tmp_path)
 
 
 def test_a_runs_own_data_comes_before_the_demos(tmp_path: Path) -> None:

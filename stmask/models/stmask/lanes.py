@@ -79,7 +79,7 @@ def detect_slots(
     competes = probabilities > detector.score_threshold
     order = nms.best(scores.masked_fill(~competes, _NEVER))  # (B, k)
     boxes = box_ops.decode(take(predictions.box_deltas, order), predictions.anchors[order])
-    kept, filled = nms.kept(boxes, take(competes, order))
+    kept, filled = nms.kept(boxes, take(classes, order), take(competes, order))
     anchors = take(order, kept)
     centerness = predictions.centerness
     return Slots(
