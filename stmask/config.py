@@ -22,11 +22,12 @@ from stmask.config_folders import discard_empty_folder, discarding_empty_folders
 from stmask.config_globs import expand_globs, options
 from stmask.config_help import help_text
 from stmask.config_overrides import argument, as_hydra_reads, in_brackets, quoted
-from stmask.config_paths import at_home, expand_home
+from stmask.config_paths import expand_home
 from stmask.config_schemas import OVERLAYS, SCHEMAS, groups, keys, lists_of, text_keys
 from stmask.config_sources import with_sources
 from stmask.errors import ConfigError, StmaskError, one_line
 from stmask.extras import missing
+from stmask.files import at_home
 from stmask.hydra_private import flag_parser, set_aside
 from stmask.signatures import nearest
 

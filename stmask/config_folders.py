@@ -12,9 +12,8 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from stmask.config_paths import at_home
 from stmask.errors import ConfigError, DataError
-from stmask.files import read_json
+from stmask.files import at_home, read_json
 
 _RESOLVER = "folder"
 _STATUS = "status.json"

@@ -7,8 +7,9 @@ from collections.abc import Collection, Sequence
 from functools import cache
 from typing import Any
 
-from stmask.config_paths import at_home, is_path_key
+from stmask.config_paths import is_path_key
 from stmask.errors import ConfigError
+from stmask.files import at_home
 from stmask.hydra_private import is_sweep, parse
 
 _OVERRIDE = re.compile(r"(?P<head>\+{0,2}(?P<key>[A-Za-z_][\w.$-]*)=)(?P<value>.*)", re.DOTALL | re.ASCII)

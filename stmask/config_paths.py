@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 from omegaconf import DictConfig, OmegaConf
 
 from stmask.config_check import leaves
 from stmask.errors import ConfigError
+from stmask.files import at_home
 
 # last parts of the keys whose strings are paths, in our own configurations and in those of Hydra and Lightning
 _PATH_NAMES = frozenset(
@@ -20,22 +19,6 @@ _PATH_NAMES = frozenset(
 def is_path_key(key: str) -> bool:
     """Whether strings under a key, such as "data.root", are paths."""
     return key.rpartition(".")[2] in _PATH_NAMES
-
-
-def at_home(path: str, key: str = "") -> str:
-    """A path with `~` or `~user` at its beginning replaced by the home folder; any other as it is.
-
-    Raises:
-        ConfigError: there is no such user.
-    """
-    if not path.startswith("~"):
-        return path
-    expanded = os.path.expanduser(path)
-    if expanded.startswith("~"):
-        user = path.partition("/")[0]
-        where = f"{key}={path}" if key else path
-        raise ConfigError(f"{where}: no user {user[1:]!r} on this machine; a folder of that name is ./{user}")
-    return expanded
 
 
 def expand_home(cfg: DictConfig) -> None:

@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from types import FrameType
 
 from stmask.errors import ErrorList, Interrupted, StmaskError
-from stmask.extras import missing
+from stmask.extras import DISTRIBUTION, missing
 from stmask.progress import ProgressLines
 
-TRACEBACK_VARIABLE = "STMASK_TRACEBACK"
+TRACEBACK_VARIABLE = f"{DISTRIBUTION.upper().replace('-', '_')}_TRACEBACK"  # STMASK_TRACEBACK
 _USER_ERROR = 2
 _INTERRUPTED = 130
 _GREETERS = ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.rank_zero")
@@ -61,7 +61,7 @@ def exit_status(call: Callable[[], int | None]) -> int:
         if message is None:
             raise
         shown = message if isinstance(error, ErrorList) else "; ".join(message.splitlines())
-        print(f"stmask: error: {shown}", file=sys.stderr)
+        print(f"{DISTRIBUTION}: error: {shown}", file=sys.stderr)
         return _USER_ERROR
 
 
@@ -105,7 +105,7 @@ def counted(what: str, total: int) -> Iterator[Callable[[], None]]:
 
 def _interrupted(status: int = _INTERRUPTED) -> int:
     if status:  # only the first of several processes prints
-        print("stmask: interrupted", file=sys.stderr)
+        print(f"{DISTRIBUTION}: interrupted", file=sys.stderr)
     return status
 
 

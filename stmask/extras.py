@@ -7,6 +7,8 @@ import sys
 
 from stmask.errors import ConfigError
 
+DISTRIBUTION = __name__.partition(".")[0].replace("_", "-")
+"""What pip knows this package as: the metric is also one of its own (packages/vis-metric)."""
 EXTRA_OF = {  # by the name under which a package is imported
     "albumentations": "train",
     "matplotlib": "plots",
@@ -44,4 +46,4 @@ def require(package: str, *, what: str) -> None:
 
 
 def _line(package: str) -> str:
-    return f"needs {package}, which is not installed: pip install 'stmask[{EXTRA_OF[package]}]'"
+    return f"needs {package}, which is not installed: pip install '{DISTRIBUTION}[{EXTRA_OF[package]}]'"

@@ -15,10 +15,26 @@ from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any
 
-from stmask.errors import DataError, OutputError
+from stmask.errors import ConfigError, DataError, OutputError
 
 _UMASK_FREE_MODE = 0o644  # mkstemp makes private files; results are to be shared
 _STEM_LENGTH = 50  # of a temporary name, so that it fits wherever the name itself does
+
+
+def at_home(path: str, key: str = "") -> str:
+    """A path with `~` or `~user` at its beginning replaced by the home folder; any other as it is.
+
+    Raises:
+        ConfigError: there is no such user.
+    """
+    if not path.startswith("~"):
+        return path
+    expanded = os.path.expanduser(path)
+    if expanded.startswith("~"):
+        user = path.partition("/")[0]
+        where = f"{key}={path}" if key else path
+        raise ConfigError(f"{where}: no user {user[1:]!r} on this machine; a folder of that name is ./{user}")
+    return expanded
 
 
 @contextmanager

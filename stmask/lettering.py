@@ -12,7 +12,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import ImageFont
@@ -33,14 +32,18 @@ def class_label(label: int, class_names: Sequence[str]) -> str:
 
 def legible(text: str, otherwise: str, *, most: int = _MOST_LETTERS) -> str:
     """The text, cut after `most` letters, or a replacement if it cannot be drawn."""
-    text = text if len(text) <= most else f"{text[: most - 1]}…"
+    text = _cut(text, most)
     return text if text.strip() and (_all_in_font(text) or all(map(_opencv_has, text))) else otherwise
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def for_plot(text: str, otherwise: str) -> str:
     """As `legible`, for matplotlib: without OpenCV's letters, and dollar signs do not start a formula."""
-    shown = legible(text, otherwise)
-    return (shown if _all_in_font(shown) else otherwise).replace("$", r"\$")
+    shown = _cut(text, _MOST_LETTERS)
+    return (shown if shown.strip() and _all_in_font(shown) else otherwise).replace("$", r"\$")
 
 
 @lru_cache(maxsize=512)
@@ -58,6 +61,8 @@ def text_mask(text: str, height: int) -> Mask:
         part = ink[: mask.shape[0] - y, : mask.shape[1] - x]
         mask[y : y + part.shape[0], x : x + part.shape[1]] = part
         return mask
+    import cv2  # which the standalone metric does without
+
     scale, weight = em / _EM, max(1, round(em / _EM * 1.6))
     shown = "".join(c if c.isprintable() else "?" for c in text)
     (width, _), _ = cv2.getTextSize(shown, cv2.FONT_HERSHEY_SIMPLEX, scale, weight)
@@ -103,6 +108,8 @@ def _opencv_has(letter: str) -> bool:
 
 
 def _opencv_shape(text: str) -> bytes:
+    import cv2
+
     canvas = np.zeros((2 * _EM, 4 * _EM), np.uint8)
     cv2.putText(canvas, text, (0, _EM), cv2.FONT_HERSHEY_SIMPLEX, 1.0, 255, 1)
     return canvas.tobytes()

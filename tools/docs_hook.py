@@ -29,6 +29,7 @@ OUTSIDE_DOCS = (
     "experiments/*/table.md",
     "experiments/*/results.csv",
     "notebooks/README.md",
+    "packages/*/README.md",
     "stmask/official/*.md",
 )
 

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 SUMMARY = "score a results.json: video AP, and the errors that cost it"
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str], *, prog: str = "stmask metric") -> int:
     """Runs the command; see `stmask metric --help`."""
-    options = _parser().parse_args(argv)
+    options = _parser(prog).parse_args(argv)
 
     if options.plots:
         require("matplotlib", what="--plots")
@@ -70,9 +70,9 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _parser() -> Parser:
+def _parser(prog: str) -> Parser:
     parser = Parser(
-        prog="stmask metric",
+        prog=prog,
         description="Video AP as the official YouTube-VIS evaluator computes it. Metrics are printed in points; "
         "a metric without any annotated track is printed as '-' and is -1 in the JSON.",
     )

@@ -40,6 +40,6 @@ def _at_home(word: str) -> str:
     found = _HOME.fullmatch(word)
     if not found:
         return word
-    from stmask.config_paths import at_home
+    from stmask.files import at_home
 
     return (found["option"] or "") + at_home(found["path"])

@@ -86,9 +86,9 @@ def _compose(source: str | None, overrides: Sequence[str]) -> PredictSchema:
     from omegaconf import OmegaConf
 
     from stmask.config import compose
-    from stmask.config_paths import at_home
     from stmask.config_schemas import PredictSchema
     from stmask.errors import ConfigError
+    from stmask.files import at_home
 
     composed = compose("predict", overrides)
     if source is not None:

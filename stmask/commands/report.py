@@ -111,8 +111,8 @@ def _read(words: Sequence[str]) -> _Words:
     """Paths, and the values of KEY=VALUE; a word that names something there is a path."""
     import difflib
 
-    from stmask.config_paths import at_home
     from stmask.errors import ConfigError
+    from stmask.files import at_home
 
     read = _Words([], {})
     for word in words:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
-
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from stmask.evaluation.causes import Cause
 from stmask.evaluation.explain import Explanation, Share
@@ -17,6 +14,8 @@ from stmask.evaluation.identity import TrackIdentity
 from stmask.evaluation.video_ap import MASK_METRICS, ClassReport, VideoAPReport
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from stmask.evaluation.image_ap import ImageAPReport
 
 MEANINGS = {
@@ -64,28 +63,28 @@ def points(difference: float) -> str:
 
 def metrics_table(report: VideoAPReport) -> str:
     """The 12 metrics, one per line."""
-    table = _table("metric", "value", "")
+    table = TextTable("metric", "value", "")
     for name in MASK_METRICS:
         table.add_row(name, percent(report.stats[name]), MEANINGS[name])
-    return render(table)
+    return str(table)
 
 
 def image_metrics_table(report: ImageAPReport) -> str:
     """The 12 metrics of masks and of boxes, one per line."""
-    table = _table("metric", "mask", "box", "")
+    table = TextTable("metric", "mask", "box", "")
     for name in MASK_METRICS:
         values = (percent(report.stats[key]) for key in (name, f"box_{name}"))
         table.add_row(name, *values, _IMAGE_MEANINGS[name])
-    return render(table)
+    return str(table)
 
 
 def class_table(report: ReportByClass) -> str:
     """The (mask) metrics of each class, with its counts of annotated tracks (or objects) and predictions."""
-    table = _table("class", "tracks", "predicted", *MASK_METRICS)
+    table = TextTable("class", "tracks", "predicted", *MASK_METRICS)
     for row in report.per_class:
         values = (percent(row.stats[name]) for name in MASK_METRICS)
         table.add_row(row.category.name, str(row.tracks), str(row.predictions), *values)
-    return render(table)
+    return str(table)
 
 
 def class_csv(report: ReportByClass) -> str:
@@ -104,15 +103,15 @@ def class_csv(report: ReportByClass) -> str:
 def variants_table(reports: Mapping[str, VideoAPReport]) -> str:
     """AP, AP50, AP75 and AR100 of several readings of the same results, one per line."""
     names = ("AP", "AP50", "AP75", "AR100")
-    table = _table("", *names)
+    table = TextTable("", *names)
     for title, report in reports.items():
         table.add_row(title, *(percent(report.stats[name]) for name in names))
-    return render(table)
+    return str(table)
 
 
 def identity_table(identities: Sequence[TrackIdentity], *, names: Mapping[int, str]) -> str:
     """Identity switches and fragmentations of each annotated track, and their sums."""
-    table = _table("annotation", "video", "class", "frames", "covered", "switches", "fragments")
+    table = TextTable("annotation", "video", "class", "frames", "covered", "switches", "fragments")
     for row in identities:
         cells = (row.video_id, names[row.category_id], row.frames, row.covered, row.switches, row.fragmentations)
         table.add_row(str(row.annotation_id), *map(str, cells))
@@ -120,20 +119,20 @@ def identity_table(identities: Sequence[TrackIdentity], *, names: Mapping[int, s
         sum(getattr(row, name) for row in identities) for name in ("frames", "covered", "switches", "fragmentations")
     )
     table.add_row("all", "", "", *map(str, sums))
-    return render(table)
+    return str(table)
 
 
 def explanation_text(explanation: Explanation) -> str:
     """A table of the causes over all tracks, and one of their costs by each kind of group."""
     total = explanation.total
-    table = _table("cause", "false positives", "missed tracks", "AP50 cost")
+    table = TextTable("cause", "false positives", "missed tracks", "AP50 cost")
     for cause in Cause:
         counts = str(total.false_positives[cause]), str(total.missed[cause])
         table.add_row(cause.title, *counts, points(total.cost[cause]))
     parts = [
         f"AP50 is {percent(explanation.ap50)}; {total.found} of {total.tracks} tracks are found. "
         "Cost: points of AP50 to gain by fixing this cause alone.",
-        render(table),
+        str(table),
     ]
     for dimension, groups in explanation.groups.items():
         parts.append(f"AP50 cost by {dimension}:")
@@ -142,22 +141,43 @@ def explanation_text(explanation: Explanation) -> str:
 
 
 def _groups_table(dimension: str, groups: Mapping[str, Share]) -> str:
-    table = _table(dimension, "tracks", "found", *(cause.title for cause in Cause))
+    table = TextTable(dimension, "tracks", "found", *(cause.title for cause in Cause))
     for name, share in groups.items():
         table.add_row(name, str(share.tracks), str(share.found), *(points(share.cost[cause]) for cause in Cause))
-    return render(table)
+    return str(table)
+
+
+class TextTable:
+    """A table as plain text: columns with names are aligned to the right, the first and those without to the left."""
+
+    def __init__(self, *columns: str) -> None:
+        self._columns = columns
+        self._rows: list[tuple[str, ...]] = [columns]
+
+    def add_row(self, *cells: str) -> None:
+        """As many cells as columns, or fewer."""
+        self._rows.append((*cells, *[""] * (len(self._columns) - len(cells))))
+
+    def __str__(self) -> str:
+        widths = [max(map(_width, column)) for column in zip(*self._rows, strict=True)]
+        return "\n".join("  ".join(self._cells(row, widths)).rstrip() for row in self._rows)
+
+    def _cells(self, row: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
+        for index, (cell, width) in enumerate(zip(row, widths, strict=True)):
+            space = " " * (width - _width(cell))
+            yield cell + space if index == 0 or not self._columns[index] else space + cell
+
+
+def _width(text: str) -> int:
+    """Cells of a terminal."""
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
 def render(table: Table) -> str:
-    """A table as plain text, at its full width."""
+    """A table of rich as plain text, at its full width."""
+    from rich.console import Console
+
     console = Console(file=io.StringIO(), width=400, color_system=None)
     console.print(table)
     assert isinstance(console.file, io.StringIO)
     return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for index, column in enumerate(columns):
-        table.add_column(Text(column), justify="left" if index == 0 or not column else "right")
-    return table

@@ -21,8 +21,8 @@ from stmask.formats.runs import mask_areas
 if TYPE_CHECKING:  # importing the records would import torch, which scoring files does not need
     from stmask.structures import RLE
 
-_HAS_MODULE = importlib.util.find_spec("stmask.formats._masks") is not None  # from a wheel, or built with a compiler
-_compiled: Any = importlib.import_module("stmask.formats._masks") if _HAS_MODULE else None
+_HAS_MODULE = importlib.util.find_spec(f"{__package__}._masks") is not None  # from a wheel, or built with a compiler
+_compiled: Any = importlib.import_module(f"{__package__}._masks") if _HAS_MODULE else None
 
 Segmentations: TypeAlias = "Sequence[RLE | None]"
 
