@@ -1,19 +1,22 @@
-"""Opens local video files with FFmpeg (PyAV), and nothing else that FFmpeg can open.
+"""Opens videos with FFmpeg (PyAV): local files, and the cameras and addresses that a user names.
 
 FFmpeg tells formats by their content, and some of them (playlists, scripts, manifests) name other files or addresses,
-which it then opens. Only self-contained formats are let through, whatever a file is called.
+which it then opens. Only self-contained formats are let through, whatever a file is called and wherever it comes from.
 """
 
 from __future__ import annotations
 
 import codecs
+import errno
 import os
 import re
 import stat
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stmask.errors import DataError
+from stmask.inference.places import Place
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -27,6 +30,7 @@ _SELF_CONTAINED = (
     *("wav", "mp3", "flac", "aac", "aiff"),  # that mark it as audio
 )
 _OPTIONS = {"format_whitelist": ",".join(_SELF_CONTAINED), "protocol_whitelist": "file"}
+_PROTOCOLS = "http,https,httpproxy,rtp,tcp,tls,udp"  # what an address of ours may lead to
 _HEAD_BYTES = 4096
 # What a file begins with (after blanks, in lower case; a dot is any byte), and what it is then.
 _OTHER_KINDS = (
@@ -65,6 +69,70 @@ def open_container(path: Path) -> InputContainer:
         raise DataError(f"cannot read {path} as a video: {what}") from error
 
 
+def open_elsewhere(place: Place, *, seconds: float) -> InputContainer:
+    """A camera or an address, opened.
+
+    Args:
+        place: which the user named himself.
+        seconds: to wait for an answer, and for each packet afterwards.
+
+    Raises:
+        DataError: there is none, it does not answer, or it is not a video. Passwords are not shown.
+    """
+    import av
+
+    name, form = place.name, None
+    try:
+        if place.address is not None:
+            return av.open(place.address, options=_stream_options(place.address), timeout=seconds)
+        form, device = _camera(place)
+        return av.open(device, format=form, timeout=seconds)
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        why = _why_not(error, place, seconds)
+    raise DataError(f"cannot read {name}: {why}")  # not from the error: it holds the address
+
+
+def _stream_options(address: str) -> dict[str, str]:
+    formats = ",".join((*_SELF_CONTAINED, "mpjpeg", "rtsp"))
+    options = {"format_whitelist": formats, "protocol_whitelist": _PROTOCOLS}
+    return {**options, "rtsp_transport": "tcp"} if address.lower().startswith("rtsp") else options
+
+
+def _camera(place: Place) -> tuple[str, str]:
+    """The name of FFmpeg's demuxer for cameras here, and what it calls this one."""
+    import av
+
+    wanted, device = ("avfoundation", str(place.camera)) if sys.platform == "darwin" else ("v4l2", place.device)
+    forms = [form for form in av.formats_available if wanted in form.split(",")]
+    if not forms:
+        raise DataError(
+            f"cannot read {place.name}: this PyAV can't read cameras on {sys.platform}; "
+            "give the address of a camera (rtsp://) or a file"
+        )
+    return wanted, device
+
+
+def _why_not(error: Exception, place: Place, seconds: float) -> str:
+    """What went wrong and the way out, without the address."""
+    import av
+
+    said = reason(error)
+    if place.address is None:
+        there = ", ".join(sorted(map(str, Path("/dev").glob("video*")))) or "no camera"
+        busy = " (another program is using it)" if "busy" in said.lower() else ""
+        return f"{place.device}: {said}{busy}; there is {there} here"
+    if isinstance(error, av.error.ExitError):
+        return f"no answer within {seconds:g} s"
+    if isinstance(error, (av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError)):
+        return f"{said}; user and password are written as in {place.address.partition(':')[0]}://USER:PASSWORD@HOST/"
+    if isinstance(error, (av.error.InvalidDataError, av.error.ArgumentError)):
+        return (
+            "FFmpeg finds no video there. What names other addresses (HLS and DASH playlists, web pages) is not "
+            "followed: give the address of the video itself, or save it first: ffmpeg -i ADDRESS -c copy clip.mp4"
+        )
+    return f"{said} (is the name of the host right?)" if getattr(error, "errno", None) == errno.EIO else said
+
+
 def require_local(path: Path) -> os.stat_result:
     """What is there, a file or a folder.
 
@@ -77,8 +145,7 @@ def require_local(path: Path) -> os.stat_result:
     except (OSError, ValueError) as error:
         if (address := _ADDRESS.search(str(path))) is not None:
             raise DataError(
-                f"{address[1]}: addresses and streams can't be read, only local files and folders; "
-                "save it to a file first: ffmpeg -i ADDRESS clip.mp4"
+                f"{address[1]}: an address is not a local file or folder; `stmask predict` reads http(s):// and rtsp://"
             ) from None
         hint = ""
         if re.search(r"%\d*d|[*?]", path.name) and path.parent.is_dir():

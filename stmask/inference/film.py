@@ -28,7 +28,7 @@ Image = npt.NDArray[np.uint8]
 FPS_RANGE = (0.01, 1000.0)  # that a file is read or written with
 MAX_FPS_DENOMINATOR = 1001
 _log = logging.getLogger(__name__)
-_STRICT = {"err_detect": "explode"}  # else the decoder silently conceals or drops damaged frames
+STRICT = {"err_detect": "explode"}  # else the decoder silently conceals or drops damaged frames
 _FALLBACK_FPS = 25.0  # for a file that does not say
 _MICROSECOND = Fraction(1, 1_000_000)  # unit of a container's duration
 _SAME_RATE = 0.005  # two lengths of a film agree when they differ by less than this share, or by one frame
@@ -81,12 +81,12 @@ def describe(path: Path) -> Film:
         DataError: no video that can be read, or one that ends before the end that the file states.
     """
     with open_container(path) as container:
-        stream = _choose(container, path)
+        stream = choose(container, path)
         aspect = stream.sample_aspect_ratio or Fraction(1)
         first = next(_frames(container, stream, path), None)
         if first is None:
             raise DataError(f"{path} holds no frames")
-        if _quarter_turned(_display_matrix(first)):
+        if quarter_turned(first):
             aspect = 1 / aspect if aspect else aspect
         index = stream.index
     with open_container(path) as container:
@@ -94,7 +94,7 @@ def describe(path: Path) -> Film:
         times.require_whole(path)
         times.warn_of_gaps(path)
         fps = times.fps()  # a stream can't be asked after its file's end
-        return Film(index, times.since_first(fps), times.start, fps, _usable(aspect))
+        return Film(index, times.since_first(fps), times.start, fps, usable_aspect(aspect))
 
 
 def decode(path: Path, film: Film, wanted: FrameRange = _ALL) -> Iterator[TimedFrame]:
@@ -151,7 +151,7 @@ class Clock:
         return time
 
 
-def _choose(container: InputContainer, path: Path) -> VideoStream:
+def choose(container: InputContainer, path: Path | str) -> VideoStream:
     """The stream that players show; cover pictures do not count."""
     from av.stream import Disposition
 
@@ -179,7 +179,7 @@ def _frames(container: InputContainer, stream: VideoStream, path: Path) -> Itera
     if stream.codec_context is None:
         raise DataError(f"cannot read {path} as a video: FFmpeg has no decoder for it here")
     stream.thread_type = "SLICE"  # threads over frames would lose the errors of the last frames
-    stream.codec_context.options = _STRICT
+    stream.codec_context.options = STRICT
     count = 0
     try:
         for frame in container.decode(stream):
@@ -345,7 +345,12 @@ def _display_matrix(frame: VideoFrame) -> npt.NDArray[np.int32]:
     return np.ascontiguousarray(rows[:2, :2].T)
 
 
-def _quarter_turned(matrix: npt.NDArray[np.int32]) -> bool:
+def quarter_turned(frame: VideoFrame) -> bool:
+    """Whether a frame is to be turned by 90 degrees to the left or right."""
+    return _turns(_display_matrix(frame))
+
+
+def _turns(matrix: npt.NDArray[np.int32]) -> bool:
     size = np.abs(matrix.astype(np.int64))
     return bool(size[0, 1] + size[1, 0] > size[0, 0] + size[1, 1])
 
@@ -354,7 +359,7 @@ def upright(frame: VideoFrame) -> Image:
     """As RGB, turned and mirrored as the file asks for (phones store videos lying, front cameras mirrored)."""
     image = frame.to_ndarray(format="rgb24")
     matrix = _display_matrix(frame)
-    if _quarter_turned(matrix):
+    if _turns(matrix):
         image, matrix = image.transpose(1, 0, 2), matrix[:, ::-1]
     if matrix[0, 0] < 0:
         image = image[:, ::-1]
@@ -363,7 +368,7 @@ def upright(frame: VideoFrame) -> Image:
     return np.ascontiguousarray(image, dtype=np.uint8)
 
 
-def _usable(aspect: Fraction) -> Fraction:
+def usable_aspect(aspect: Fraction) -> Fraction:
     """Square pixels in place of an absurd ratio."""
     fits = 0 < aspect.numerator <= _LARGEST_ASPECT and aspect.denominator <= _LARGEST_ASPECT
     return aspect if fits else Fraction(1)

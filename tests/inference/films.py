@@ -47,3 +47,17 @@ def encode(
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
+
+
+def noise(path: Path, frames: int = 30, *, size: tuple[int, int] = (HEIGHT, WIDTH), rate: int = 10) -> Path:
+    """A film whose frames take room in the file; what is needed to begin with comes first in it."""
+    rng = np.random.default_rng(0)
+    options = {"movflags": "faststart"} if path.suffix == ".mp4" else {}
+    with av.open(str(path), "w", options=options) as container:
+        stream: Any = container.add_stream("libx264", rate=rate, options={"g": "5"})
+        stream.height, stream.width, stream.pix_fmt = *size, "yuv420p"
+        for _ in range(frames):
+            image = rng.integers(0, 255, (*size, 3), dtype=np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode(None))
+    return path

@@ -171,8 +171,8 @@ def test_a_movie_whose_frames_are_in_another_file_reads_nothing_there(films: Pat
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("rtsp://user:secret@camera/live?token=secret", "rtsp: addresses and streams can't be read"),
-        ("https://user:secret@host/film.mp4", "https: addresses"),
+        ("rtsp://user:secret@camera/live?token=secret", "rtsp: an address is not a local file or folder"),
+        ("https://user:secret@host/film.mp4", "https: an address is not a local"),
         ("concat:film.mp4|secret", "no such video or folder of frames: concat:"),
         ("subfile,,start,0,end,9,,:film.mp4", "no such video or folder of frames: subfile"),
         ("frames/%05d.png", "no such video"),
