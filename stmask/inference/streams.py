@@ -64,11 +64,15 @@ class StreamReader:
         fps: as stated, of the chosen frames.
         length: of a video that lies at an address, about; None for what is live.
         pixel_aspect: width to height of a pixel as it is to be shown.
+        even: False, its frames have times of their own.
+        sound: None, it is not kept.
         incomplete: why it ended too early, if it did.
         live: frames come when they are made, and can't be had again.
     """
 
     path: Path | None = None
+    even = False
+    sound = None
 
     def __init__(self, place: Place, wanted: FrameRange = _ALL, *, patience: Patience | None = None) -> None:
         """Opens it and reads its first frame, so that errors show before any work is done.
