@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -48,6 +49,7 @@ examples:
   eval "$(stmask -sc install=bash)" completes commands, groups and keys (also zsh and fish)
 """
 
+_AGENT, _TERMINATED = "WANDB_SWEEP_ID", 128 + signal.SIGTERM
 _COMPLETION_FLAGS = ("-sc", "--shell-completion", "--shell_completion")
 
 
@@ -62,7 +64,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = arguments[1:]
     if argv is None and arguments and arguments[0] in _COMPUTING:  # this process is ours alone
         begin()
-    return exit_status(lambda: _dispatch(arguments))
+    status = exit_status(lambda: _dispatch(arguments))
+    if argv is None and status == _TERMINATED and _AGENT in os.environ:
+        sys.stdout.flush()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # for such an agent, another end is a failure of the run,
+        os.kill(os.getpid(), signal.SIGTERM)  # and after five of them it gives up the sweep
+    return status
 
 
 def _dispatch(arguments: list[str]) -> int:

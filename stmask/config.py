@@ -17,13 +17,13 @@ from typing import Any, NoReturn
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, OmegaConfBaseException
 
-from stmask.config_check import check_fields, check_ranges, check_targets, leaves
+from stmask.config_check import check_fields, check_list_groups, check_ranges, check_targets, leaves
 from stmask.config_folders import discard_empty_folder, discarding_empty_folders
 from stmask.config_globs import expand_globs, options
 from stmask.config_help import help_text
 from stmask.config_overrides import argument, as_hydra_reads, in_brackets, quoted
 from stmask.config_paths import expand_home
-from stmask.config_schemas import OVERLAYS, SCHEMAS, groups, keys, lists_of, text_keys
+from stmask.config_schemas import LIST_GROUPS, OVERLAYS, SCHEMAS, groups, keys, lists_of, text_keys
 from stmask.config_sources import with_sources
 from stmask.errors import ConfigError, StmaskError, one_line
 from stmask.extras import missing
@@ -34,6 +34,7 @@ from stmask.signatures import nearest
 _VERSION_BASE = "1.3"
 _CONF_VARIABLE = "STMASK_CONF"
 _FULL_ERROR = "HYDRA_FULL_ERROR"  # only with it Hydra lets errors reach its caller
+_NO_OPTION = "none"
 _NESTED = "experiment"  # the group that has folders of options
 _RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")  # Lightning reads them when it is imported
 _ADDING = "++"  # before a key: it is set whether it is there or not
@@ -108,6 +109,7 @@ def check_config(cfg: DictConfig, config_name: str) -> DictConfig:
         values = plain(cfg)
         check_fields(schema, values)
         cfg = OmegaConf.merge(OmegaConf.structured(schema), cfg)  # type: ignore[assignment]
+        check_list_groups(values, LIST_GROUPS)
         check_targets(values)
         check_ranges(values)
     except OmegaConfBaseException as error:
@@ -262,6 +264,7 @@ def _prepared(overrides: Sequence[str], config_name: str, *, sweep: bool = False
     readable = [f"+{text}" if text.startswith(overlaid) else text for text in readable]
     if not any(map(_SEARCHING.match, readable)):  # whose sweeper compares keys with those of its `params`
         readable = [f"{_ADDING}{text}" if _KEY_OF_A_GROUP.match(text) else text for text in readable]
+    readable = [_with_no_option(text) for text in readable]
     for override in readable:
         key, equals, value = override.partition("=")
         folder = conf_dir() / key.lstrip("+").partition("@")[0]
@@ -270,6 +273,13 @@ def _prepared(overrides: Sequence[str], config_name: str, *, sweep: bool = False
         if equals and re.fullmatch(r"null|true|false|[+-]?[\d.]+", value, re.IGNORECASE) and folder.is_dir():
             raise _no_option(key.lstrip("+"), value, sorted(file.stem for file in folder.glob("*.yaml")))
     return readable
+
+
+def _with_no_option(override: str) -> str:
+    """`GROUP=null` and `GROUP=[]` are GROUP=none, where there is that option."""
+    group, _, value = override.partition("=")
+    nothing = value.lower() in ("null", "[]") and (conf_dir() / group / f"{_NO_OPTION}.yaml").is_file()
+    return f"{group}={_NO_OPTION}" if nothing else override
 
 
 def as_typed(overrides: Sequence[str]) -> tuple[str, ...]:
@@ -294,6 +304,9 @@ def explain(error: Exception, config_name: str = "train") -> StmaskError | None:
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
         return _no_option(group, option, error.options)
+    if isinstance(error, MissingConfigException) and "/" in str(error.missing_cfg_file):  # one in a list of options
+        group, _, option = str(error.missing_cfg_file).rpartition("/")
+        return _no_option(group, option, options([conf_dir() / group], "*"))
     if isinstance(error, OverrideParseException):
         return _unreadable((error.override or "").removeprefix(_ADDING), message.splitlines()[0])
     if isinstance(error, InstantiationException):

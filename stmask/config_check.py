@@ -6,7 +6,7 @@ import dataclasses
 import math
 import operator
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -112,6 +112,28 @@ def check_targets(values: Any, *, key: str = "") -> None:
     for name, child in values.items() if isinstance(values, Mapping) else enumerate(values):
         if isinstance(child, (Mapping, list)):
             check_targets(child, key=join(key, name))
+
+
+def check_list_groups(values: Mapping[str, Any], groups: Iterable[str]) -> None:
+    """Checks the groups of which several options may be chosen at once, each under its own name.
+
+    Raises:
+        ConfigError: a key of an option that was not chosen, one that stands above the options, or a file without the
+            line that says its name.
+    """
+    for group in groups:
+        options = values.get(group) or {}
+        chosen = [name for name, part in options.items() if isinstance(part, Mapping) and part.get(TARGET) is not None]
+        for name in [name for name in options if name not in chosen]:
+            if name == TARGET:
+                raise ConfigError(f"the option of the group {group} has no name: its file begins with # @package "
+                                  f"{group}.NAME")  # fmt: skip
+            if isinstance(options[name], Mapping):
+                key = join(join(group, name), next(iter(options[name]), ""))
+                both = ",".join([*chosen, name])
+                raise ConfigError(f"{key} needs the option {name} of the group {group}: give {group}=[{both}]")
+            keys = " or ".join(f"{group}.{option}.{name}" for option in chosen or ["NAME"])
+            raise ConfigError(f"unknown key {join(group, name)!r}; each option has keys of its own: {keys}")
 
 
 def check_ranges(values: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ from stmask.hydra_private import is_sweep, parse
 _OVERRIDE = re.compile(r"(?P<head>\+{0,2}(?P<key>[A-Za-z_][\w.$-]*)=)(?P<value>.*)", re.DOTALL | re.ASCII)
 _PIECES = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[\[\]{}(),]|[^\[\]{}(),"']+|.""", re.DOTALL)
 _OPENING, _CLOSING = "[{(", "]})"
+_NOTHING = "None"  # which an agent of a W&B sweep writes for null
 _QUOTES = "\"'"
 _UNREADABLE = object()
 
@@ -47,6 +48,8 @@ def _readable(override: str, texts: Collection[str], sweep: bool) -> str:
 
 
 def _one_value(text: str, *, key: str, is_text: bool, sweep: bool) -> str:
+    if text == _NOTHING and not is_text:
+        return "null"
     value = _parsed(text)
     if isinstance(value, str) and text.lstrip().startswith(tuple(_QUOTES)):
         path = at_home(value, key) if is_path_key(key) else value

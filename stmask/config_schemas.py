@@ -33,6 +33,7 @@ class TrainSchema:
     ema: Any = None
     trainer: Any = None
     logger: Any = None
+    callbacks: Any = None
     records: Any = None
 
 
@@ -85,8 +86,11 @@ SCHEMAS: dict[str, type] = {"train": TrainSchema, "evaluate": EvaluateSchema, "p
 # parts of a configuration that are empty there: what they are given is laid over the checkpoint's own
 OVERLAYS: dict[str, tuple[str, ...]] = {"evaluate": ("model", "data"), "predict": ("model",)}
 # what `stmask train` can do without: the others of its groups are choices that have to be made
-OPTIONAL_GROUPS = frozenset({"ema", "logger", "records"})
-_TEXTS_OF_GROUPS = ("data.train", "data.valid", "logger.name", "logger.project", "logger.entity", "logger.group")
+OPTIONAL_GROUPS = frozenset({"ema", "logger", "callbacks", "records"})
+LIST_GROUPS = ("logger", "callbacks")  # of which a run may have several options, each under its own name
+_TEXTS_OF_GROUPS = (
+    "data.train", "data.valid", "logger.wandb.name", "logger.wandb.project", "logger.wandb.entity", "logger.wandb.group"
+)  # fmt: skip
 
 
 def keys(config_name: str) -> list[str]:

@@ -29,6 +29,7 @@ _EXPECTED_WARNINGS = (
     r"It is recommended to use `self\.log\(.*sync_dist",  # validation metrics already cover all processes
     "Grad strides do not match bucket view strides",  # 1x1 kernels in channels_last: the same memory
     "Total length of `list` across ranks is zero",  # the validation loader's length is unknown
+    "The `srun` command is available on your system but is not used",  # a login node; a process that sweeps start
     "The number of training batches",  # fewer than log_every_n_steps: epoch metrics are logged anyway
 )
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import pytorch_lightning as pl
 from hydra.utils import instantiate
@@ -36,6 +36,7 @@ from stmask.files import atomic_open
 from stmask.loading import initialise
 from stmask.runs.folder import RunFolder
 
+_Part = TypeVar("_Part", Logger, Callback)
 _log = logging.getLogger(__name__)
 
 
@@ -48,6 +49,7 @@ def check_run(cfg: DictConfig) -> None:
     check_groups(cfg)
     check_optimisation(cfg)
     check_trainer(cfg.trainer)
+    _options(cfg, "logger", kind=Logger)  # none begins anything yet
     trust([*(cfg.get("trust") or ()), *names_in(plain(cfg.model))])  # the user's own words
     check_model(cfg.model, instantiate(cfg.data, batch_size=1, _convert_="all"))
     if cfg.init_from is None and not cfg.trainer.get("fast_dev_run"):
@@ -70,11 +72,10 @@ def build_trainer(
         ConfigError: (through `stmask.config.explain`) devices that are not there, values that contradict each other.
     """
     check_machine(cfg.trainer)
-    loggers: list[Logger] = [log]
-    if cfg.logger is not None and "_target_" in cfg.logger:
-        loggers.append(instantiate(cfg.logger, _convert_="all"))
+    loggers = [log, *_options(cfg, "logger", kind=Logger)]
     performance = Performance(folder.path, loggers[1:])
-    callbacks = [LoggedStep(), LearningRateMonitor("step"), performance, *callbacks]
+    own = _options(cfg, "callbacks", kind=Callback)
+    callbacks = [LoggedStep(), LearningRateMonitor("step"), performance, *own, *callbacks]
     if cfg.ema is not None and "_target_" in cfg.ema:
         callbacks.append(instantiate(cfg.ema, _convert_="all"))
     if cfg.records is not None and "_target_" in cfg.records:
@@ -101,6 +102,22 @@ def build_trainer(
     set_rank(trainer)
     listen(trainer, listener)
     return trainer
+
+
+def _options(cfg: DictConfig, group: str, *, kind: Callable[..., _Part]) -> list[_Part]:
+    """What the options of a group build of which a run may have several.
+
+    Raises:
+        ConfigError: one builds something else.
+    """
+    built: list[_Part] = []
+    for name, node in (cfg.get(group) or {}).items():
+        part = instantiate(node, _convert_="all")
+        if not isinstance(part, cast(type[_Part], kind)):
+            found = f"{type(part).__module__}.{type(part).__name__}"
+            raise ConfigError(f"{group}.{name} builds a {found}, not a {kind.__name__} of Lightning's")
+        built.append(part)
+    return built
 
 
 def batch_size_of(cfg: DictConfig, *, processes: int) -> int:

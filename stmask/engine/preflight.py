@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.utilities import rank_zero_only
 
-from stmask.config_schemas import OPTIONAL_GROUPS, groups
+from stmask.config_schemas import LIST_GROUPS, OPTIONAL_GROUPS, groups
 from stmask.engine.processes import STARTERS
 from stmask.errors import ConfigError
 from stmask.signatures import TARGET
@@ -32,6 +32,8 @@ def check_groups(cfg: DictConfig) -> None:
         ConfigError: the group that has no option.
     """
     for name in groups("train"):
+        if name in LIST_GROUPS:
+            continue  # see stmask.config_check.check_list_groups
         option = cfg.get(name) or {}
         if option.get(TARGET) is not None:
             continue

@@ -45,7 +45,7 @@ def wandb_settings(
     """The keys where they are given, else W&B's variables; without a mode: offline, but online in a sweep.
 
     Args:
-        mode: the key `logger.mode`; null where it is not given.
+        mode: the key `logger.wandb.mode`; null where it is not given.
         keys: the other keys of `logger` that are arguments of `wandb.init`; null or empty where they are not given.
         environment: variables by name; an empty one does not count.
 
@@ -58,7 +58,7 @@ def wandb_settings(
         asked["tags"] = tuple(tag.strip() for tag in asked["tags"].split(",") if tag.strip())
     given = {key: value for key, value in keys.items() if value}
     remarks = [
-        f"logger.{key}={value if isinstance(value, str) else ','.join(value)} wins over "
+        f"logger.wandb.{key}={value if isinstance(value, str) else ','.join(value)} wins over "
         f"{_VARIABLES[key]}={variables[_VARIABLES[key]]}"
         for key, value in given.items()
         if asked.get(key, value) != value
@@ -68,7 +68,7 @@ def wandb_settings(
     if wanted is None and _MODE in variables:
         raise ConfigError(f"{_MODE} must be 'online', 'offline' or 'disabled', got {variables[_MODE]!r}")
     if mode is not None and wanted is not None and mode != wanted:
-        remarks.append(f"logger.mode={mode} wins over {variable}={variables[variable]}")
+        remarks.append(f"logger.wandb.mode={mode} wins over {variable}={variables[variable]}")
     sweep = variables.get(_SWEEP)
     chosen: Mode = mode or wanted or ("online" if sweep else "offline")
     if sweep and chosen != "online":

@@ -117,7 +117,8 @@ class WandbLogger(Logger):
             if is_refusal(error):
                 raise ConfigError(
                     f"W&B refuses this run ({reason(error)}): log in with `wandb login` or a right WANDB_API_KEY, "
-                    "check logger.entity and logger.project, or keep the run to this machine with logger.mode=offline"
+                    "check logger.wandb.entity and logger.wandb.project, or keep the "
+                    "run to this machine with logger.wandb.mode=offline"
                 ) from error
             _log.warning("W&B does not answer (%s): this run is logged offline", reason(error))
         wandb.teardown()  # its service still holds the run's id

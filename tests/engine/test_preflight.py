@@ -33,7 +33,6 @@ def config(**changes: Any) -> DictConfig:
         ({"scheduler": None}, "group scheduler: give scheduler=OPTION; scheduler=constant leaves the learning rate"),
         ({"model": None}, "group model: give model=OPTION"),
         ({"data": {"root": "x"}}, "group data: give data=OPTION"),
-        ({"logger": {"project": "x"}}, "logger.project needs an option of the group logger: give logger=OPTION"),
         ({"optimizer": {"lr": 1}}, "group optimizer"),
     ],
 )

@@ -200,7 +200,7 @@ def refusals() -> list[Exception]:
 @pytest.mark.parametrize("number", range(5))
 def test_a_key_that_fails_ends_the_run_before_training(number: int, folder: Path, server: Any) -> None:
     calls = server(online=refusals()[number])
-    with pytest.raises(ConfigError, match="W&B refuses this run .*wandb login.*logger.mode=offline") as caught:
+    with pytest.raises(ConfigError, match="W&B refuses this run .*wandb login.*logger.wandb.mode=offline") as caught:
         WandbLogger(folder, mode="online").start()
     assert len(str(caught.value).splitlines()) == 1
     assert [call["mode"] for call in calls] == ["online"]
@@ -280,9 +280,9 @@ def test_a_run_fails_with_its_training(folder: Path, server: Any, error: BaseExc
 
 def test_other_modes_are_refused_with_the_choices() -> None:
     with pytest.raises(
-        ConfigError, match="logger.mode must be 'offline' or 'online' or 'disabled' or null, got 'WRONG'"
+        ConfigError, match="logger.wandb.mode must be 'offline' or 'online' or 'disabled' or null, got 'WRONG'"
     ):
-        compose("train", ["logger=wandb", "logger.mode=WRONG"])
+        compose("train", ["logger=wandb", "logger.wandb.mode=WRONG"])
 
 
 def test_a_disabled_logger_does_not_even_import_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -306,15 +306,25 @@ def test_a_disabled_logger_does_not_even_import_it(folder: Path, monkeypatch: py
         ({"WANDB_DISABLED": "true"}, {}, "disabled", []),
         ({"WANDB_DISABLED": "true", "WANDB_MODE": "online"}, {}, "disabled", []),
         ({"WANDB_DISABLED": "false"}, {}, "offline", []),
-        ({"WANDB_MODE": "disabled"}, {"mode": "offline"}, "offline", ["logger.mode=offline wins over WANDB_MODE=disa"]),
-        ({"WANDB_DISABLED": "1"}, {"mode": "online"}, "online", ["logger.mode=online wins over WANDB_DISABLED=1"]),
+        (
+            {"WANDB_MODE": "disabled"},
+            {"mode": "offline"},
+            "offline",
+            ["logger.wandb.mode=offline wins over WANDB_MODE=disa"],
+        ),
+        (
+            {"WANDB_DISABLED": "1"},
+            {"mode": "online"},
+            "online",
+            ["logger.wandb.mode=online wins over WANDB_DISABLED=1"],
+        ),
         ({"WANDB_MODE": "offline"}, {"mode": "offline"}, "offline", []),
         ({"WANDB_SWEEP_ID": "s1"}, {}, "online", []),
         ({"WANDB_SWEEP_ID": "s1"}, {"mode": "offline"}, "offline", ["this run is one of the sweep s1, whose agent se"]),
         ({"WANDB_SWEEP_ID": "s1", "WANDB_MODE": "offline"}, {}, "offline", ["this run is one of the sweep s1, whose"]),
-        ({"WANDB_PROJECT": "a"}, {"project": "b"}, "offline", ["logger.project=b wins over WANDB_PROJECT=a"]),
+        ({"WANDB_PROJECT": "a"}, {"project": "b"}, "offline", ["logger.wandb.project=b wins over WANDB_PROJECT=a"]),
         ({"WANDB_TAGS": "a, b"}, {"tags": ("a", "b")}, "offline", []),
-        ({"WANDB_TAGS": "a"}, {"tags": ("a", "b")}, "offline", ["logger.tags=a,b wins over WANDB_TAGS=a"]),
+        ({"WANDB_TAGS": "a"}, {"tags": ("a", "b")}, "offline", ["logger.wandb.tags=a,b wins over WANDB_TAGS=a"]),
     ],
 )
 def test_the_mode_is_that_of_the_key_or_else_of_the_variables(

@@ -41,7 +41,7 @@ def aps(section: Section) -> dict[str, list[float]]:
     ("overrides", "setting"),
     [
         (["experiment=table4/t4_fca", "seed=2", "output_root=/x", "name=n", "tags=[a]", "resume=auto"], ""),
-        (["logger=wandb", "logger.mode=online", "hydra/launcher=slurm", "hydra.launcher.x=1", "search=lr"], ""),
+        (["logger=wandb", "logger.wandb.mode=online", "hydra/launcher=slurm", "hydra.launcher.x=1", "search=lr"], ""),
         (["data.num_workers=0", "data.prefetch=2", "trainer.enable_progress_bar=false"], ""),
         (["recipe=tiny", "data.root=/a/b/ytvis_2019/"], "data.root=ytvis_2019 recipe=tiny"),
         (["data.root='/a/my videos'", "+data.x=1"], "+data.x=1 data.root='my videos'"),
