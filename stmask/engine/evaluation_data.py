@@ -8,7 +8,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 from hydra.utils import instantiate
@@ -92,7 +92,7 @@ def evaluation_data(
 
 
 def _task(kind: Callable[..., Any], card: ModelCard, changes: Mapping[str, Any]) -> Task:
-    """The task of a kind of data, with the user's metrics: those of its run that are registered, and new ones."""
+    """The task of a kind of data, as in its run but for changes; of the run's own metrics those that are registered."""
     if TARGET in changes:
         task: Task = instantiate(changes, _convert_="all")
         return task
@@ -105,17 +105,28 @@ def _task(kind: Callable[..., Any], card: ModelCard, changes: Mapping[str, Any])
         else:
             metrics[name] = construct.build(node, key=f"data.task.metrics.{name}")
     metrics |= instantiate(dict(changes.get("metrics") or {}), _convert_="all")
-    task = replace(usual, metrics=metrics)
+    names = {field.name for field in fields(usual)} - {"metrics"}
+    settings = {name: value for name, value in {**_task_of(card), **changes}.items() if name in names}
+    try:
+        task = replace(usual, metrics=metrics, **settings)
+    except ValueError as error:
+        raise ConfigError(f"data.task: {error}") from error
     return task
 
 
 def _metrics_of(card: ModelCard) -> dict[str, Mapping[str, Any]]:
     """The user's metrics of the training run, as their configuration named them."""
-    task = card.data.get("task") or {}
-    metrics = (task.get("metrics") or {}) if isinstance(task, Mapping) else None
+    metrics = _task_of(card).get("metrics") or {}
     if not isinstance(metrics, Mapping) or not all(isinstance(node, Mapping) for node in metrics.values()):
-        raise ConfigError(f"the checkpoint's data.task is {shown(task)}, not a task with metrics")
+        raise ConfigError(f"the checkpoint's data.task.metrics is {shown(metrics)}, not metrics by name")
     return dict(metrics)
+
+
+def _task_of(card: ModelCard) -> Mapping[str, Any]:
+    task = card.data.get("task") or {}
+    if not isinstance(task, Mapping):
+        raise ConfigError(f"the checkpoint's data.task is {shown(task)}, not a task")
+    return task
 
 
 def same_videos(card: ModelCard, checkpoint: str | os.PathLike[str]) -> str:

@@ -18,6 +18,7 @@ from stmask.inference.sinks import FORMATS, SegmentedFrame, Setting, Sink, check
 from stmask.inference.source import FrameSource, TimedFrame
 from stmask.overlap import Stage, read_ahead
 from stmask.structures import TrackedFrame
+from stmask.tasks.results import class_vote_of
 
 __all__ = ["DrawStyle", "PredictSummary", "Selection", "check_places", "draw_tracked", "predict_video"]
 
@@ -83,7 +84,14 @@ def predict_video(
         raise ValueError(f"{len(names)} classes need as many category_ids, got {len(category_ids)}")
     select = select or Selection()
     watch = _Stopwatch(segmenter, drawing="video" in places)
-    setting = Setting.of(source, fps=fps, class_names=names, style=style or DrawStyle(), clock=watch)
+    setting = Setting.of(
+        source,
+        fps=fps,
+        class_names=names,
+        class_vote=class_vote_of(segmenter.model.card),
+        style=style or DrawStyle(),
+        clock=watch,
+    )
     segmenter.reset()
     frames, tracks, kept = 0, set[int](), list[Path]()
     try:

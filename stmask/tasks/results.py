@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Literal, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
+from stmask.checkpoints import ModelCard
+from stmask.errors import ConfigError
+from stmask.signatures import shown
 from stmask.structures import RLE, CroppedMasks, ImageInstance, ImageResult, TrackedFrame, TrackResult, VideoResult
 
 ClassVote = Literal["frames", "scores"]
+
+
+def class_vote_of(card: ModelCard | None) -> ClassVote:
+    """How a network's tracks choose their class, as its training run said in `data.task.class_vote`.
+
+    Raises:
+        ConfigError: the card says something else than a way.
+    """
+    task = {} if card is None else card.data.get("task") or {}
+    vote = task.get("class_vote", "frames") if isinstance(task, Mapping) else task
+    if vote not in get_args(ClassVote):
+        ways = ", ".join(get_args(ClassVote))
+        raise ConfigError(f"the checkpoint's data.task.class_vote is {shown(vote)}, not one of {ways}")
+    return cast(ClassVote, vote)
 
 
 def encode_masks(masks: CroppedMasks) -> list[RLE]:

@@ -124,6 +124,15 @@ def test_what_a_card_cannot_mean_is_refused(changes: dict[str, Any], message: st
         evaluation_data(card(**changes), "x.ckpt", {"root": "/mine"})
 
 
+def test_how_a_track_gets_its_class_is_the_runs_unless_it_is_changed() -> None:
+    trained = card(task={"_target_": "stmask.tasks.Videos", "metrics": {}, "class_vote": "scores"})
+    assert evaluation_data(trained, "x.ckpt", {"root": "/mine"}).task == Videos(class_vote="scores")
+    changed = {"root": "/mine", "task": {"class_vote": "frames"}}
+    assert evaluation_data(trained, "x.ckpt", changed).task == Videos(class_vote="frames")
+    with pytest.raises(ConfigError, match="data.task: class_vote must be one of frames, scores, got 'loudest'"):
+        evaluation_data(card(task={"class_vote": "loudest"}), "x.ckpt", {"root": "/mine"})
+
+
 def share(truth: Any, entries: list[dict[str, Any]], item_ids: list[int], *, of: float = 1.0) -> float:
     """A metric of one's own."""
     return of * len(entries) / len(item_ids)
@@ -151,7 +160,9 @@ def test_metrics_of_the_training_are_those_of_its_evaluation_once_they_are_regis
 
 @pytest.mark.parametrize("task", [3, "stmask.tasks.Videos", {"metrics": [1]}, {"metrics": {"a": "os.system"}}])
 def test_a_task_that_a_card_cannot_mean_is_refused(task: Any) -> None:
-    with pytest.raises(ConfigError, match=r"the checkpoint's data\.task is .*, not a task with metrics"):
+    with pytest.raises(
+        ConfigError, match=r"the checkpoint's data\.task(\.metrics)? is .*, not (a task|metrics by name)"
+    ):
         evaluation_data(card(task=task), "x.ckpt", {"root": "/mine"})
 
 

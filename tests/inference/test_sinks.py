@@ -17,6 +17,7 @@ import torch
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
+from stmask.checkpoints import ModelCard
 from stmask.data.convert import masks as mask_folders
 from stmask.data.convert.mask_files import read_mask
 from stmask.errors import ConfigError, OutputError
@@ -31,7 +32,9 @@ from stmask.inference.sinks import (
     placed,
     require_formats,
 )
+from stmask.ops.frames import FramePreprocessor
 from stmask.structures import CroppedMasks, DenseMasks, Instances, TrackedFrame
+from stmask.tasks.results import class_vote_of
 
 HEIGHT, WIDTH = 20, 30
 NAMES = ("person", "dog")
@@ -73,6 +76,7 @@ def setting(**changes: Any) -> Setting:
         "pixel_aspect": Fraction(1),
         "sound": None,
         "class_names": NAMES,
+        "class_vote": "frames",
         "style": DrawStyle(),
         "clock": lambda stage: nullcontext(),
     }
@@ -334,3 +338,17 @@ def test_classes_are_named_as_the_model_names_them() -> None:
         labels_of(["zebra"], names)
     with pytest.raises(ConfigError, match="does not know the names of its classes"):
         labels_of(["dog"], ())
+
+
+@pytest.mark.parametrize(
+    ("task", "vote"),
+    [(None, "frames"), ({}, "frames"), ({"class_vote": "scores"}, "scores"), ({"class_vote": 3}, None)],
+)
+def test_a_track_gets_its_class_as_its_run_said(task: Any, vote: str | None) -> None:
+    card = ModelCard(model={}, class_names=(), preprocessor=FramePreprocessor(), data={"task": task})
+    if vote is None:
+        with pytest.raises(ConfigError, match="data.task.class_vote is 3, not one of frames, scores"):
+            class_vote_of(card)
+    else:
+        assert class_vote_of(card) == vote
+    assert class_vote_of(None) == "frames"

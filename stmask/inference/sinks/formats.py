@@ -20,6 +20,7 @@ from stmask.inference.sinks.tracks import Tracks
 from stmask.inference.sound import Sound
 from stmask.inference.video import VIDEO_SUFFIXES, is_ours, require_video_suffix
 from stmask.signatures import nearest
+from stmask.tasks.results import ClassVote
 
 if TYPE_CHECKING:
     from stmask.inference.source import FrameSource
@@ -35,6 +36,7 @@ class Setting:
         name: of the video.
         fps, even, pixel_aspect, sound: as of the source, or as they are to be.
         class_names: of labels 1..K, may be empty.
+        class_vote: how the frames of a track choose its class.
         style: of the drawing.
         clock: of the stages of the work.
     """
@@ -45,12 +47,19 @@ class Setting:
     pixel_aspect: Fraction
     sound: Sound | None
     class_names: Sequence[str]
+    class_vote: ClassVote
     style: DrawStyle
     clock: Clock
 
     @staticmethod
     def of(
-        source: FrameSource, *, fps: float | None, class_names: Sequence[str], style: DrawStyle, clock: Clock
+        source: FrameSource,
+        *,
+        fps: float | None,
+        class_names: Sequence[str],
+        class_vote: ClassVote,
+        style: DrawStyle,
+        clock: Clock,
     ) -> Setting:
         """That of a source; another `fps` than its own makes the rate constant, and the sound would not fit."""
         own = fps is None
@@ -61,6 +70,7 @@ class Setting:
             pixel_aspect=source.pixel_aspect,
             sound=source.sound if own else None,
             class_names=class_names,
+            class_vote=class_vote,
             style=style,
             clock=clock,
         )
@@ -129,7 +139,7 @@ FORMATS: Mapping[str, Format] = {
     "json": Format(
         suffix=".json",
         what="tracks as in YouTube-VIS: one entry for each object of the video",
-        open=lambda path, _: Tracks(path),
+        open=lambda path, setting: Tracks(path, class_vote=setting.class_vote),
         is_ours=_begins(_TRACK),
     ),
     "jsonl": Format(

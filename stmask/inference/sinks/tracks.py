@@ -6,7 +6,7 @@ from pathlib import Path
 
 from stmask.evaluation import write_results
 from stmask.inference.sinks.base import SegmentedFrame
-from stmask.tasks.results import VideoResultBuilder
+from stmask.tasks.results import ClassVote, VideoResultBuilder
 
 _VIDEO_ID = 1
 
@@ -14,9 +14,9 @@ _VIDEO_ID = 1
 class Tracks:
     """Collects encoded masks; the file is written when it is closed."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, class_vote: ClassVote = "frames") -> None:
         self._path = path
-        self._builder = VideoResultBuilder(_VIDEO_ID)
+        self._builder = VideoResultBuilder(_VIDEO_ID, class_vote=class_vote)
         self._length = 0
         self._category_ids: list[int] = []
 
