@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from wandb.errors import CommError, UsageError
 
 from stmask.checkpoint_path import artifact_path, checkpoint_path, evaluation_command
@@ -79,7 +80,7 @@ def test_a_run_does_not_begin_from_whatever_was_last() -> None:
 
 
 def test_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
-    (tmp_path / "STMask_plus_base.pth").write_bytes(b"weights")
+    torch.save({"weight": torch.zeros(1)}, tmp_path / "STMask_plus_base.pth")
     monkeypatch.setenv("STMASK_MIRROR", str(tmp_path))
     assert checkpoint_path("STMask_plus_base") == cache / "weights" / "STMask_plus_base.pth"
     assert checkpoint_path("STMask_plus_base.pth") == Path("STMask_plus_base.pth")

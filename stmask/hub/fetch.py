@@ -11,7 +11,7 @@ from typing import Literal
 from urllib.parse import quote, urlsplit
 from urllib.request import url2pathname
 
-from stmask.errors import ConfigError, DownloadError, OutputError
+from stmask.errors import CheckpointError, ConfigError, DownloadError, OutputError
 from stmask.hub.cache import VARIABLE, cache_folder, locked, record, record_of, recorded, sha256_of
 from stmask.hub.download import OnBytes, download, shown
 from stmask.hub.table import PublishedFile, find, names
@@ -121,9 +121,6 @@ def _fetch(file: PublishedFile, path: Path) -> None:
 
 def _other_file(file: PublishedFile, partial: Path, path: Path) -> str | None:
     """Why what came is not the file that was asked for; None if nothing says so."""
-    with partial.open("rb") as handle:
-        if handle.read(512).lstrip().startswith(b"<"):
-            return "a web page came in place of the file"
     digest = sha256_of(partial)
     if not digest.startswith(file.sha256):
         return f"what came has the SHA-256 {digest}, and {file.name} has one that begins with {file.sha256}"
@@ -132,6 +129,12 @@ def _other_file(file: PublishedFile, partial: Path, path: Path) -> str | None:
             f"what came has the SHA-256 {digest}, another one than at its first use; if the authors have replaced the "
             f"file, remove {record_of(path)}"
         )
+    from stmask.weights import read_file  # and PyTorch, only where something was fetched
+
+    try:
+        read_file(partial)
+    except CheckpointError as error:
+        return str(error).replace(str(partial), "what came")
     return None
 
 

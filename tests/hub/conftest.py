@@ -2,15 +2,25 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from hub.server import Server, serving
 
 from stmask.hub import PublishedFile, table
 
-CONTENT = bytes(range(256)) * 1000
+
+def weights_file(value: float) -> bytes:
+    """A file of weights, 256 kB long."""
+    stream = io.BytesIO()
+    torch.save({"weight": torch.full((64_000,), value)}, stream)
+    return stream.getvalue()
+
+
+CONTENT = weights_file(1.0)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 

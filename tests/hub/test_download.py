@@ -110,7 +110,7 @@ def test_a_part_of_another_version_is_not_put_behind_the_first(server: Server, p
     assert [place for _, place in server.asked] == [None, f"bytes={HALF}-", None]
 
 
-@pytest.mark.parametrize("place", ["bytes 7-255/256000", "bytes x", ""])
+@pytest.mark.parametrize("place", ["bytes 7-255/256", "bytes x", ""])
 def test_another_part_than_was_asked_for(server: Server, part: Path, place: str) -> None:
     server.script = [server.cuts(HALF), answers(206, b"?" * 9, Content_Range=place, ETag='"first"')]
     download(server.address, part)
