@@ -57,7 +57,7 @@ def test_the_wheel_has_every_module_and_configuration(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {f"stmask/{name}" for name in relative(ROOT / "stmask", "*.py")} <= names
     assert {f"stmask/conf/{name}" for name in relative(ROOT / "conf", "*.yaml")} <= names
-    assert "stmask/py.typed" in names
+    assert {"stmask/py.typed", "stmask/report/page.html"} <= names
     assert "hydra_plugins/stmask_launchers/__init__.py" in names
     assert "hydra_plugins/__init__.py" not in names  # which would hide the plugins of other packages
     assert not {name for name in names if name.startswith(("tests/", "notebooks/", "conf/"))}

@@ -11,7 +11,6 @@ from stmask.report.markup import Child, Markup, definitions, join, name, note, s
 from stmask.report.scoring import Scored, VideoScore
 
 _MOST_VIDEOS = 10
-_CONTROLS = 40  # pixels below a clip, for the controls
 
 
 def clips(
@@ -41,13 +40,12 @@ def _clip(scored: Scored, footage: Footage, score: VideoScore, why: str, room: R
     video = footage.name(score.video_id)
     facts = {
         "AP": _ap(score),
-        "found": f"{score.found} of {score.objects} objects",
-        "false": f"{score.false} predictions",
+        "objects found": f"{score.found} of {score.objects}",
+        "false positives": f"{score.false}",
     }
     said = ", ".join(f"{key} {value}" for key, value in facts.items())
-    height = picture.height + _CONTROLS
     attributes = {
-        "width": picture.width, "height": height, "style": f"aspect-ratio: {picture.width} / {height}",
+        "width": picture.width, "height": picture.height, "style": f"--w: {picture.width}; --h: {picture.height}",
         "controls": True, "loop": True, "muted": True, "playsinline": True, "preload": "auto",
         "aria-label": f"{video}: annotated on the left, predicted on the right. {said}",
     }  # fmt: skip

@@ -150,6 +150,24 @@ def test_a_run_that_has_only_begun(tmp_path: Path) -> None:
     assert "No validation was recorded yet, so there is nothing to score." in Page(tmp_path / "report.html").text
 
 
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ("_target_: stmask.data.ImageDataModule", "The run is one of images"),
+        ("root: [1]", "data.root of its config.yaml is not a path"),
+        ("valid_annotations: ${oc.env:HOME}", "data.valid_annotations of its config.yaml is not a path"),
+        ("valid_annotations: /nowhere/valid.json", "no such file: /nowhere/valid.json"),
+        ("valid: valid", "its config.yaml does not say where"),
+    ],
+)
+def test_what_cannot_be_scored_is_said(data: str, said: str, made: Made, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(made.run, run)
+    (run / "config.yaml").write_text(f"name: a\nmonitor: valid/AP\ndata:\n  {data}\n")
+    assert main([str(run)]) == 0
+    assert said in Page(run / "report.html").text
+
+
 def test_results_in_the_folder_of_a_run_without_validations(made: Made, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("name: young\n")
     results = tmp_path / "evaluation" / "results.json"
