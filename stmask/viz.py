@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from stmask import captions as captions_
 from stmask.errors import OutputError
 from stmask.files import atomic_path
 from stmask.lettering import class_label, legible, text_mask
@@ -72,7 +73,7 @@ def draw(
         scores: written after the name.
         class_names: see `labels`.
         supplemented: instances carried over without a detection; they get a dashed box and a hollow label.
-        captions: write the track ids, with labels and scores if given.
+        captions: write the track ids, with labels and scores if given; none covers another.
         opacity: of the masks.
 
     Raises:
@@ -99,14 +100,21 @@ def draw(
         for i in back_to_front:
             dashed = supplemented is not None and bool(supplemented[i])
             _draw_box(image, [int(v) for v in boxes[i]], colours[i], thickness=thickness, dashed=dashed)
-    for i in back_to_front if captions else ():
-        anchor = _label_anchor(boxes[i] if boxes is not None else None, cut[i])
-        if anchor is not None:
-            label = None if labels is None else int(labels[i])
-            score = None if scores is None else float(scores[i])
-            text = _caption(int(track_ids[i]), label, score, class_names)
-            hollow = supplemented is not None and bool(supplemented[i])
-            _draw_label(image, text, anchor, colours[i], hollow=hollow)
+    if captions:
+        texts = [
+            _caption(
+                int(track_ids[i]),
+                None if labels is None else int(labels[i]),
+                None if scores is None else float(scores[i]),
+                class_names,
+            )
+            for i in range(n)
+        ]
+        hollow = [supplemented is not None and bool(supplemented[i]) for i in range(n)]
+        places = [_extent(boxes[i] if boxes is not None else None, cut[i]) for i in range(n)]
+        _draw_labels(
+            image, texts, places, colours, hollow=hollow, order=np.argsort(np.asarray(track_ids), kind="stable")
+        )
     return image
 
 
@@ -169,11 +177,11 @@ def _draw_box(image: Image, box: Sequence[int], colour: Colour, *, thickness: in
             cv2.line(image, a, b, colour, thickness)
 
 
-def _label_anchor(box: Sequence[int] | None, cut: _Cut | None) -> tuple[int, int] | None:
-    """Top left corner (x, y) of the box, or else of the mask; None when there is neither."""
+def _extent(box: Sequence[int] | None, cut: _Cut | None) -> captions_.Box | None:
+    """The box, or else that of the mask; None when there is neither."""
     if box is not None:
-        return int(box[0]), int(box[1])
-    return None if cut is None else (cut.left, cut.top)
+        return int(box[0]), int(box[1]), int(box[2]), int(box[3])
+    return None if cut is None else (cut.left, cut.top, cut.left + cut.part.shape[1], cut.top + cut.part.shape[0])
 
 
 def _caption(track_id: int, label: int | None, score: float | None, class_names: Sequence[str]) -> str:
@@ -198,19 +206,56 @@ def _write(image: Image, text: str, at: tuple[int, int], *, height: int, ink: Co
     part[:] = np.rint(part * (1 - share) + np.array(ink, np.float32) * share).astype(np.uint8)
 
 
-def _draw_label(image: Image, text: str, anchor: tuple[int, int], colour: Colour, *, hollow: bool) -> None:
-    """A plate with the text above the anchor, moved inside the frame where it would stick out."""
-    height, width = image.shape[:2]
-    em = _text_height(height, width)
-    text_h, text_w = text_mask(text, em).shape
+def _draw_labels(
+    image: Image,
+    texts: Sequence[str],
+    objects: Sequence[captions_.Box | None],
+    colours: Sequence[Colour],
+    *,
+    hollow: Sequence[bool],
+    order: Iterable[int],
+) -> None:
+    """Plates with texts at their objects, none over another; in `order` they choose their places."""
+    size = image.shape[0], image.shape[1]
+    em = _text_height(*size)
     pad = max(2, round(em / 5))
-    plate_w, plate_h = text_w + 2 * pad, text_h + pad // 2
-    x = int(np.clip(anchor[0], 0, max(0, width - plate_w)))
-    y = int(np.clip(anchor[1] - plate_h, 0, max(0, height - plate_h)))
+    turns = [int(i) for i in order]
+    shapes = [text_mask(texts[i], em).shape for i in turns]
+    plates = [(h + pad // 2, min(w + 2 * pad, size[1])) for h, w in shapes]
+    places = captions_.place([objects[i] for i in turns], plates, size)
+    for i, at, plate in zip(turns, places, plates, strict=True):
+        box = objects[i]
+        if at is None or box is None:
+            continue
+        near = (min(max(box[0], at[0]), at[0] + plate[1]), min(max(box[1], at[1]), at[1] + plate[0]))
+        if max(abs(near[0] - box[0]), abs(near[1] - box[1])) > 2 * plate[0] and _apart(at, plate, box):
+            cv2.line(image, near, (box[0], box[1]), colours[i], 1, cv2.LINE_AA)
+    for i, at, plate in zip(turns, places, plates, strict=True):
+        if at is not None:
+            _draw_plate(image, texts[i], at, plate, colours[i], hollow=hollow[i], em=em, pad=pad)
+
+
+def _apart(at: tuple[int, int], plate: captions_.Size, box: captions_.Box) -> bool:
+    """Whether a plate neither touches nor covers the box of its object."""
+    return at[0] > box[2] or at[1] > box[3] or at[0] + plate[1] < box[0] or at[1] + plate[0] < box[1]
+
+
+def _draw_plate(
+    image: Image,
+    text: str,
+    at: tuple[int, int],
+    plate: captions_.Size,
+    colour: Colour,
+    *,
+    hollow: bool,
+    em: int,
+    pad: int,
+) -> None:
+    (x, y), (height, width) = at, plate
     ground = _BLACK if hollow else colour
-    cv2.rectangle(image, (x, y), (x + plate_w - 1, y + plate_h - 1), ground, cv2.FILLED)
+    cv2.rectangle(image, (x, y), (x + width - 1, y + height - 1), ground, cv2.FILLED)
     if hollow:
-        cv2.rectangle(image, (x, y), (x + plate_w - 1, y + plate_h - 1), colour, 1)
+        cv2.rectangle(image, (x, y), (x + width - 1, y + height - 1), colour, 1)
     luminance = float(np.dot(ground, (0.299, 0.587, 0.114)))
     ink = _BLACK if luminance > 140 else _WHITE
     _write(image, text, (x + pad, y + pad // 4), height=em, ink=ink)

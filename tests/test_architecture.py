@@ -24,7 +24,7 @@ LAYERS = [
     {"errors", "progress", "threads"},
     {"extras"},
     {"class_names", "files", "formats", "hydra_private", "lettering", "number_checks", "overlap", "signatures"},
-    {"archives", "ops", "wandb_errors"},
+    {"archives", "captions", "ops", "wandb_errors"},
     {"config_check", "structures", "weights"},
     {"config_globs", "config_help", "config_paths", "config_schemas", "config_sources", "hub", "tracking"},
     {"config_folders", "config_overrides", "models"},

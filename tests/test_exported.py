@@ -84,8 +84,9 @@ def predicted(checkpoint: Path, film: Path, out: Path, *overrides: str) -> list[
         "predict",
         str(film),
         f"checkpoint={checkpoint}",
-        "output=null",
-        f"results={out}",
+        "format=json",
+        "min_score=0",
+        f"output={out}",
         "device=cpu",
         *overrides,
     ]

@@ -43,7 +43,8 @@ _SQUARE = Fraction(1)
 _TICK = Fraction(1, 90_000)  # seconds, of frames that don't come at a constant rate
 _EVEN_ONLY = (".avi",)
 _FRAGMENTED = (".mp4", ".mov", ".m4v")
-_READABLE = "hybrid_fragmented+delay_moov"  # in parts until it is ended, so that a full disk leaves a video
+# In parts of two seconds until it is ended, so that a full disk leaves a video.
+_READABLE = {"movflags": "hybrid_fragmented+delay_moov", "frag_duration": "2000000"}
 _ALL = FrameRange()
 
 
@@ -299,8 +300,10 @@ class VideoEncoder:
         self._count, self._ends = 0, Fraction(0)
         height, width = size
         try:
-            whole = {"movflags": _READABLE} if path.suffix.lower() in _FRAGMENTED else {}
-            self._container = av.open(f"file:{path}", "w", options=whole)
+            whole = _READABLE if path.suffix.lower() in _FRAGMENTED else {}
+            # FFmpeg would tell of a full disk only at the end
+            self._file = path.open("wb", buffering=0)
+            self._container = av.open(self._file, "w", options=whole)
             self._container.metadata[_OURS[0]] = _OURS[1]
             stream = self._container.add_stream("libx264", rate=self._rate, options=_QUALITY)
             stream.height, stream.width = height + height % 2, width + width % 2
@@ -339,7 +342,7 @@ class VideoEncoder:
             if self._sound is not None:
                 self._sound.until(at)
             self._container.mux(self._stream.encode(planes))
-        except av.error.FFmpegError as error:
+        except (av.error.FFmpegError, OSError) as error:
             raise self._failed(error) from error
         self._count += 1
         self._ends = at + 1 / self._rate
@@ -356,7 +359,7 @@ class VideoEncoder:
             if self._sound is not None:
                 self._sound.until(self._ends)
                 self._sound.close()
-            with self._container:
+            with self._file, self._container:
                 self._container.mux(self._stream.encode(None))
         except (av.error.FFmpegError, OSError) as error:
             raise self._failed(error) from error

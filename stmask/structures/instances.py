@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from stmask.extras import require
 from stmask.structures._checks import require_shape
 from stmask.structures.masks import WHOLE, CroppedMasks, Masks, Placement
 
 if TYPE_CHECKING:
+    import supervision
     from typing_extensions import Self
 
 
@@ -111,3 +115,32 @@ class TrackedFrame:
     def boxes_at(self, size: tuple[int, int]) -> Tensor:
         """The boxes (N, 4) xyxy in pixels of `size`, the image's own (height, width), within it."""
         return self.placement.boxes_at(self.instances.boxes, size)
+
+    def to_supervision(self, size: tuple[int, int], *, class_names: Sequence[str] = ()) -> supervision.Detections:
+        """The instances as `supervision.Detections`, for its annotators, zones and counters.
+
+        `xyxy` are the boxes in pixels, `mask` the masks, `confidence` the scores and `tracker_id` the track ids.
+        `class_id` counts from 0, that is label 1 is class 0, so that `class_names[class_id]` is its name.
+
+        Args:
+            size: the image's own (height, width).
+            class_names: of labels 1..K, for `data["class_name"]`.
+
+        Raises:
+            ConfigError: supervision is not installed.
+        """
+        require("supervision", what="TrackedFrame.to_supervision")
+        import supervision
+
+        class_id = self.instances.labels.cpu().numpy() - 1
+        data: dict[str, Any] = {"supplemented": self.supplemented.cpu().numpy()}
+        if class_names:
+            data["class_name"] = np.array(class_names, dtype=object)[class_id].astype(str)
+        return supervision.Detections(
+            xyxy=self.boxes_at(size).cpu().numpy().astype(np.float32),
+            mask=self.masks_at(size).cpu().numpy(),
+            confidence=self.instances.scores.cpu().numpy().astype(np.float32),
+            class_id=class_id,
+            tracker_id=self.track_ids.cpu().numpy(),
+            data=data,
+        )

@@ -32,6 +32,7 @@ from stmask.inference.sinks import (
     placed,
     require_formats,
 )
+from stmask.inference.sinks.coco import outlines
 from stmask.ops.frames import FramePreprocessor
 from stmask.structures import CroppedMasks, DenseMasks, Instances, TrackedFrame
 from stmask.tasks.results import class_vote_of
@@ -195,6 +196,41 @@ def test_coco_is_what_its_own_reader_reads(tmp_path: Path) -> None:
     ]
     assert dataset.annToMask(found[1]).sum() == 100
     assert dataset.getAnnIds(imgIds=[2]) == []
+
+
+def disc(radius: int, *, hole: int = 0) -> np.ndarray:
+    y, x = np.mgrid[:80, :100]
+    distance = (x - 50) ** 2 + (y - 40) ** 2
+    return (distance <= radius**2) & (distance >= hole**2)
+
+
+@pytest.mark.parametrize(
+    ("mask", "least"),
+    [
+        (np.ones((80, 100), dtype=bool), 1.0),
+        (np.eye(80, 100, dtype=bool), 0.6),  # a line of single pixels
+        (disc(30), 0.985),
+        (disc(5), 0.95),
+        (disc(30) & (np.arange(100) % 50 != 0), 0.98),  # two parts
+        (disc(0), 1.0),  # one pixel
+    ],
+)
+def test_outlines_go_around_the_pixels(mask: np.ndarray, least: float) -> None:
+    polygons = outlines(mask)
+    assert all(len(polygon) >= 6 for polygon in polygons)
+    drawn = coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(polygons, 80, 100))) > 0
+    assert (drawn & mask).sum() / (drawn | mask).sum() >= least
+    shifted = outlines(mask, (7, 9))
+    assert np.allclose(np.array(shifted[0][::2]) - 9, polygons[0][::2])
+    assert np.allclose(np.array(shifted[0][1::2]) - 7, polygons[0][1::2])
+
+
+def test_outlines_fill_holes_and_begin_with_the_largest_part() -> None:
+    assert outlines(disc(30, hole=10)) == outlines(disc(30))
+    two = disc(30).copy()
+    two[0, 0] = True
+    assert [len(polygon) > 8 for polygon in outlines(two)] == [True, False]
+    assert outlines(np.zeros((4, 5), dtype=bool)) == outlines(np.zeros((0, 0), dtype=bool)) == []
 
 
 def test_masks_number_tracks_from_one_and_come_back_as_annotations(tmp_path: Path) -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
+import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
 from stmask import viz
@@ -15,13 +19,16 @@ from stmask.inference.sinks.lines import Lines
 DATA, LABELS = "data", "labels.json"  # as FiftyOne's COCODetectionDataset has them
 HEAD = '{"info": {"description": "written by stmask"'
 _VIDEO_ID = 1
+_CELLS = 3  # a side that a pixel is divided into, so that an outline goes along its edges and not through its centre
+_SMOOTHING = 0.6  # pixels, that a polygon may be off
 
 
 class Coco:
     """Writes folder/data/000000.jpg for each frame and, when it is closed, folder/labels.json.
 
-    Boxes are the tight ones of the masks, as COCO's are; an instance whose mask is empty is left out. Annotations have
-    'score' and 'track_id' too, images 'video_id' and 'frame_index'.
+    Boxes and areas are those of the masks, as COCO's are; an instance whose mask is empty is left out. Segmentations
+    are polygons, the largest first, since some readers take no run lengths; see `outlines`. Annotations have 'score'
+    and 'track_id' too, images 'video_id', 'frame_index' and 'time'.
     """
 
     def __init__(self, path: Path, *, name: str) -> None:
@@ -61,6 +68,8 @@ class Coco:
 
     def _text(self, frame: SegmentedFrame) -> str:
         lines = []
+        masks = zip(frame.tracked.track_ids.tolist(), frame.masks.corners, frame.masks.parts, strict=True)
+        polygons = {track_id: outlines(part, corner) for track_id, corner, part in masks}
         for instance in frame.instances:
             rle: Any = instance.rle
             area = int(coco_mask.area(rle))
@@ -74,7 +83,7 @@ class Coco:
                 "iscrowd": 0,
                 "bbox": [float(value) for value in coco_mask.toBbox(rle)],
                 "area": area,
-                "segmentation": rle,
+                "segmentation": polygons[instance.track_id],
                 "score": round(instance.score, 6),
                 "track_id": instance.track_id,
                 "video_id": _VIDEO_ID,
@@ -101,3 +110,24 @@ class Coco:
                 file.write(",\n" * (number > 0) + line.rstrip("\n"))
             file.write("]}\n")
         parts.unlink()
+
+
+def outlines(part: npt.NDArray[np.bool_], corner: Sequence[int] = (0, 0)) -> list[list[float]]:
+    """The polygons [x, y, x, y, ...] around a mask, the largest first; holes are filled.
+
+    Args:
+        part: (rows, columns) of a frame.
+        corner: row and column where they begin.
+    """
+    if not part.any():
+        return []
+    fine = cv2.resize(part.astype(np.uint8), None, fx=_CELLS, fy=_CELLS, interpolation=cv2.INTER_NEAREST)
+    contours, _ = cv2.findContours(fine, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    top, left = corner
+    found = []
+    for contour in sorted(contours, key=cv2.contourArea, reverse=True):
+        smooth = cv2.approxPolyDP(contour, _CELLS * _SMOOTHING, closed=True)
+        points = smooth if len(smooth) > 2 else contour
+        x_y = (points.reshape(-1, 2) + 0.5) / _CELLS + (left, top)
+        found.append(np.round(x_y, 2).ravel().tolist())
+    return found
