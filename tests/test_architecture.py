@@ -161,7 +161,17 @@ def test_a_file_is_scored_without_torch(tmp_path: Path) -> None:
     results = [{"video_id": 1, "category_id": 1, "score": 0.5, "segmentations": [{**rle, "counts": "54?"}]}]
     (tmp_path / "truth.json").write_text(json.dumps(truth))
     (tmp_path / "results.json").write_text(json.dumps(results))
-    flags = ["--per-class", "--explain", "--frames", "--boundary", "--identities", "--json=a", "--csv=b", "--errors=c"]
+    flags = [
+        "--per-class",
+        "--explain",
+        "--frames",
+        "--boundary",
+        "--identities",
+        "--tracking",
+        "--json=a",
+        "--csv=b",
+        "--errors=c",
+    ]
     words = ["metric", "truth.json", "results.json", *flags, "--plots=plots"]
     absent = {"torch", "torchmetrics", "pytorch_lightning", "hydra", "omegaconf", "wandb", "albumentations"}
     check = (

@@ -128,11 +128,14 @@ def test_the_wheel_scores_with_two_packages(kind: str, wheels: dict[str, Path], 
         return subprocess.run([*python, code, *words], capture_output=True, text=True, check=False, cwd=tmp_path)
 
     files = [str(CASE / name) for name in ("gt.json", "results.json")]
-    flags = ["--per-class", "--explain", "--frames", "--boundary", "--identities", "--json=ap.json", "--errors=e.json"]
+    flags = ["--per-class", "--explain", "--frames", "--boundary", "--identities", "--errors=e.json"]
+    flags += ["--tracking", "--json=ap.json"]
     scored = command(*files, *flags)
     assert scored.returncode == 0, scored.stderr
     theirs = json.loads((CASE / "expected.json").read_text())["stats"]
     ours = json.loads((tmp_path / "ap.json").read_text())
+    tracking = json.loads((CASE.parent / "tracking" / "expected.json").read_text())[CASE.name]
+    assert ours.pop("tracking")["all"] == pytest.approx(tracking["all"], abs=1e-9)
     assert list(ours.values()) == pytest.approx(list(theirs.values()), abs=1e-12)
     assert command("--help").stdout.startswith("usage: vis-metric ")
     missing = command("none.json", "none.json")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import math
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from stmask.evaluation.explain import Explanation
     from stmask.evaluation.ground_truth import GroundTruth
     from stmask.evaluation.groups import Overlaps
+    from stmask.evaluation.tracking import TrackingReport
     from stmask.evaluation.video_ap import VideoAPReport
 
 SUMMARY = "score a results.json: video AP, and the errors that cost it"
@@ -49,6 +52,11 @@ def main(argv: Sequence[str], *, prog: str = "stmask metric") -> int:
             print(f"warning: {options.results}: {hint}", file=sys.stderr)
     explanation = explain(truth, overlaps, matches) if options.explain or options.errors else None
 
+    scores = predictions.scores
+    if (options.identities or options.tracking) and len(scores) and scores.max() < options.min_score:
+        best = f"the best of {options.results} is {scores.max():g}"
+        print(f"warning: no score reaches --min-score {options.min_score:g}, {best}", file=sys.stderr)
+
     parts = [metrics_table(report)]
     if options.per_class:
         parts.append(class_table(report))
@@ -65,8 +73,15 @@ def main(argv: Sequence[str], *, prog: str = "stmask metric") -> int:
         parts.append(explanation_text(explanation))
     if options.identities:
         parts.append(_identities(truth, overlaps, options.min_score))
+    tracking = None
+    if options.tracking:
+        from stmask.evaluation.report import tracking_table
+        from stmask.evaluation.tracking import tracking_report
+
+        tracking = tracking_report(truth, overlaps, min_score=options.min_score)
+        parts.append(tracking_table(tracking, per_class=options.per_class))
     print("\n\n".join(parts))
-    _write(options, report, explanation)
+    _write(options, report, explanation, tracking)
     return 0
 
 
@@ -83,8 +98,10 @@ def _parser(prog: str) -> Parser:
     parser.add_argument("--frames", action="store_true", help="also mask AP of single frames (without tracking)")
     parser.add_argument("--boundary", action="store_true", help="also AP with boundary IoU (decodes masks: slower)")
     parser.add_argument("--identities", action="store_true", help="identity switches, fragmentations of every track")
-    parser.add_argument("--min-score", type=float, default=0.0, help="of predictions for --identities (default 0)")
-    parser.add_argument("--json", metavar="F", help="write the 12 metrics at full precision")
+    parser.add_argument("--tracking", action="store_true", help="also HOTA, IDF1 and MOTSA; see --min-score")
+    score = "of predictions for --identities and --tracking (default 0: all, the doubtful ones too)"
+    parser.add_argument("--min-score", type=_finite, default=0.0, metavar="SCORE", help=score)
+    parser.add_argument("--json", metavar="F", help="write the 12 metrics at full precision, with --tracking its too")
     parser.add_argument("--csv", metavar="F", help="write the metrics of every class at full precision")
     parser.add_argument("--errors", metavar="F", help="write the explanation with every single error (JSON)")
     parser.add_argument("--plots", metavar="DIR", help="write precision-recall curves, with --explain the costs too")
@@ -99,13 +116,26 @@ def _identities(truth: GroundTruth, overlaps: Overlaps, min_score: float) -> str
     return identity_table(follow_identities(truth, overlaps, min_score=min_score), names=names)
 
 
-def _write(options: Any, report: VideoAPReport, explanation: Explanation | None) -> None:
+def _finite(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"must be a finite number, got {text!r}")
+    return value
+
+
+def _write(
+    options: Any, report: VideoAPReport, explanation: Explanation | None, tracking: TrackingReport | None
+) -> None:
     from stmask.evaluation.report import class_csv
     from stmask.files import atomic_open, write_json
 
     written = []
     if options.json:
-        write_json(options.json, report.stats, indent=1)
+        values = report.stats if tracking is None else {**report.stats, "tracking": tracking.as_json()}
+        write_json(options.json, values, indent=1)
         written.append(options.json)
     if options.csv:
         with atomic_open(options.csv) as handle:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from stmask.evaluation.curves import MAX_DETECTIONS
 from stmask.evaluation.ground_truth import GroundTruth
 from stmask.evaluation.matching import Group
-from stmask.evaluation.overlap import pair_ious
+from stmask.evaluation.overlap import intersections, pair_ious
 from stmask.evaluation.results import Predictions
 from stmask.formats.packed import shared_pixels
 
@@ -61,6 +61,19 @@ def measure(ground_truth: GroundTruth, predictions: Predictions) -> Overlaps:
         groups.append(Group(mine[done[0] : end[0]], theirs[done[1] : end[1]], table))
         done = end
     return Overlaps(ranked, entries, rank, groups)
+
+
+def frame_ious(
+    ground_truth: GroundTruth, predictions: Predictions, *, rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """(T, D, G) IoUs of the masks of D predictions and G annotations of a video in each frame, D and G >= 1."""
+    own = [predictions.areas[row] for row in rows]
+    their = np.stack([ground_truth.mask_areas[column] for column in columns], axis=1)[:, None]
+    shared = intersections(
+        [predictions.segmentations[row] for row in rows], [ground_truth.segmentations[column] for column in columns]
+    )
+    ious: npt.NDArray[np.float64] = shared / np.maximum(np.stack(own, axis=1)[:, :, None] + their - shared, 1)
+    return ious
 
 
 def _ranking(predictions: Predictions) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

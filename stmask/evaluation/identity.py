@@ -8,8 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stmask.evaluation.ground_truth import GroundTruth
-from stmask.evaluation.groups import Overlaps
-from stmask.evaluation.overlap import intersections
+from stmask.evaluation.groups import Overlaps, frame_ious
 
 _COVERED_IOU = 0.5
 
@@ -48,24 +47,10 @@ def follow_identities(
         rows = group.predictions[overlaps.predictions.scores[group.predictions] >= min_score]
         columns = group.truths[~ground_truth.crowds[group.truths]]
         if len(rows) and len(columns):
-            ious = _frame_ious(ground_truth, overlaps, rows=rows, columns=columns)
+            ious = frame_ious(ground_truth, overlaps.predictions, rows=rows, columns=columns)
             for column, followed in zip(columns.tolist(), _assign(ious).T, strict=True):
                 assigned[column] = followed
     return tuple(_summary(ground_truth, g, assigned[g]) for g in range(len(tracks)) if not ground_truth.crowds[g])
-
-
-def _frame_ious(
-    ground_truth: GroundTruth, overlaps: Overlaps, *, rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float64]:
-    """(T, D, G) IoUs of masks in each frame."""
-    predictions = overlaps.predictions
-    own = [predictions.areas[row] for row in rows]
-    their = np.stack([ground_truth.mask_areas[column] for column in columns], axis=1)[:, None]
-    shared = intersections(
-        [predictions.segmentations[row] for row in rows], [ground_truth.segmentations[column] for column in columns]
-    )
-    ious: npt.NDArray[np.float64] = shared / np.maximum(np.stack(own, axis=1)[:, :, None] + their - shared, 1)
-    return ious
 
 
 def _assign(ious: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from stmask.evaluation.causes import Cause
 from stmask.evaluation.explain import Explanation, Share
 from stmask.evaluation.identity import TrackIdentity
+from stmask.evaluation.tracking import TrackingReport
 from stmask.evaluation.video_ap import MASK_METRICS, ClassReport, VideoAPReport
 
 if TYPE_CHECKING:
@@ -42,6 +43,10 @@ _IMAGE_MEANINGS = MEANINGS | {
     "AR10": "recall, 10 instances",
     "AR100": "recall, 100 instances",
 }
+
+
+_TRACKING = ("HOTA", "DetA", "AssA", "LocA", "IDF1", "MOTSA", "sMOTSA", "MOTSP")
+_TRACKING_COUNTS = ("TP", "FP", "FN", "IDSW", "Frag")
 
 
 class ReportByClass(Protocol):
@@ -119,6 +124,22 @@ def identity_table(identities: Sequence[TrackIdentity], *, names: Mapping[int, s
         sum(getattr(row, name) for row in identities) for name in ("frames", "covered", "switches", "fragmentations")
     )
     table.add_row("all", "", "", *map(str, sums))
+    return str(table)
+
+
+def tracking_table(report: TrackingReport, *, per_class: bool = False) -> str:
+    """HOTA, IDF1, MOTSA and their parts in points, and counts: of all masks, the mean of the classes, of each class."""
+    table = TextTable("", *_TRACKING, *_TRACKING_COUNTS)
+    rows: list[tuple[str, Mapping[str, float], Mapping[str, int]]] = [
+        ("all", report.combined.metrics, report.combined.counts),
+        ("class mean", report.class_mean, {}),
+    ]
+    if per_class:
+        found = zip(report.categories, report.per_class, strict=True)
+        rows += [(category.name, sums.metrics, sums.counts) for category, sums in found if not sums.empty]
+    for name, values, counts in rows:
+        cells = (str(counts[key]) if counts else "" for key in _TRACKING_COUNTS)
+        table.add_row(name, *(f"{100 * values[key]:.1f}" for key in _TRACKING), *cells)
     return str(table)
 
 

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from stmask.cli import main
 from stmask.commands import benchmark, metric, submit
 from stmask.errors import ConfigError, DataError
 from stmask.evaluation import MASK_METRICS, GroundTruth, check_results, synthetic
@@ -97,3 +99,20 @@ def test_synthetic_cases_are_sound_and_repeatable(tmp_path: Path) -> None:
     predictions = check_results(json.loads(first[1].read_text()), truth)
     assert len(predictions) >= 9
     assert truth.areas.tolist() == truth.mask_areas.means().tolist()
+
+
+def test_the_metric_command_with_tracking(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Path(__file__).parent / "data" / "case3_noisy"
+    files = [str(folder / "gt.json"), str(folder / "results.json")]
+    assert main(["metric", *files, "--tracking", "--per-class", f"--json={tmp_path / 'a.json'}"]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"^ +HOTA +DetA +AssA +LocA +IDF1 ", shown, re.M)
+    assert re.search(r"^class mean ", shown, re.M)
+    written = json.loads((tmp_path / "a.json").read_text())
+    expected = json.loads((folder.parent / "tracking" / "expected.json").read_text())["case3_noisy"]
+    assert written["tracking"]["all"] == pytest.approx(expected["all"], abs=1e-9)
+    assert main(["metric", *files, "--tracking", "--min-score=2"]) == 0
+    assert "warning: no score reaches --min-score 2, the best" in capsys.readouterr().err
+    for wrong in ("nan", "inf", "x"):
+        assert main(["metric", *files, "--tracking", f"--min-score={wrong}"]) == 2
+        assert f"argument --min-score: must be a finite number, got '{wrong}'" in capsys.readouterr().err
