@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -34,6 +35,7 @@ class WhiteThings:
     """Stands in for a segmenter: reports the white pixels of each half of the frame; the right one is uncertain."""
 
     class_names = ("left thing", "right thing")
+    model = SimpleNamespace(card=None)
 
     def __init__(self, scores: tuple[float, float] = (0.9, 0.2)) -> None:
         self.timings = {"network": 100.0}

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -29,6 +30,7 @@ class Corner:
     """Stands in for a segmenter: one object in every frame, its upper left quarter."""
 
     class_names = ("thing",)
+    model = SimpleNamespace(card=None)
 
     def __init__(self) -> None:
         self.timings = {"network": 0.0}
