@@ -176,7 +176,7 @@ class VideoSegmenter:
         before = self.timings["network"]
         half = torch.autocast(self.device.type, dtype=self.autocast, enabled=self.autocast is not None)
         with self._timed("detection"), self._forward_timed(), half:
-            found = self.model.detect(inputs)
+            found = self.model.detect_within(inputs, image_size=self.placement.image_size)
         self.timings["detection"] -= self.timings["network"] - before
         if len(found) != len(images):
             raise ValueError(f"{type(self.model).__name__}.detect gave {len(found)} frames for {len(images)}")

@@ -108,6 +108,12 @@ class VideoModel(nn.Module):
         """The detections in B frames (B, 3, H, W), normalised and padded: instances and what a tracker needs."""
         raise NotImplementedError
 
+    def detect_within(self, frames: Tensor, *, image_size: tuple[int, int]) -> Sequence[Frame]:
+        """As `detect`, of frames whose images are of (h, w) pixels, the rest of each being padding at the bottom and on
+        the right. This is what is called; a network to which it makes no difference has `detect` alone.
+        """
+        return self.detect(frames)
+
     def tracker(self) -> Tracker:
         """A fresh tracker for the frames of one video after another."""
         raise NotImplementedError

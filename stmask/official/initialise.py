@@ -1,4 +1,4 @@
-"""Starts a training run from other weights: the authors', YOLACT's, YOLACT++'s or ours."""
+"""Starts a training run from other weights: the authors', YOLACT's, YOLACT++'s, Mask R-CNN's or ours."""
 
 from __future__ import annotations
 
@@ -16,11 +16,26 @@ from stmask.errors import CheckpointError
 from stmask.models import VideoModel
 from stmask.models.layers.resnet import is_deformable
 from stmask.official.datasets import class_names_for
-from stmask.official.keys import to_ours
+from stmask.official.keys import RULES, Rule, to_ours
+from stmask.official.masktrack import (
+    MMDET,
+    TORCHVISION,
+    as_mmtracking,
+    background_first,
+    is_mmdet,
+    is_torchvision,
+    without_background,
+)
 from stmask.weights import as_in, is_counter, read_file, tensors_of
 
 _BACKBONE = "backbone."
-_CLASS_LAYERS = re.compile(r"head\.class_outputs\.\d+\.(output\.)?(weight|bias)")  # rows: background, then the classes
+# Layers with rows for each class: so many of the background come first, so many are of each class.
+_CLASS_LAYERS: tuple[tuple[re.Pattern[str], int, int], ...] = (
+    (re.compile(r"head\.class_outputs\.\d+\.(output\.)?(weight|bias)"), 1, 1),
+    (re.compile(r"heads\.box\.class_logits\.(weight|bias)"), 1, 1),
+    (re.compile(r"heads\.box\.box_deltas\.(weight|bias)"), 0, 4),
+    (re.compile(r"heads\.mask\.output\.mask_fcn_logits\.(weight|bias)"), 0, 1),
+)
 # Of the network's parameters: more than any single tensor has (14 % at most), less than all that goes without the
 # backbone (35 % under R101). From YOLACT's files half to four fifths fit.
 _LEAST_SHARE = 0.2
@@ -85,11 +100,12 @@ def initialise(model: VideoModel, path: str | os.PathLike[str], *, class_names: 
     own = model.state_dict()
     if is_ours(content):
         card_of(content, source=source)
-        given = tensors = network_weights(content, source=source)
+        tensors: Mapping[str, Tensor] = network_weights(content, source=source)
+        given = dict(tensors)
         places: dict[str, str | None] = {name: name for name in tensors}
     else:
-        tensors = tensors_of(content, source=source)
-        places = {name: to_ours(name) or (name if name in own else None) for name in tensors}
+        tensors, rules = _as_known(tensors_of(content, source=source))
+        places = {name: to_ours(name, rules) or (name if name in own else None) for name in tensors}
         given = {ours: tensors[name] for name, ours in places.items() if ours}
     given, other_classes = _by_class(given, _class_names(content, given, source), class_names)
     taken = {name: given[name] for name in own if name in given and given[name].shape == own[name].shape}
@@ -98,6 +114,16 @@ def initialise(model: VideoModel, path: str | os.PathLike[str], *, class_names: 
     _refuse_accidents(own, taken, fresh, share=share, held=list(tensors), source=source)
     model.load_state_dict({**own, **as_in(own, taken, source=source)})
     return InitReport(list(taken), fresh, [name for name, ours in places.items() if ours not in own], share)
+
+
+def _as_known(tensors: Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], tuple[Rule, ...]]:
+    """A file's tensors with rows as ours have them, and the rules for their names."""
+    shapes = {name: tuple(value.shape) for name, value in tensors.items()}
+    if is_torchvision(shapes):
+        return without_background(tensors), TORCHVISION
+    if is_mmdet(shapes):
+        return background_first(as_mmtracking(tensors)), MMDET
+    return tensors, RULES
 
 
 def _refuse_accidents(
@@ -140,8 +166,8 @@ def _class_names(content: Mapping[str, Any], given: Mapping[str, Tensor], source
         card = content[ENTRY].get("card")
         names = card.get("class_names") if isinstance(card, Mapping) else None
         return [str(name) for name in names] if isinstance(names, (list, tuple)) else ()
-    rows = next((len(given[name]) for name in given if _CLASS_LAYERS.fullmatch(name) and given[name].ndim), 0)
-    names = class_names_for(max(rows - 1, 0), source)
+    layers = (_rows(name, value) for name, value in given.items())
+    names = class_names_for(next((count for _, _, count in filter(None, layers)), 0), source)
     return () if "class 1" in names else names
 
 
@@ -155,13 +181,23 @@ def _by_class(
     lacking = [name for name, place in zip(classes, places, strict=True) if place is None]
     ordered, others = {}, {}
     for name, value in given.items():
-        if not _CLASS_LAYERS.fullmatch(name) or value.ndim == 0 or len(value) != len(file_classes) + 1:
+        background, each, count = _rows(name, value) or (0, 0, -1)
+        if count != len(file_classes):
             ordered[name] = value
         elif lacking:
             others[name] = f"for other classes in the file, {lacking[0]} is not among them"
         else:
-            ordered[name] = value[[0, *(place + 1 for place in places if place is not None)]]
+            chosen = [background + each * place + row for place in places if place is not None for row in range(each)]
+            ordered[name] = value[[*range(background), *chosen]]
     return ordered, others
+
+
+def _rows(name: str, value: Tensor) -> tuple[int, int, int] | None:
+    """Of a layer with rows for each class: those of the background, those of each class, and how many classes."""
+    for pattern, background, each in _CLASS_LAYERS:
+        if pattern.fullmatch(name) and value.ndim and (len(value) - background) % each == 0:
+            return background, each, max(0, (len(value) - background) // each)
+    return None
 
 
 def _why(given: Tensor | None, own: Tensor) -> str:

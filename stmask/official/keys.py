@@ -54,19 +54,19 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def to_ours(name: str) -> str | None:
+def to_ours(name: str, rules: tuple[Rule, ...] = RULES) -> str | None:
     """Our name of an authors' tensor, or None for one that our network never has a place for."""
-    return _translate(name, official=True)
+    return _translate(name, rules, official=True)
 
 
-def to_official(name: str) -> str | None:
+def to_official(name: str, rules: tuple[Rule, ...] = RULES) -> str | None:
     """The authors' name of one of our tensors, or None for one that their network never has a place for."""
-    return _translate(name, official=False)
+    return _translate(name, rules, official=False)
 
 
 @cache
-def _translate(name: str, *, official: bool) -> str | None:
-    for rule in RULES:
+def _translate(name: str, rules: tuple[Rule, ...], *, official: bool) -> str | None:
+    for rule in rules:
         source, target = (rule.theirs, rule.ours) if official else (rule.ours, rule.theirs)
         pieces = {a if official else b: b if official else a for a, b in rule.pieces}
         if match := re.fullmatch(_pattern(source, tuple(pieces)), name):

@@ -17,8 +17,10 @@ from stmask.models.stmask.losses.positives import Positives
 from stmask.ops.matching import BACKGROUND
 from stmask.ops.nms import Kept, PerClassNMS
 from stmask.structures import DenseMasks
+from stmask.tracking import Comparison, MemoryTracker
+from stmask.tracking.association import DROPPED, NEW_TRACK
 
-PARTS = ("KernelsFirstHead", "ReleasedCriterion", "UnfusedDetector")
+PARTS = ("KernelsFirstHead", "ReleasedCriterion", "SharingTracker", "UnfusedDetector")
 
 
 class KernelsFirstHead(PredictionHead):
@@ -94,6 +96,25 @@ class UnfusedDetector(Detector):
         """Quirk 6."""
         quality = torch.ones_like(quality) if isinstance(self.nms, PerClassNMS) else quality
         return self.nms(boxes, probabilities, quality, score_threshold=score_threshold)
+
+
+class SharingTracker(MemoryTracker):
+    """Quirk 10, of mmtracking: a detection that takes a track from an earlier one of the frame shares it with that."""
+
+    def assigned(self, found: Comparison) -> Tensor:
+        """As of the other tracker, but that only detections that come after a better one are left out."""
+        best: dict[int, float] = {}
+        rows = []
+        for values, new in zip(found.values, found.new.tolist(), strict=True):
+            top, choice = (float(values.max()), int(values.argmax())) if len(values) else (new, 0)
+            if top <= new:
+                rows.append(NEW_TRACK)
+            elif top > best.get(choice, -torch.inf):
+                best[choice] = top
+                rows.append(choice)
+            else:
+                rows.append(DROPPED)
+        return torch.tensor(rows, dtype=torch.int64, device=found.new.device)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,8 @@ from stmask.models import VideoModel
 from stmask.models.stmask import STMask
 from stmask.official.architecture import Shapes, is_yolact, recognise
 from stmask.official.datasets import class_names_for, preprocessor_for
-from stmask.official.keys import to_official, to_ours
+from stmask.official.keys import RULES, Rule, to_official, to_ours
+from stmask.official.masktrack import MMDET, background_first, is_mmdet, recognise_masktrack
 from stmask.official.yolact import recognise_yolact, split_anchors
 from stmask.ops.frames import FramePreprocessor
 from stmask.signatures import PARTIAL, TARGET
@@ -120,12 +121,12 @@ def translate(
     shapes = {name: tuple(value.shape) for name, value in kept.items()}
     format_ = next((known for known in FORMATS if known.recognises(shapes)), FORMATS[-1])  # the last says what it lacks
     kept, card, facts = format_.translate(kept, source=source, class_names=class_names, quirks=quirks)
-    shapes = {name: tuple(value.shape) for name, value in kept.items()}
-    expected = {str(to_official(name)): tuple(v.shape) for name, v in _empty(card.model).state_dict().items()}
+    shapes, rules = {name: tuple(value.shape) for name, value in kept.items()}, format_.rules
+    expected = {str(to_official(name, rules)): tuple(v.shape) for name, v in _empty(card.model).state_dict().items()}
     missing_counts = [name for name in expected if name not in shapes and is_counter(name)]
     _refuse_differences({**shapes, **dict.fromkeys(missing_counts, ())}, expected, source)
-    used = {name: ours for name in kept if (ours := to_ours(name)) is not None}
-    filled = {str(to_ours(name)): "a counter that old files lack: 0" for name in missing_counts}
+    used = {name: ours for name in kept if (ours := to_ours(name, rules)) is not None}
+    filled = {str(to_ours(name, rules)): "a counter that old files lack: 0" for name in missing_counts}
     return Imported(
         card=card,
         weights={ours: kept[name] for name, ours in used.items()} | {name: torch.tensor(0) for name in filled},
@@ -175,7 +176,13 @@ def to_official_state(model: VideoModel) -> dict[str, Tensor]:
 
 
 class Format(Protocol):
-    """A kind of file of somebody else's weights."""
+    """A kind of file of somebody else's weights.
+
+    Attributes:
+        rules: its names and ours.
+    """
+
+    rules: tuple[Rule, ...]
 
     def recognises(self, shapes: Shapes) -> bool:
         """Whether the names and shapes of a file's tensors are of this kind."""
@@ -184,7 +191,7 @@ class Format(Protocol):
     def translate(
         self, tensors: Mapping[str, Tensor], *, source: str, class_names: Sequence[str] | None, quirks: bool
     ) -> tuple[Mapping[str, Tensor], ModelCard, Sequence[str]]:
-        """The tensors by the names of `stmask.official.keys`, the card, and what was recognised, one fact a line.
+        """The tensors by the names of `rules`, the card, and what was recognised, one fact a line.
 
         Raises:
             CheckpointError: a network that can't be recognised.
@@ -194,6 +201,8 @@ class Format(Protocol):
 
 class YolactFormat:
     """Files of YOLACT and YOLACT++: one output convolution for all anchors of a branch."""
+
+    rules = RULES
 
     def recognises(self, shapes: Shapes) -> bool:
         return is_yolact(shapes)
@@ -213,6 +222,8 @@ class YolactFormat:
 
 class StmaskFormat:
     """Files of the STMask authors, the image networks among them."""
+
+    rules = RULES
 
     def recognises(self, shapes: Shapes) -> bool:
         return not is_yolact(shapes)
@@ -242,7 +253,28 @@ class StmaskFormat:
         return tensors, card, found.describe()
 
 
-FORMATS: tuple[Format, ...] = (YolactFormat(), StmaskFormat())
+class MaskTrackFormat:
+    """Files of mmtracking's MaskTrack R-CNN, and of mmdet 3's, which is the same."""
+
+    rules = MMDET
+
+    def recognises(self, shapes: Shapes) -> bool:
+        return is_mmdet(shapes)
+
+    def translate(
+        self, tensors: Mapping[str, Tensor], *, source: str, class_names: Sequence[str] | None, quirks: bool
+    ) -> tuple[Mapping[str, Tensor], ModelCard, Sequence[str]]:
+        found = recognise_masktrack({name: tuple(value.shape) for name, value in tensors.items()}, source=source)
+        card = ModelCard(
+            model=found.model_config(),
+            class_names=_class_names(found.num_classes, source=source, given=class_names),
+            preprocessor=preprocessor_for(found.num_classes),
+            origin=f"{source}, weights of mmtracking",
+        )
+        return background_first(tensors), card, found.describe()
+
+
+FORMATS: tuple[Format, ...] = (MaskTrackFormat(), YolactFormat(), StmaskFormat())
 
 
 def _class_names(num_classes: int, *, source: str, given: Sequence[str] | None) -> tuple[str, ...]:

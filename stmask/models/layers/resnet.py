@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -38,17 +38,23 @@ def _shortcut(x: Tensor, downsample: nn.Sequential | None) -> Tensor:
     return x if downsample is None else _convolved(x, downsample[0], downsample[1])
 
 
+class _TrainedScales(nn.BatchNorm2d):
+    """A batch norm that keeps its statistics, and whose scale and shift are trained."""
+
+
 def _convolved(x: Tensor, conv: nn.Module, norm: nn.Module, *, add: Tensor | None = None, relu: bool = False) -> Tensor:
     """Convolved and normalised, plus `add`, and a ReLU of that.
 
     A batch norm that keeps its statistics is a part of the weight, and costs nothing. What follows is computed with
     the convolution or the norm where they can do it.
     """
-    kept = norm if isinstance(norm, nn.BatchNorm2d) and not norm.training else None
+    part = isinstance(norm, nn.BatchNorm2d) and not isinstance(norm, _TrainedScales) and not norm.training
+    grouped = isinstance(conv, nn.Conv2d) and conv.groups > 1
+    kept = cast(nn.BatchNorm2d, norm) if part and not grouped else None
     bare = kept is not None or isinstance(norm, nn.Identity)
     fused = bare and relu and add is None
     y: Tensor
-    if isinstance(conv, (nn.Conv2d, ModulatedDeformConv)):
+    if isinstance(conv, (nn.Conv2d, ModulatedDeformConv)) and not grouped:
         weight, bias = (conv.weight, conv.bias) if kept is None else folded(conv.weight, conv.bias, kept)
         if isinstance(conv, nn.Conv2d):
             stride, (down, right) = (conv.stride[0], conv.stride[1]), map(int, conv.padding)
@@ -97,7 +103,10 @@ _YOLACT_STAGE = re.compile(r"layers\.(\d+)\.")
 
 
 class Backbone(Protocol):
-    """A module from frames (B, 3, H, W) to {"C3": .., "C4": .., "C5": ..} at strides 8, 16, 32."""
+    """A module from frames (B, 3, H, W) to {"C3": .., "C4": .., "C5": ..} at strides 8, 16, 32.
+
+    Some networks need "C2" too, at stride 4.
+    """
 
     out_channels: dict[str, int]
 
@@ -105,15 +114,18 @@ class Backbone(Protocol):
 
 
 class ResNet(nn.Module):
-    """ResNet-18, -34, -50 or -101 that gives the maps C3, C4, C5 (strides 8, 16, 32).
+    """ResNet-18, -34, -50 or -101 that gives the maps C2 .. C5 (strides 4 .. 32).
 
     Args:
         depth: 18, 34, 50 or 101.
         dcn_interval: the 3x3 convolution of every n-th block of stages C3 to C5 becomes deformable (blocks 0, n, 2n ..
             of each stage; the second 3x3 of a basic block). 0 for none. The paper's R101 has 3, the released R50 has 2.
         width: channels of the first stage (later ones in proportion); ImageNet weights are for 64.
+        groups, group_width: of the 3x3 convolutions of bottlenecks; 64 groups with a width of 4 are ResNeXt's 64x4d.
         norm: "batch", or "group", which learns faster from random weights when batches are small.
         frozen_norm: batch norms keep their statistics and are not trained.
+        train_scales: with frozen_norm, batch norms keep their statistics alone: scales and shifts are trained.
+        frozen_stages: so many are not trained, from the beginning: 1 is the stem with C2, 2 is C3 too; 0 trains all.
         weights: "imagenet" for torchvision's ImageNet weights (IMAGENET1K_V1), which are fetched once; another name
             of `stmask weights list`; a file with such a state dict, or YOLACT's, in any wrapper; or None to start from
             random weights.
@@ -133,43 +145,54 @@ class ResNet(nn.Module):
         depth: int = 50,
         dcn_interval: int = 0,
         width: int = 64,
+        groups: int = 1,
+        group_width: int = 64,
         norm: str = "batch",
         frozen_norm: bool = False,
+        train_scales: bool = False,
+        frozen_stages: int = 0,
         weights: str | None = None,
     ) -> None:
         super().__init__()
         if depth not in _LAYOUTS:
             raise ValueError(f"ResNet depth must be one of {', '.join(map(str, _LAYOUTS))}, got {depth}")
         require_integer(0, dcn_interval=dcn_interval)
-        require_integer(width=width)
+        require_integer(width=width, groups=groups, group_width=group_width)
+        require_integer(0, frozen_stages=frozen_stages)
         if norm not in _NORMS:
             raise ValueError(f"norm must be one of {', '.join(_NORMS)}, got {norm!r}")
         if frozen_norm and norm != "batch":
             raise ValueError("frozen_norm keeps statistics, which only batch norms have")
-        base = _Scaled(depth, width=width, norm=_NORMS[norm])
+        if frozen_stages > len(_STAGES):
+            raise ValueError(f"frozen_stages must be at most {len(_STAGES)}, got {frozen_stages}")
+        if (groups, group_width) != (1, _FULL_WIDTH) and (_LAYOUTS[depth][0] is _Basic or dcn_interval):
+            raise ValueError("groups are for plain convolutions of bottlenecks: depth 50 or 101, without dcn_interval")
+        make_norm = _TrainedScales if frozen_norm and train_scales else _NORMS[norm]
+        base = _Scaled(depth, width=width, norm=make_norm, groups=groups, width_per_group=group_width)
         self.conv1, self.bn1, self.relu, self.maxpool = base.conv1, base.bn1, base.relu, base.maxpool
         self.layer1, self.layer2, self.layer3, self.layer4 = base.layer1, base.layer2, base.layer3, base.layer4
-        self.out_channels = {name: _stage_channels(getattr(self, _STAGES[name])) for name in _DEFORMABLE_STAGES}
+        self.out_channels = {name: _stage_channels(getattr(self, stage)) for name, stage in _STAGES.items()}
         if dcn_interval:
             for name in _DEFORMABLE_STAGES:
                 _make_deformable(getattr(self, _STAGES[name]), dcn_interval)
         self.frozen_norm = frozen_norm
-        if frozen_norm:
+        if frozen_norm and not train_scales:
             for layer in self._norms():
                 layer.requires_grad_(False)
+        for stage in list(_STAGES.values())[:frozen_stages]:
+            for part in (self.conv1, self.bn1, getattr(self, stage)):
+                part.requires_grad_(False)
         if weights is not None:
             if weights == _IMAGENET and (width, norm) != (_FULL_WIDTH, "batch"):
                 raise ValueError(f"weights={_IMAGENET} are of width={_FULL_WIDTH}, norm=batch: got {width}, {norm}")
             self._load(hub.local(f"resnet{depth}_imagenet" if weights == _IMAGENET else weights, to_serve="backbone"))
 
     def forward(self, frames: Tensor) -> dict[str, Tensor]:
-        """Frames (B, 3, H, W) give {"C3": (B, C, H/8, W/8), "C4": .., "C5": ..}."""
+        """Frames (B, 3, H, W) give {"C2": (B, C, H/4, W/4), "C3": .., "C4": .., "C5": ..}."""
         x = self.maxpool(_convolved(frames, self.conv1, self.bn1, relu=True))
-        x = self.layer1(x)
         maps = {}
-        for name in _DEFORMABLE_STAGES:
-            x = getattr(self, _STAGES[name])(x)
-            maps[name] = x
+        for name, stage in _STAGES.items():
+            x = maps[name] = getattr(self, stage)(x)
         return maps
 
     def train(self, mode: bool = True) -> ResNet:
@@ -215,9 +238,9 @@ def is_deformable(name: str) -> bool:
 class _Scaled(TorchvisionResNet):  # type: ignore[misc]  # torchvision has no types
     """torchvision's ResNet with stages of another width; the stem stays as it is."""
 
-    def __init__(self, depth: int, *, width: int, norm: Callable[[int], nn.Module]) -> None:
+    def __init__(self, depth: int, *, width: int, norm: Callable[[int], nn.Module], **groups: int) -> None:
         self._stage_width = width
-        super().__init__(*_LAYOUTS[depth], norm_layer=norm)
+        super().__init__(*_LAYOUTS[depth], norm_layer=norm, **groups)
 
     def _make_layer(self, block: Any, planes: int, *args: Any, **kwargs: Any) -> nn.Sequential:
         stage: nn.Sequential = super()._make_layer(block, planes * self._stage_width // _FULL_WIDTH, *args, **kwargs)
