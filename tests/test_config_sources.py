@@ -16,9 +16,9 @@ from stmask.config_sources import with_sources
             "trainer.max_steps=15 (yours) is not above scheduler.warmup_steps=20 (recipe/tiny.yaml)",
         ),
         (  # what Hydra gets of a sweep
-            ["experiment=demo", "++scheduler.warmup_steps=2000"],
-            "scheduler.total_steps=2000 is not above scheduler.warmup_steps=2000",
-            "trainer.max_steps=2000 (experiment/demo.yaml) is not above scheduler.warmup_steps=2000 (yours)",
+            ["experiment=demo", "++scheduler.warmup_steps=1200"],
+            "scheduler.total_steps=1200 is not above scheduler.warmup_steps=1200",
+            "trainer.max_steps=1200 (experiment/demo.yaml) is not above scheduler.warmup_steps=1200 (yours)",
         ),
         (["trainer=gpu"], "trainer.accelerator=gpu: none", "trainer.accelerator=gpu (trainer/gpu.yaml): none"),
         (["trainer=cpu"], "trainer.num_nodes=1: few", "trainer.num_nodes=1 (trainer/default.yaml): few"),

@@ -74,7 +74,7 @@ def test_it_goes_on_where_it_stopped(
     assert "open " in said.splitlines()[-1]
 
     assert stmask.cli.main(["demo", *SMALL, "optimizer.lr=1"]) == 2  # nothing of the finished one is lost
-    assert "holds a demo of other settings (optimizer.lr: 0.001 -> 1" in capsys.readouterr().err
+    assert "holds a demo of other settings (optimizer.lr: 0.002 -> 1" in capsys.readouterr().err
     assert {path.name for path in (small / "demo").iterdir()} == DONE
 
 

@@ -19,7 +19,7 @@ def trained(output: Path) -> dict[str, torch.Tensor]:
 
 
 def test_training_goes_on_with_its_own_weights_and_the_average_is_what_is_saved(dataset: Path, tmp_path: Path) -> None:
-    for name, more in (("plain", []), ("ema", EMA)):
+    for name, more in (("plain", ["ema=off"]), ("ema", EMA)):
         fit(dataset, tmp_path / name, "scheduler=constant", "trainer.max_steps=2", *more)
     assert same(trained(tmp_path / "ema"), content(tmp_path / "plain")["state_dict"])
     fit(dataset, tmp_path / "one", "scheduler=constant", "trainer.max_steps=1", *EMA)
@@ -55,7 +55,7 @@ def test_a_stopped_run_goes_on_exactly(
 
 
 def test_a_run_without_an_average_does_not_go_on_with_one(dataset: Path, tmp_path: Path) -> None:
-    fit(dataset, tmp_path / "plain", "trainer.max_steps=2")
+    fit(dataset, tmp_path / "plain", "ema=off", "trainer.max_steps=2")
     (tmp_path / "plain" / "config.yaml").unlink()
     with pytest.raises(CheckpointError, match="give ema=off"):
         fit(dataset, tmp_path / "plain", "resume=auto", *EMA)
