@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from stmask.errors import ConfigError
-from stmask.loading import pick_device
+from stmask.loading import half_precision, pick_device
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,14 @@ def test_devices_that_are_there(monkeypatch: pytest.MonkeyPatch, gpus: int, auto
     for name in ["cuda:2", "cuda:999999999"] if gpus else ["cuda", "cuda:0"]:
         with pytest.raises(ConfigError, match=f"device={name}: this machine has {gpus} GPUs"):
             pick_device(name)
+
+
+def test_half_precision_is_what_the_device_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stmask.loading.computes_bfloat16", lambda: True)
+    assert half_precision(torch.device("cpu")) is torch.bfloat16
+    monkeypatch.setattr("stmask.loading.computes_bfloat16", lambda: False)
+    with pytest.raises(ConfigError, match="half=true: this CPU computes no bfloat16"):
+        half_precision(torch.device("cpu"))
+    for able, wanted in ((True, torch.bfloat16), (False, torch.float16)):
+        monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation, able=able: able)
+        assert half_precision(torch.device("cuda")) is wanted

@@ -160,6 +160,8 @@ def placed(path: Path, make: Callable[[Path], Sink], *, folder: bool, kept: list
                 raise
         except OSError as error:
             raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+        except OutputError as error:
+            raise OutputError(str(error).replace(str(temporary), str(path))) from error
 
 
 def _keep(temporary: Path, path: Path, kept: list[Path]) -> None:
