@@ -17,10 +17,14 @@ settings.load_profile("untimed")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
+_DAEMONS = f"{os.environ.get('PATH', '')}:/usr/sbin"
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     lacks = {
         "gpu": None if torch.cuda.is_available() else "needs a CUDA device",
         "browser": None if any(map(shutil.which, BROWSERS)) else "needs Chromium",
+        "slurm": None if shutil.which("slurmctld", path=_DAEMONS) and os.geteuid() == 0 else "needs slurmctld and root",
         "sampler": None if importlib.util.find_spec("spatial_correlation_sampler") else "needs `make sampler`",
     }
     for item in items:

@@ -92,5 +92,5 @@ def test_our_launchers_are_found_where_hydra_looks_for_plugins() -> None:
     from hydra.plugins.launcher import Launcher
 
     found = {f"{kind.__module__}.{kind.__name__}" for kind in Plugins.instance().discover(Launcher)}
-    ours = {f"hydra_plugins.stmask_launchers.{name}" for name in ("InTurn", "Gpus")}
+    ours = {f"hydra_plugins.stmask_launchers.{name}" for name in ("InTurn", "Gpus", "Slurm")}
     assert ours <= found, f"{CHANGED}the namespace hydra_plugins"

@@ -1,4 +1,4 @@
-"""Hydra's launchers in_turn and gpus. Hydra imports this module whenever it starts, so it imports little itself."""
+"""Hydra's launchers in_turn, gpus and slurm. Hydra imports this module at each start, so it imports little itself."""
 
 from __future__ import annotations
 
@@ -49,3 +49,20 @@ class Gpus(InTurn):
         super().__init__(torchrun=torchrun)
         devices = None if devices is None else list(devices)
         self._given.update(on_gpus=True, devices=devices, jobs_per_device=jobs_per_device)
+
+
+class Slurm(InTurn):
+    """Each job of a sweep is a job of SLURM, sent by submitit.
+
+    Args:
+        settings: of hydra-submitit-launcher for SLURM, which are those of sbatch.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        self._given: dict[str, Any] = {"settings": settings}
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """See `stmask.experiments.launcher.launch_on_slurm`."""
+        from stmask.experiments.launcher import launch_on_slurm
+
+        return launch_on_slurm(job_overrides, **self._given)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from stmask.config import as_typed
 from stmask.config_folders import keep_folder
@@ -61,7 +61,7 @@ def launch(
     if launched_by_torchrun() and os.environ["RANK"] != "0":
         raise SystemExit(0)  # one process runs the sweep, and starts the processes of its jobs
     Path(config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)  # sweepers write their results there
-    searched = not str(config.hydra.sweeper.get("_target_")).endswith(_NO_SEARCH)
+    searched = _is_search(config)
 
     def check(job: Job) -> None:
         if not searched:  # which goes on with the trials that can work
@@ -79,6 +79,32 @@ def launch(
         print(table_of(list(outcomes.values())), flush=True)
     error = _error(list(outcomes.values()))
     return [_returned(job, outcomes[job.folder], error, searched=searched) for job in planned]
+
+
+def launch_on_slurm(
+    job_overrides: Sequence[Sequence[str]], *, context: HydraContext, config: DictConfig, settings: Mapping[str, Any]
+) -> Sequence[JobReturn]:
+    """As `launch`, with jobs of SLURM; `settings` are those of conf/hydra/launcher/slurm.yaml."""
+    from stmask.engine.build import check_run
+    from stmask.experiments.slurm import run_on_slurm
+
+    searched = _is_search(config)
+
+    def check(job: Job) -> None:
+        if not searched:
+            check_run(job.cfg)
+
+    Path(config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
+    given = {
+        name: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value for name, value in settings.items()
+    }
+    ran = run_on_slurm(job_overrides, context=context, config=config, settings=given, check=check)
+    error = _error([outcome for _, outcome in ran])
+    return [_returned(job, outcome, error, searched=searched) for job, outcome in ran]
+
+
+def _is_search(config: DictConfig) -> bool:
+    return not str(config.hydra.sweeper.get("_target_")).endswith(_NO_SEARCH)
 
 
 def train_as_process(cfg: DictConfig) -> float | None:

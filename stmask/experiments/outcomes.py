@@ -186,10 +186,26 @@ def monitored_value(job: Job) -> float | None:
     return None if value is None else float(value)
 
 
-def table_of(outcomes: Sequence[Outcome]) -> str:
-    """What happened: a line for each job, and one for each remark on it."""
-    table = Table("", "folder", "job", box=None, pad_edge=False)
+def table_of(outcomes: Sequence[Outcome], *, places: Mapping[Path, str] | None = None) -> str:
+    """What happened: a line for each job, and one for each remark on it.
+
+    Args:
+        outcomes: in order.
+        places: where each job was trained, by its folder; None: here.
+    """
+    monitored = " or ".join(dict.fromkeys(str(outcome.job.cfg.monitor) for outcome in outcomes))
+    where = () if places is None else ("where",)
+    table = Table("", *where, "attempts", monitored, "folder", "job", box=None, pad_edge=False)
     for outcome in outcomes:
-        said = "\n".join(filter(None, (outcome.job.title, outcome.error)))
-        table.add_row(outcome.verdict, Text(os.path.relpath(outcome.job.folder)), Text(said))
+        job = outcome.job
+        said = "\n".join(filter(None, (job.title, outcome.error)))
+        value = monitored_value(job)
+        table.add_row(
+            outcome.verdict,
+            *(Text(places[job.folder]) for places in ([] if places is None else [places])),
+            str(status_of(job.folder).attempts or ""),
+            "" if value is None else f"{value:.4f}",
+            Text(os.path.relpath(job.folder)),
+            Text(said),
+        )
     return render(table)

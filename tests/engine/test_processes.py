@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 from engine.runs import LONG, content
 
+from stmask.engine.processes import reach_first_process
+from stmask.errors import StmaskError
 from stmask.runs.folder import status_of
 
 TESTS = Path(__file__).parents[1]
@@ -47,3 +50,16 @@ def test_two_processes_stop_and_go_on_together(dataset: Path, tmp_path: Path) ->
     summary = json.loads((run / "summary.json").read_text())
     assert "valid/AP" in summary
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_the_first_process_is_waited_for_and_its_address_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        reach_first_process("127.0.0.1", port, rank=1, within=0.0)
+    with pytest.raises(StmaskError) as caught:
+        reach_first_process("127.0.0.1", port, rank=1, within=0.3)
+    assert str(caught.value).startswith(
+        f"process 1 does not reach the first one at 127.0.0.1:{port} (Connection refused), tried for 0 s: is it running"
+    )
+    with pytest.raises(StmaskError, match="at no-such-host.invalid:1234 "):
+        reach_first_process("no-such-host.invalid", 1234, rank=1, within=0.0)

@@ -19,9 +19,12 @@ from omegaconf import OmegaConf
 import stmask.cli
 import stmask.commands.sweep
 import stmask.commands.train
+from stmask.config import compose as compose_config
 from stmask.data.synthetic import SyntheticConfig, write_dataset
 from stmask.errors import ConfigError, Interrupted, StmaskError
+from stmask.experiments.jobs import job_of
 from stmask.experiments.rows import rows
+from stmask.experiments.slurm import resources
 from stmask.files import read_json
 from stmask.runs.folder import state_of
 
@@ -266,4 +269,12 @@ def test_a_slurm_job_asks_for_the_gpus_of_its_training() -> None:
 
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         cfg = compose("train", ["hydra/launcher=slurm", "trainer=ddp", "trainer.devices=4"], return_hydra_config=True)
-    assert (cfg.hydra.launcher.gpus_per_node, cfg.hydra.launcher.tasks_per_node) == (4, 1)
+    assert (cfg.hydra.launcher.gpus_per_node, cfg.hydra.launcher.tasks_per_node) == (None, 1)
+    nodes = compose_config("train", ["experiment=demo", "trainer=ddp", "trainer.devices=4", "trainer.num_nodes=2"])
+    cpu = compose_config("train", ["experiment=demo", "trainer=cpu"])
+    made = [job_of(one, overrides=[], experiment=None, command=(), title="") for one in (nodes, cpu)]
+    assert resources(made[:1], cfg.hydra.launcher) == {"nodes": 2, "tasks_per_node": 4, "gpus_per_node": 4}
+    assert resources(made[:1], {"gpus_per_node": 2}) == {"nodes": 2, "tasks_per_node": 4}
+    assert resources(made[1:], cfg.hydra.launcher) == {}
+    with pytest.raises(ConfigError, match="jobs with trainer.num_nodes=1 and 2 need a sweep each"):
+        resources(made, cfg.hydra.launcher)
