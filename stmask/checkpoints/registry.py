@@ -30,7 +30,7 @@ _T = TypeVar("_T", bound=Callable[..., Any])
 _MODELS = tuple(f"{models.__name__}.{found.name}" for found in pkgutil.iter_modules(models.__path__) if found.ispkg)
 _HOMES: dict[Kind, tuple[str, ...]] = {
     "model": (*_MODELS, "stmask.tracking", "stmask.ops.nms", "stmask.ops.matching", "stmask.official.quirks"),
-    "data": ("stmask.data",),
+    "data": ("stmask.data", "stmask.evaluation.tracking"),
 }
 _registered: dict[str, Callable[..., Any]] = {}
 

@@ -6,30 +6,33 @@ Voigtlaender et al., "MOTS" (CVPR 2019), IDF1 Ristani et al., "Performance measu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from stmask.evaluation.assignment import assign_most
 from stmask.evaluation.ground_truth import Category, GroundTruth
-from stmask.evaluation.groups import Overlaps, frame_ious
+from stmask.evaluation.groups import Overlaps, frame_ious, measure
 from stmask.evaluation.regions import inside_regions
+from stmask.evaluation.results import check_results
 
 ALPHAS = np.arange(0.05, 0.99, 0.05)
 """The 19 IoU thresholds over which HOTA is averaged."""
 THRESHOLD = 0.5
 """The IoU at which a mask is found, of the CLEAR and the identity metrics."""
-TRACKING_METRICS = (
-    *("HOTA", "DetA", "AssA", "DetRe", "DetPr", "AssRe", "AssPr", "LocA"),
-    *("MOTSA", "MOTSP", "sMOTSA", "recall", "precision"),
-    *("IDF1", "IDR", "IDP"),
-)
+TrackingMetric = Literal[
+    "HOTA", "DetA", "AssA", "DetRe", "DetPr", "AssRe", "AssPr", "LocA",
+    "MOTSA", "MOTSP", "sMOTSA", "recall", "precision", "IDF1", "IDR", "IDP",
+]  # fmt: skip
+TRACKING_METRICS: tuple[TrackingMetric, ...] = get_args(TrackingMetric)
 """Metrics in [0, 1] (MOTSA and sMOTSA may be below 0)."""
 TRACKING_COUNTS = ("TP", "FP", "FN", "IDSW", "Frag", "MT", "PT", "ML", "IDTP", "IDFP", "IDFN")
 """Counts: masks found, wrong and missed, identity switches, fragmentations; tracks mostly (80 %), partly and hardly
 (20 %) found; masks with the right identity."""
+PARTS = ("tracking_metric",)  # what a checkpoint's card may name
 _EPSILON = float(np.finfo(float).eps)
 
 
@@ -156,6 +159,26 @@ def tracking_report(ground_truth: GroundTruth, overlaps: Overlaps, *, min_score:
         frames = list(_frames(ground_truth, overlaps, rows=rows, columns=columns))
         sums[category_id] += sequence_sums(frames)
     return TrackingReport(categories, tuple(sums[category.id] for category in categories))
+
+
+def tracking_metric(
+    truth: GroundTruth,
+    entries: Sequence[Mapping[str, Any]],
+    item_ids: Sequence[int],
+    *,
+    name: TrackingMetric = "HOTA",
+    min_score: float = 0.3,
+) -> float:
+    """One of `TRACKING_METRICS` over all classes' masks, as a metric of validation and of `stmask evaluate`.
+
+    Args:
+        truth: of the split.
+        entries: of a results.json, of the videos that were seen.
+        item_ids: of these videos.
+    """
+    seen = truth.only(sorted(item_ids))
+    overlaps = measure(seen, check_results(entries, seen))
+    return tracking_report(seen, overlaps, min_score=min_score).combined.metrics[name]
 
 
 def _by_video_and_class(

@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
+from stmask.checkpoints import registry
+from stmask.config import compose
+from stmask.errors import ConfigError
 from stmask.evaluation import GroundTruth, check_results
 from stmask.evaluation.assignment import assign_most
 from stmask.evaluation.groups import measure
-from stmask.evaluation.tracking import TRACKING_COUNTS, TRACKING_METRICS, TrackingSums, tracking_report
+from stmask.evaluation.tracking import TRACKING_COUNTS, TRACKING_METRICS, TrackingSums, tracking_metric, tracking_report
 
 DATA = Path(__file__).parent / "data"
 CASES = {case["name"]: case for case in json.loads((DATA / "tracking" / "cases.json").read_text())}
@@ -107,3 +110,20 @@ def test_assignments_equal_scipys_with_ties_too() -> None:
         gains = draw.random(shape) if number % 2 else draw.integers(0, 3, shape) / 2
         theirs = optimize.linear_sum_assignment(-gains)
         assert [part.tolist() for part in assign_most(gains)] == [part.tolist() for part in theirs]
+
+
+def test_as_a_metric_of_validation() -> None:
+    """Over the videos that were seen; named in a configuration, and in the card of a checkpoint."""
+    case = CASES["false positives, misses, frames without anything"]
+    truth = GroundTruth.from_dict(case["ground_truth"])
+    seen = [entry for entry in case["results"] if entry["video_id"] == 1]
+    whole = EXPECTED[case["name"]]["all"]
+    assert tracking_metric(truth, case["results"], [2, 1], name="IDF1") == pytest.approx(whole["IDF1"], abs=1e-9)
+    assert tracking_metric(truth, seen, [1]) > whole["HOTA"]  # without the false positive of video 2
+    assert tracking_metric(truth, [], [1, 2]) == 0.0
+    node = "{_target_: stmask.evaluation.tracking.tracking_metric, _partial_: true, name: %s}"
+    composed = compose("train", ["data=synthetic", f"data.task.metrics.mine={node % 'IDF1'}"])
+    assert composed.data.task.metrics.mine.name == "IDF1"
+    with pytest.raises(ConfigError, match=r"data\.task\.metrics\.mine\.name must be 'HOTA' or .*, got 'MOTA'"):
+        compose("train", ["data=synthetic", f"data.task.metrics.mine={node % 'MOTA'}"])
+    assert registry.find("stmask.evaluation.tracking.tracking_metric", "data") is tracking_metric
