@@ -23,7 +23,7 @@ $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || {
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo notebooks test test-oldest lint docs sampler clean
+.PHONY: help env demo notebooks test test-oldest lint docs wheel-check sampler clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ lint: $(STAMP) ## ruff and mypy
 
 docs: $(STAMP) ## the site, in site/; a broken link, an unknown reference or a missing docstring fails
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --clean --strict
+
+wheel-check: $(STAMP) ## wheels of stmask and vis-metric, built, and tried in an environment of their own
+	@tools/wheel_check.sh $(BIN)/python
 
 sampler: $(STAMP) ## spatial-correlation-sampler, which our correlation is compared with (needs nvcc and a C++ compiler)
 	@tools/build_sampler.sh $(BIN)/python
