@@ -23,6 +23,7 @@ _WORDS = {"checkpoint": "checkpoint", "init_from": "init_from", "backbone": "mod
 _log = logging.getLogger(__name__)
 
 State = Literal["absent", "verified", "recorded", "different"]
+"""What `state_of` finds of a published file in the cache."""
 
 
 def path_of(file: PublishedFile) -> Path:

@@ -188,6 +188,7 @@ FORMATS: Mapping[str, Format] = {
         folder=True,
     ),
 }
+"""What can be written of a video, by the names that `format` takes."""
 
 
 def require_formats(names: Sequence[str]) -> tuple[str, ...]:
