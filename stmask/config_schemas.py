@@ -69,6 +69,10 @@ class PredictSchema:
     """conf/predict.yaml."""
 
     source: str | None = None
+    start: str | None = None
+    end: str | None = None
+    stride: int = 1
+    max_frames: int | None = None
     checkpoint: str = ""
     output: str = ""
     format: list[str] = field(default_factory=list)

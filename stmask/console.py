@@ -6,6 +6,7 @@ import errno
 import io
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -14,13 +15,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from stmask.errors import ErrorList, Interrupted, StmaskError
+from stmask.errors import INTERRUPTED, ErrorList, Interrupted, StmaskError
 from stmask.extras import DISTRIBUTION, missing
 from stmask.progress import ProgressLines
 
 TRACEBACK_VARIABLE = f"{DISTRIBUTION.upper().replace('-', '_')}_TRACEBACK"  # STMASK_TRACEBACK
 _USER_ERROR = 2
-_INTERRUPTED = 130
+_CREDENTIALS = re.compile(r"([a-z][a-z0-9+.-]*:/{1,2})(?!USER:PASSWORD@)[^/\s'\"]*@", re.IGNORECASE)
 _GREETERS = ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.rank_zero")
 _EXPECTED_WARNINGS = (
     "Experiment logs directory",  # a run's folder has its log before Lightning's first line
@@ -62,7 +63,7 @@ def exit_status(call: Callable[[], int | None]) -> int:
         if message is None:
             raise
         shown = message if isinstance(error, ErrorList) else "; ".join(message.splitlines())
-        print(f"{DISTRIBUTION}: error: {shown}", file=sys.stderr)
+        print(f"{DISTRIBUTION}: error: {without_passwords(shown)}", file=sys.stderr)
         return _USER_ERROR
 
 
@@ -86,6 +87,34 @@ def _terminable() -> Iterator[None]:
 
 
 @contextmanager
+def ending_well(stop: Callable[[], None]) -> Iterator[list[int]]:
+    """Ctrl-C and SIGTERM call `stop`, for the block to end by itself; a second one ends it at once, as elsewhere.
+
+    Yields:
+        The signals that came, by their numbers.
+    """
+    came: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield came
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def end(number: int, _: FrameType | None) -> None:
+        came.append(number)
+        for each, handler in before.items():
+            signal.signal(each, handler)
+        stop()
+
+    for number in before:
+        signal.signal(number, end)
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
 def counted(what: str, total: int) -> Iterator[Callable[[], None]]:
     """A progress bar on stderr, or a line a minute if that is no terminal; yields what advances it by one."""
     from rich.console import Console
@@ -104,7 +133,12 @@ def counted(what: str, total: int) -> Iterator[Callable[[], None]]:
         yield advance
 
 
-def _interrupted(status: int = _INTERRUPTED) -> int:
+def without_passwords(text: str) -> str:
+    """A text whose addresses have no user and password, whoever put them there."""
+    return _CREDENTIALS.sub(r"\1", text)
+
+
+def _interrupted(status: int = INTERRUPTED) -> int:
     if status:  # only the first of several processes prints
         print(f"{DISTRIBUTION}: interrupted", file=sys.stderr)
     return status

@@ -5,6 +5,8 @@ The command line prints them without a traceback and exits with status 2. Librar
 
 from collections.abc import Sequence
 
+INTERRUPTED = 130  # exit status of a process that Ctrl-C ended
+
 
 def one_line(text: object) -> str:
     """What an error says, however many lines it has."""

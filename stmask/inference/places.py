@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from stmask.data.layouts import FRAME_SUFFIXES
 from stmask.errors import ConfigError, DataError
+from stmask.files import at_home
 from stmask.folders import list_folder, natural_key
 
 # by which a folder's videos are found; a file that is named is known by its content
@@ -125,8 +126,6 @@ def _elsewhere(word: str) -> Place | None:
 
 
 def _at_home(word: str) -> str:
-    from stmask.config_paths import at_home
-
     return word if os.path.lexists(word) else at_home(word)
 
 

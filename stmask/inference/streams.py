@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stmask.errors import DataError, Interrupted
+from stmask.errors import INTERRUPTED, DataError, Interrupted
 from stmask.inference.containers import open_elsewhere, reason
 from stmask.inference.film import FPS_RANGE, STRICT, Clock, choose, quarter_turned, upright, usable_aspect
 from stmask.inference.places import Place
@@ -33,7 +33,6 @@ _log = logging.getLogger(__name__)
 _AHEAD = 3  # frames that wait for the network
 _POLL = 0.2  # seconds after which a wait looks whether it is stopped
 _FALLBACK_FPS = 25.0  # for a stream that does not say
-_INTERRUPTED = 130
 _MICROSECONDS = 1_000_000  # a second, in the unit of a container's duration
 _MISSING_FRAMES, _MISSING_SHARE = 5, 0.01  # what may be missing at the end, since lengths are rounded
 _ALL = FrameRange()
@@ -132,7 +131,7 @@ class StreamReader:
             _log.info("%s: frames that came faster than the network works, left out: %d", self.name, belt.dropped)
         if not count:
             if self._stopped.is_set():
-                raise Interrupted(_INTERRUPTED)
+                raise Interrupted(INTERRUPTED)
             raise DataError(f"{self.name} gave no frames" + (f": {self.incomplete}" if self.incomplete else ""))
 
     # ------------------------------------------------------------ in the thread

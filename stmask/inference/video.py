@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from stmask.data.images import frame_sizes, read_image
 from stmask.data.layouts import FRAME_SUFFIXES
-from stmask.errors import ConfigError, DataError, OutputError
+from stmask.errors import INTERRUPTED, ConfigError, DataError, Interrupted, OutputError
 from stmask.files import atomic_path
 from stmask.folders import list_folder
 from stmask.inference import film
@@ -60,6 +60,7 @@ class VideoReader:
         stem: its name without the suffix of a file.
         fps: frames per second, at which the chosen frames take as long as the video does; `FOLDER_FPS` for a folder.
         length: number of chosen frames. A file may say more than can be decoded.
+        last_index: number of its last frame, chosen or not.
         pixel_aspect: width to height of a pixel as it is to be shown; 1 for a folder.
         incomplete: None, since what ends too early is refused.
     """
@@ -105,6 +106,7 @@ class VideoReader:
             rate, times = self._film.fps, self._film.times
         self.fps = max(rate / wanted.stride, FPS_RANGE[0])
         self.length = wanted.count(times)
+        self.last_index = max(len(times) - 1, 0)
         if not self.length:
             last = f", the last at {times[-1]:.3g} s" if self._film is not None and len(times) else ""
             raise DataError(f"{self.path} has {len(times)} frames{last}: none of them is chosen by {wanted}")
@@ -132,9 +134,12 @@ class VideoReader:
 
         Raises:
             DataError: a frame that is broken or differs in size from the first; the message says which.
+            Interrupted: stopped before the first frame.
         """
         decoded = self._images() if self._film is None else film.decode(self.path, self._film, self._wanted)
         shape: tuple[int, ...] | None = None
+        if self._stopped.is_set():
+            raise Interrupted(INTERRUPTED)
         for frame in decoded:
             shape = shape or frame.image.shape
             if frame.image.shape != shape:

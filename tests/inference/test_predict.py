@@ -8,6 +8,7 @@ import signal
 import weakref
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,14 +18,18 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from inference.films import noise
+from inference.servers import rtsp, web
 from pycocotools import mask as coco_mask
 
+import stmask.loading
 from stmask import cli, viz
 from stmask.commands import predict as command
 from stmask.errors import CheckpointError, ConfigError, DataError, OutputError
 from stmask.inference.predict import DrawStyle, Selection, draw_tracked, predict_video
 from stmask.inference.sinks import check_places
 from stmask.inference.source import TimedFrame
+from stmask.inference.streams import Patience
 from stmask.inference.video import VideoReader, VideoWriter
 from stmask.structures import CroppedMasks, DenseMasks, Instances, TrackedFrame
 
@@ -383,7 +388,7 @@ def test_command_takes_any_name_of_a_source(
     for name in ("~", "fps=2", "a b", "tasse à café", "c:d", "-clip"):
         folder = folder.rename(folder.parent / name)
         for source in (name, f"source={name}", f"./{name}"):
-            assert command._split(["fps=3", source]) == (source.removeprefix("source="), ["fps=3"])
+            assert command._split(["fps=3", source]) == ([source.removeprefix("source=")], ["fps=3"])
     assert command.main(["-clip", "checkpoint=a.ckpt", "format=json", "output=r.json"]) == 0
 
 
@@ -395,34 +400,139 @@ def test_command_knows_the_home_folder(
     assert command.main(["~/frames", "checkpoint=a.ckpt", "format=json", out]) == 0
 
 
-@pytest.mark.parametrize("source", ["{}", "source={}"])
-def test_command_shows_no_password(source: str, checkpoint: dict[str, Any]) -> None:
-    address = source.format("rtsp://me:secret@camera/live?x=secret")
-    for more in ([], ["http://me:secret@host/x"]):
-        with pytest.raises((ConfigError, DataError)) as refused:
-            command.main([address, *more, "checkpoint=a.ckpt", "output=o.mp4"])
-        assert "secret" not in str(refused.value)
-        assert "address" in str(refused.value)
+@pytest.mark.parametrize("word", ["{}", "source={}", "sourc={}", "+x={}", "{} {}", "output={}", "fps={}"])
+def test_command_shows_no_password(
+    word: str, folder: Path, checkpoint: dict[str, Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    query = "?x=secret" if word in ("{}", "source={}", "{} {}") else ""
+    address = f"rtsp://me:secret@127.0.0.1:9/live{query}"
+    words = word.format(address, address).split(" ")
+    assert cli.main(["predict", *words, "checkpoint=a.ckpt", f"output={folder.parent}/new/"]) == 2
+    printed = "".join(capfd.readouterr())
+    assert "stmask: error: " in printed
+    assert "secret" not in printed
 
 
-def test_sigterm_ends_it_as_ctrl_c_does(
+def test_several_videos_are_written_to_a_folder(
+    folder: Path, checkpoint: dict[str, Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips, out = folder.parent / "clips", folder.parent / "new" / "out"
+    for name in ("b.mp4", "a.mkv"):
+        run(folder, output=clips / name, results=None)
+    loads: list[str] = []
+    load = stmask.loading.load_segmenter
+    monkeypatch.setattr("stmask.loading.load_segmenter", lambda path, **more: loads.append(path) or load(path, **more))
+    words = [str(clips), str(folder), "checkpoint=best.ckpt", "format=[video,csv]", "start=1f", "stride=2"]
+    assert command.main([*words, f"output={out}"]) == 0
+    assert loads == ["best.ckpt"]
+    names = {f"{stem}{suffix}" for stem in ("a", "b", "frames") for suffix in (".mp4", ".csv")}
+    assert {path.name for path in out.iterdir()} == names
+    assert all(len(list(VideoReader(out / f"{stem}.mp4"))) == 2 for stem in ("a", "b", "frames"))
+    printed = capsys.readouterr().out
+    assert "1 of 3: a.mkv: 2 frames, " in printed
+    assert "written: 3 of 3 videos" in printed
+    assert command.main([str(clips / "a.mkv"), "checkpoint=b.ckpt", "format=csv", f"output={folder.parent}/one/"]) == 0
+    assert (folder.parent / "one" / "a.csv").is_file()
+
+
+def test_a_broken_video_does_not_lose_the_others(
+    folder: Path, checkpoint: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    clips, out = folder.parent / "clips", folder.parent / "out"
+    for name in ("a.mp4", "c.mp4"):
+        run(folder, output=clips / name, results=None)
+    (clips / "b.mp4").write_text("#EXTM3U\n")
+    (folder.parent / "list.txt").write_text("missing.mp4\nclips\n")
+    assert cli.main(["predict", f"{folder.parent}/list.txt", "checkpoint=a.ckpt", "format=csv", f"output={out}"]) == 2
+    assert {path.name for path in out.iterdir()} == {"a.csv", "c.csv"}
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("stmask: error: 2 of 4 videos could not be read to their end: no such video")
+    assert "b.mp4 as a video: it is a playlist" in last
+
+
+def test_videos_of_one_name_are_refused_before_the_work(folder: Path, checkpoint: dict[str, Any]) -> None:
+    for name in ("x/a.mp4", "y/A.mov"):
+        run(folder, output=folder.parent / name, results=None)
+    out = folder.parent / "out"
+    with pytest.raises(OutputError, match=r"a\.mp4 and .*A\.mov would both be written to .*out/A: rename one"):
+        command.main([f"{folder.parent}/?/*", "checkpoint=a.ckpt", f"output={out}"])
+    with pytest.raises(OutputError, match="is named twice"):
+        command.main([f"{folder.parent}/x", str(folder), "checkpoint=a.ckpt", f"output={folder.parent}/x"])
+    assert not out.exists()
+    assert checkpoint == {}
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_what_is_written_until_an_interruption_is_whole(
+    folder: Path,
+    checkpoint: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    number: int,
+    status: int,
+) -> None:
+    before = signal.getsignal(number)
+    step = WhiteThings.step
+
+    def interrupt(self: WhiteThings, frame: np.ndarray) -> TrackedFrame:
+        if self._frames == 1:
+            os.kill(os.getpid(), number)
+        return step(self, frame)
+
+    monkeypatch.setattr(WhiteThings, "step", interrupt)
+    for k in range(4, 40):
+        cv2.imwrite(str(folder / f"{k}.png"), SCENES[1])
+    out = folder.parent / "out"
+    other = folder.rename(folder.parent / "a")
+    folder.mkdir()
+    cv2.imwrite(str(folder / "0.png"), SCENES[0])
+    words = ["predict", str(other), str(folder), "checkpoint=a.ckpt", f"output={out}"]
+    assert cli.main(words) == status
+    assert signal.getsignal(number) is before
+    assert sorted(path.name for path in out.iterdir()) == ["a.json", "a.mp4"]
+    frames = len(list(VideoReader(out / "a.mp4")))
+    assert 2 <= frames < 10
+    tracks = json.loads((out / "a.json").read_text())
+    assert {len(track["segmentations"]) for track in tracks} == {frames}
+    printed = capsys.readouterr()
+    assert printed.err.endswith("stmask: interrupted\n")
+    assert "written: 1 of 2 videos" in printed.out
+
+
+def test_a_camera_is_recorded_until_ctrl_c(
+    folder: Path, checkpoint: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = WhiteThings.step
+
+    def interrupt(self: WhiteThings, frame: np.ndarray) -> TrackedFrame:
+        if self._frames == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, frame)
+
+    monkeypatch.setattr(WhiteThings, "step", interrupt)
+    film = noise(folder.parent / "film.mp4", 10)
+    with rtsp(film, None) as (host, _):
+        address = f"rtsp://me:secret@{host}/live?token=secret"
+        words = ["predict", address, "checkpoint=a.ckpt", "format=[video,jsonl]", f"output={folder.parent}/out/"]
+        assert cli.main(words) == 0
+    written = list((folder.parent / "out").iterdir())
+    assert {path.suffix for path in written} == {".mp4", ".jsonl"}
+    assert all("secret" not in path.name and b"secret" not in path.read_bytes() for path in written)
+    assert len(list(VideoReader(next(path for path in written if path.suffix == ".mp4")))) >= 6
+
+
+def test_a_video_at_an_address_that_breaks_off(
     folder: Path, checkpoint: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    signals = [signal.SIGTERM]  # a second one would end the tests
-    boxes_at = TrackedFrame.boxes_at
-
-    def send(*arguments: Any) -> Any:
-        if signals:
-            os.kill(os.getpid(), signals.pop())
-        return boxes_at(*arguments)
-
-    monkeypatch.setattr(TrackedFrame, "boxes_at", send)
-    out = folder.parent / "new" / "folder" / "out.mp4"
-    assert cli.main(["predict", str(folder), "checkpoint=a.ckpt", f"output={out}"]) == 143
-    assert capsys.readouterr().err == "stmask: interrupted\n"
-    assert [p.name for p in folder.parent.iterdir()] == ["frames"]
-    assert signal.getsignal(signal.SIGTERM) is before
+    monkeypatch.setattr("stmask.inference.streams.Patience", partial(Patience, 0.4, (0.01, 0.01)))
+    film = noise(folder.parent / "film.mp4", 30)
+    with web(film.read_bytes(), "cut") as (host, _):
+        words = ["predict", f"http://me:secret@{host}/film.mp4", "checkpoint=a.ckpt", f"output={folder.parent}/out.mp4"]
+        assert cli.main(words) == 2
+    assert 10 < len(list(VideoReader(folder.parent / "out.mp4"))) < 30
+    printed = capsys.readouterr()
+    assert "opened again in vain 2 times; what came until then is written" in printed.err
+    assert "secret" not in printed.err + printed.out
 
 
 @pytest.mark.parametrize(
@@ -437,7 +547,20 @@ def test_sigterm_ends_it_as_ctrl_c_does(
         ("{folder} output={out}", ConfigError, "checkpoint"),
         ("{folder} checkpoint=a.ckpt", ConfigError, "output"),
         ("checkpoint=a.ckpt output={out}", ConfigError, "no video to segment"),
-        ("{folder} {folder} checkpoint=a.ckpt output={out}", ConfigError, "one video"),
+        ("{folder} {folder} checkpoint=a.ckpt output={out}", ConfigError, "2 videos are written to a folder"),
+        ("{folder} {folder} checkpoint=a.ckpt output={folder}/..", OutputError, "frames .*both be written to .*frames"),
+        ("{folder} checkpoint=a.ckpt output={out} start=5", ConfigError, "start=5s for seconds or start=5f for frames"),
+        ("{folder} checkpoint=a.ckpt output={out} end=1:30", ConfigError, "images have no times"),
+        ("{folder} checkpoint=a.ckpt output={out} stride=0", ConfigError, "stride"),
+        ("{folder} checkpoint=a.ckpt output={out} max_frames=0", ConfigError, "max_frames"),
+        (
+            "{folder} checkpoint=a.ckpt output={out} start=9f",
+            DataError,
+            "has 4 frames: none of them is chosen by start=9f",
+        ),
+        ("{folder}/*.mp4 checkpoint=a.ckpt output={out}", DataError, "nothing matches .*mp4"),
+        ("97 checkpoint=a.ckpt output={out}", DataError, "cannot read camera 97: /dev/video97: No such file"),
+        ("udp://me@host checkpoint=a.ckpt output={out}", DataError, "udp: such addresses can't be read"),
         ("{folder} checkpoint=a.ckpt output={out} format=[]", ConfigError, "format: nothing to write"),
         ("{folder} checkpoint=a.ckpt output={out} draw.colour=red", ConfigError, r"draw\.colour"),
         ("{folder} checkpoint=a.ckpt output={out} +colour=red", ConfigError, "colour"),
@@ -461,4 +584,4 @@ def test_command_names_what_is_wrong(
 
 def test_command_shows_its_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["--help"]) == 0
-    assert "stmask predict VIDEO_OR_FOLDER" in capsys.readouterr().out
+    assert "stmask predict SOURCE" in capsys.readouterr().out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -253,7 +254,7 @@ def check_places(sources: Iterable[Path], outputs: Iterable[Mapping[str, Path]])
         OutputError: an output that is not named as a video, one place for two files, one where nothing can be put, a
             link, or one that holds something which no prediction wrote.
     """
-    taken = list(sources)
+    taken = {key for path in sources for key in _identities(path)}
     for places in outputs:
         for name, place in places.items():
             if name == "video":
@@ -262,10 +263,9 @@ def check_places(sources: Iterable[Path], outputs: Iterable[Mapping[str, Path]])
                 require_writable(place)
             elif place.is_symlink():
                 raise OutputError(_LINK.format(place))
-            twice = next((other for other in taken if _same(place, other)), None)
-            if twice is not None:
+            if taken & (own := _identities(place)):
                 raise OutputError(f"{place} is named twice: sources and outputs must all be different files")
-            taken.append(place)
+            taken |= own
     for places in outputs:
         for name, place in places.items():
             if place.is_symlink():
@@ -281,12 +281,14 @@ _LINK = "{} is a link, which a file would take the place of: give the place that
 _NAMES = {"video": "a video of stmask's", "json": "a list of predicted tracks"}
 
 
-def _same(a: Path, b: Path) -> bool:
-    """Also if links or a case-insensitive file system give a file several names."""
-    try:
-        return a.resolve() == b.resolve() or a.samefile(b)
-    except (OSError, RuntimeError):  # missing, or a cycle of links
-        return False
+def _identities(path: Path) -> set[object]:
+    """What tells a file, also if links or a case-insensitive file system give it several names."""
+    found: set[object] = set()
+    with suppress(OSError, RuntimeError, ValueError):  # missing, or a cycle of links
+        found.add(path.resolve())
+        status = path.stat()
+        found.add((status.st_dev, status.st_ino))
+    return found
 
 
 def _is_filled(path: Path) -> bool:
