@@ -115,7 +115,7 @@ def site(tmp_path: Path) -> Path:
     """The pages of this checkout and a package of two small modules."""
     for name in ("mkdocs.yml", "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "CITATION.cff", "LICENSE"):
         shutil.copy(ROOT / name, tmp_path)
-    for name in ("docs", "experiments", "notebooks", "stmask/official"):
+    for name in ("docs", "experiments", "notebooks", "packages", "stmask/official"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
     (tmp_path / "tools").mkdir()
     shutil.copy(ROOT / "tools/docs_hook.py", tmp_path / "tools")
