@@ -106,7 +106,7 @@ def test_forward_backward_and_losses(backbone: str, head: str, align: str, tempo
     assert all(value.isfinite() for value in report.terms.values())
     report.total.backward()
     assert_gradients(dict(model.named_parameters()))
-    assert_gradients(maps.maps)
+    assert_gradients({name: maps.maps[name] for name in ("C3", "C4", "C5")})  # C2 is for other pyramids
 
 
 @pytest.mark.slow
