@@ -121,6 +121,52 @@ def test_a_job_that_is_preempted_goes_on(dataset: Path) -> None:
     assert (status.state, status.attempts, status.step) == ("done", 2, 200)
 
 
+SLOW = """
+import time
+from pathlib import Path
+from pytorch_lightning.callbacks import Callback
+
+class Slow(Callback):
+    def on_train_batch_end(self, *args):
+        if not Path("go").exists():
+            time.sleep(0.5)
+"""
+
+
+def test_a_time_limit_ends_a_job_that_then_goes_on(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit becomes the next whole minute once there is a checkpoint; the second attempt has the old one."""
+
+    Path("mine/callbacks").mkdir(parents=True)
+    Path("mine/callbacks/slow.yaml").write_text("# @package callbacks.slow\n_target_: slow_steps.Slow\n")
+    Path("slow_steps.py").write_text(SLOW)  # SLURM looks every half minute, and the run must not be done before
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    monkeypatch.setenv("PYTHONPATH", f"{os.environ['PYTHONPATH']}:{Path.cwd()}")
+
+    def squeue(what: str) -> str:
+        command = ["squeue", "--noheader", f"--format={what}"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    def limit() -> None:
+        while not list(Path("runs").rglob("last.ckpt")):
+            time.sleep(0.1)
+        job, (minutes, _) = squeue("%i"), squeue("%M").split(":")
+        subprocess.run(["scontrol", "update", f"JobId={job}", f"TimeLimit={int(minutes) + 1}"], check=True)
+        while squeue("%T") == "RUNNING":
+            time.sleep(0.1)
+        Path("go").touch()
+        while subprocess.run(["scontrol", "update", f"JobId={job}", "TimeLimit=9"], check=False).returncode:
+            time.sleep(0.5)
+
+    thread = threading.Thread(target=limit, daemon=True)
+    thread.start()
+    signal_delay = "hydra.launcher.signal_delay_s=60"  # within the last minute: at once
+    assert sweep(dataset, *LONG, signal_delay, "seed=0", "callbacks=slow", "--config-dir", "mine") == 0
+    thread.join()
+    (run,) = runs()
+    status = status_of(run)
+    assert (status.state, status.attempts, status.step) == ("done", 2, 200)
+
+
 def test_a_run_has_two_nodes_by_srun(dataset: Path, cluster: str) -> None:
     words = [*TINY, f"data.root={dataset}", "output_dir=run", "trainer.num_nodes=2", "trainer.strategy=ddp",
              "records=none"]  # fmt: skip
