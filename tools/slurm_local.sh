@@ -6,7 +6,7 @@
 set -euo pipefail
 
 folder=$(realpath -m "$2")
-names="127.0.0.1 stmask1 stmask2 # tools/slurm_local.sh"
+names="127.0.0.1 stmask1 stmask2 # of the SLURM in $folder" # another may run beside it
 
 start() {
   for program in munged slurmctld slurmd sbatch; do
@@ -21,7 +21,7 @@ start() {
     --log-file="$folder/munge.log" --seed-file="$folder/munge.seed"
   local host cores port
   host=$(hostname); cores=$(nproc --all)
-  port=$((20000 + $$ % 10000))
+  port=$((20000 + $$ % 3000 * 3))
   cat >"$folder/slurm.conf" <<CONF
 ClusterName=stmask
 SlurmctldHost=$host(127.0.0.1)
@@ -66,7 +66,7 @@ stop() {
   for file in "$folder"/slurmd.*.pid "$folder/slurmctld.pid" "$folder/munge.pid"; do
     if [ -f "$file" ]; then kill "$(cat "$file")" 2>/dev/null || true; fi
   done
-  sed "/# tools\/slurm_local.sh/d" /etc/hosts >"$folder/hosts" && cat "$folder/hosts" >/etc/hosts
+  grep -vxF "$names" /etc/hosts >"$folder/hosts" && cat "$folder/hosts" >/etc/hosts
 }
 
 "$1"
