@@ -40,14 +40,14 @@ $(STAMP): pyproject.toml setup.py constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,docs,notebooks]'
 	@touch $@
 
-demo: $(STAMP) ## data, training, evaluation, pictures and a report, from nothing (about 15 minutes on two cores)
+demo: $(STAMP) ## data, training, evaluation, pictures and a report, from nothing (about 7 minutes on two cores)
 	@STMASK_TYPED='make demo' $(BIN)/stmask demo
 
 notebooks: $(STAMP) ## run copies of notebooks/ in demo/notebooks, to read them with their pictures
 	@mkdir -p demo/notebooks && cp notebooks/*.ipynb demo/notebooks
 	@cd demo/notebooks && for name in *.ipynb; do ../../$(BIN)/jupyter execute --inplace $$name || failed=1; done; exit $$failed
 
-test: $(STAMP) ## all tests (at most 12 minutes on two cores)
+test: $(STAMP) ## all tests (about 15 minutes on two cores)
 	@OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
 
 test-oldest: $(OLDEST_STAMP) ## the main tests with the oldest versions allowed, in .venv-oldest

@@ -26,7 +26,9 @@ def options() -> list[str]:
     """GROUP=OPTION for every file of every group that conf/train.yaml may choose from."""
     files = (path.relative_to(CONF) for path in sorted(CONF.rglob("*.yaml")) if path.parent != CONF)
     return [
-        f"{file.parent.as_posix()}={file.stem}" for file in files if file.parts[0] not in {*NOT_GROUPS, "experiment"}
+        f"{file.parent.as_posix()}={file.stem}"
+        for file in files
+        if file.parts[0] not in {*NOT_GROUPS, "experiment"} and file.parent.name != "of_model"  # recipes choose these
     ]
 
 

@@ -32,8 +32,8 @@ def videos(tmp_path, monkeypatch):
 
 def test_from_masks_to_two_splits(commands, videos, capsys):
     verbs = [" ".join(command[:2]) for command in commands]
-    assert verbs[:4] == ["data convert", "data check", "data show", "data split"]
-    for command in commands[:4]:
+    assert verbs[:5] == ["data frames", "data convert", "data check", "data show", "data split"]
+    for command in commands[1:5]:  # the frames are there
         assert main(command) == 0, capsys.readouterr().err
     assert "can be trained on; all frames were read" in capsys.readouterr().out
     parts = [VideoDataset.from_root(videos, name) for name in ("train-sub", "valid-sub")]
@@ -62,9 +62,9 @@ TINY = [
 
 @pytest.mark.slow
 def test_to_a_trained_model_and_its_results(commands, videos, tmp_path, capsys):
-    for command in commands[:4]:
+    for command in commands[1:5]:
         main(command)
-    train, evaluate, predict = commands[4:]
+    train, evaluate, predict = commands[5:]
     assert main(train + TINY) == 0, capsys.readouterr().err
     best = next((tmp_path / "run/checkpoints").glob("best*.ckpt"))
     best.rename(tmp_path / "best.ckpt")

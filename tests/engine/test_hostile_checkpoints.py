@@ -100,7 +100,8 @@ Road = Callable[[Path, STMask, Any], Any]
 
 def _segment(path: Path, network: STMask, cfg: Any) -> None:
     frames, results = str(cfg.output_root), str(path.parent / "results.json")
-    _predict(PredictSchema(source=frames, checkpoint=str(path), results=results, device="cpu", model={}))
+    cfg = PredictSchema(checkpoint=str(path), output=results, format=["json"], device="cpu", model={})
+    _predict(cfg, [frames])
 
 
 def _evaluate(path: Path, network: STMask, cfg: Any) -> None:

@@ -207,9 +207,9 @@ def test_a_run_is_not_begun_over_another_one(short: Path, dataset: Path) -> None
 
 def test_a_run_does_not_go_on_with_another_configuration(short: Path, dataset: Path, tmp_path: Path) -> None:
     changed = ["optimizer.lr=0.5", "seed=1"]
-    with pytest.raises(ConfigError, match=r"optimizer\.lr: 0\.001 -> 0\.5; seed: 0 -> 1\): .* init_from"):
+    with pytest.raises(ConfigError, match=r"optimizer\.lr: 0\.002 -> 0\.5; seed: 0 -> 1\): .* init_from"):
         fit(dataset, short, *SHORT, *changed, "data.seed=0", "resume=auto")
-    with pytest.raises(ConfigError, match=r"optimizer\.lr: 0\.001 -> 0\.5"):
+    with pytest.raises(ConfigError, match=r"optimizer\.lr: 0\.002 -> 0\.5"):
         fit(dataset, tmp_path, *SHORT, *changed, f"resume={short / 'checkpoints' / 'last.ckpt'}")
 
 

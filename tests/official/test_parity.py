@@ -85,7 +85,7 @@ def test_stages(run: Run) -> None:
     mask_coeffs, embeddings = first.branches.everywhere()
     check(
         {
-            **{name.lower(): maps[name] for name in maps},
+            **{name.lower(): maps[name] for name in maps if name != "C2"},  # which nothing of STMask reads
             **{name.lower(): pyramid[name] for name in pyramid},
             "proto": first.prototypes,
             "loc": first.box_deltas,
