@@ -14,6 +14,8 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from stmask.errors import CheckpointError
 from stmask.number_checks import require_number
 
+_ENTRY = "ema"  # of the checkpoint's dict
+
 
 class WeightAverage(Callback):
     """Keeps the average of the network's weights over the steps, the latest weighing most.
@@ -82,9 +84,6 @@ class WeightAverage(Callback):
                 trained = value.detach().clone()
                 value.copy_(self._average[name])
                 self._average[name] = trained
-
-
-_ENTRY = "ema"  # of the checkpoint's dict
 
 
 def _weights(module: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from official.reference import DATA as ALL_DATA
+from official.reference import first_of
 from torch import Tensor
 
 from stmask.official.translation import translate
@@ -43,10 +44,6 @@ def stand_in_weights() -> dict[str, Tensor]:
     return {name: _drawn(name, tuple(shape)) for name, shape in shapes.items()}
 
 
-def _first(rules: tuple[tuple[str, float], ...], name: str, otherwise: float) -> float:
-    return next((value for pattern, value in rules if re.search(pattern, name)), otherwise)
-
-
 def _drawn(name: str, shape: tuple[int, ...]) -> Tensor:
     if name.endswith("num_batches_tracked"):
         return torch.zeros(shape, dtype=torch.int64)
@@ -58,11 +55,11 @@ def _drawn(name: str, shape: tuple[int, ...]) -> Tensor:
     elif len(shape) > 1:
         if re.search(_WITHOUT_MEAN, name):
             values = values - values.reshape(shape[0], -1).mean(1).reshape(-1, *[1] * (len(shape) - 1))
-        values = _first(_GAINS, name, 1.0) * math.sqrt(2 / math.prod(shape[1:])) * values
+        values = first_of(_GAINS, name, 1.0) * math.sqrt(2 / math.prod(shape[1:])) * values
     elif name.endswith("weight"):  # of a batch norm; the last one of a residual branch is damped
         values = (0.2 if ".bn3." in name else 1.0) * (1 + 0.1 * values)
     else:
-        values = _first(_OFFSETS, name, 0.0) + 0.01 * values
+        values = first_of(_OFFSETS, name, 0.0) + 0.01 * values
         if "fc_cls." in name:
             values[-1] += _BACKGROUND
     return torch.from_numpy(np.asarray(values, dtype=np.float32))

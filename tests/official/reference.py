@@ -45,7 +45,8 @@ def stand_in_weights(variant: str) -> dict[str, Tensor]:
     return {name: _drawn(name, tuple(shape)) for name, shape in shapes.items()}
 
 
-def _first(rules: tuple[tuple[str, float], ...], name: str, otherwise: float) -> float:
+def first_of(rules: tuple[tuple[str, float], ...], name: str, otherwise: float) -> float:
+    """The value of the first rule whose pattern is in the name."""
     return next((value for pattern, value in rules if re.search(pattern, name)), otherwise)
 
 
@@ -58,11 +59,11 @@ def _drawn(name: str, shape: tuple[int, ...]) -> Tensor:
     elif name.endswith("running_mean") or re.search(r"(bn\d|downsample\.1)\.bias$", name):
         values = 0.1 * noise
     elif len(shape) > 1:
-        values = _first(_GAINS, name, 1.0) * math.sqrt(2 / math.prod(shape[1:])) * noise
+        values = first_of(_GAINS, name, 1.0) * math.sqrt(2 / math.prod(shape[1:])) * noise
     elif name.endswith("weight"):  # of a batch norm; the last one of a residual branch is damped
         values = (0.2 if ".bn3." in name else 1.0) * (1 + 0.1 * noise)
     else:
-        values = _first(_OFFSETS, name, 0.0) + 0.01 * noise
+        values = first_of(_OFFSETS, name, 0.0) + 0.01 * noise
         if "conf_layer." in name:
             values[0] += _BACKGROUND
     return torch.from_numpy(np.asarray(values, dtype=np.float32))
