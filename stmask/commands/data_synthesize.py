@@ -42,11 +42,15 @@ def _parser() -> Parser:
 
     parser = Parser(prog="stmask data synthesize", description=SUMMARY)
     parser.add_argument("out", metavar="OUT", help="folder to write; must not exist or be empty")
-    parser.add_argument("--videos", type=int, default=100, metavar="N", help="training videos (default: %(default)s)")
-    parser.add_argument("--valid-videos", type=int, default=20, metavar="N", help="held-out videos (default: 20)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="same seed, same bytes (default: %(default)s)")
-    parser.add_argument("--preset", choices=tuple(PRESETS), default="easy", help="difficulty (default: %(default)s)")
-    parser.add_argument("--size", type=_frame_size, metavar="HxW", help="frame size in pixels (default: 128x224)")
+    # Without defaults: an option that is not given must keep the preset's value, and `bench` takes none.
+    absent: dict[str, Any] = {"default": argparse.SUPPRESS}
+    parser.add_argument("--videos", type=int, metavar="N", help="training videos (default: 100)", **absent)
+    parser.add_argument("--valid-videos", type=int, metavar="N", help="held-out videos (default: 20)", **absent)
+    parser.add_argument("--seed", type=int, metavar="N", help="same seed, same bytes (default: 0)", **absent)
+    about = "difficulty, or the benchmark, all of whose settings are fixed (default: %(default)s)"
+    parser.add_argument("--preset", choices=tuple(PRESETS), default="easy", help=about)
+    size = "frame size in pixels (default: 128x224)"
+    parser.add_argument("--size", type=_frame_size, metavar="HxW", help=size, **absent)
     parser.add_argument("--overwrite", action="store_true", help="replace an existing synthetic dataset")
     knobs = parser.add_argument_group("settings over the preset (lengths as a fraction of the frame's short side)")
     for knob in fields(SyntheticConfig):
@@ -55,30 +59,49 @@ def _parser() -> Parser:
         assert knob.default is not MISSING
         parse, placeholder = _parser_of(knob.default)
         option = "--" + knob.name.replace("_", "-")
-        # Without a default: an option that is not given must keep the preset's value.
-        knobs.add_argument(
-            option, type=parse, metavar=placeholder, default=argparse.SUPPRESS, help=knob.metadata["help"]
-        )
+        knobs.add_argument(option, type=parse, metavar=placeholder, help=knob.metadata["help"], **absent)
     return parser
 
 
 def main(argv: Sequence[str]) -> int:
     """Parses the options, writes the dataset, prints where it is."""
+    from stmask.data.synthetic.bench import NAME
+
+    options = vars(_parser().parse_args(list(argv)))
+    out, preset, overwrite = options.pop("out"), options.pop("preset"), options.pop("overwrite")
+    if preset == NAME:
+        _write_bench(out, options, overwrite=overwrite)
+    else:
+        _write(out, preset, options, overwrite=overwrite)
+    return 0
+
+
+def _write_bench(out: str, options: dict[str, Any], *, overwrite: bool) -> None:
+    from stmask.console import counted
+    from stmask.data.synthetic.bench import NAME, TRAIN_VIDEOS, VALID_VIDEOS, VERSION, write_bench
+    from stmask.errors import ConfigError
+
+    if options:
+        option = "--" + next(iter(options)).replace("_", "-")
+        raise ConfigError(f"--preset {NAME} is the same for everybody and takes no {option}; choose another preset")
+    with counted("videos", TRAIN_VIDEOS + VALID_VIDEOS) as on_video:
+        folder = write_bench(out, overwrite=overwrite, on_video=on_video)
+    print(f"{folder}: {TRAIN_VIDEOS} training and {VALID_VIDEOS} held-out videos ({NAME}, version {VERSION})")
+
+
+def _write(out: str, preset: str, options: dict[str, Any], *, overwrite: bool) -> None:
     from stmask.console import counted
     from stmask.data.synthetic import SyntheticConfig, write_dataset
     from stmask.errors import ConfigError
 
-    options = vars(_parser().parse_args(list(argv)))
-    out, preset = options.pop("out"), options.pop("preset")
-    counts = {name: options.pop(name) for name in ("videos", "valid_videos", "seed")}
+    defaults = {"videos": 100, "valid_videos": 20, "seed": 0}
+    counts = {name: options.pop(name, default) for name, default in defaults.items()}
     for name, count in counts.items():
         if count < 0:
             raise ConfigError(f"--{name.replace('_', '-')} must not be negative, got {count}")
-    overwrite, size = options.pop("overwrite"), options.pop("size")
-    if size is not None:
-        options["height"], options["width"] = size
+    if "size" in options:
+        options["height"], options["width"] = options.pop("size")
     config = SyntheticConfig.preset(preset, **options)
     with counted("videos", counts["videos"] + counts["valid_videos"]) as on_video:
         folder = write_dataset(out, config, **counts, overwrite=overwrite, on_video=on_video)
     print(f"{folder}: {counts['videos']} training and {counts['valid_videos']} held-out videos ({preset})")
-    return 0

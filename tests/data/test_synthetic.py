@@ -11,7 +11,16 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from stmask.commands import data as data_command
-from stmask.data.synthetic import PRESETS, SHAPES, SyntheticConfig, dataset, render_video, write_dataset
+from stmask.data.synthetic import (
+    PRESETS,
+    SHAPES,
+    SyntheticConfig,
+    bench,
+    dataset,
+    render_video,
+    write_bench,
+    write_dataset,
+)
 from stmask.data.synthetic.shapes import coverage, transform
 from stmask.errors import ConfigError, OutputError
 
@@ -44,6 +53,7 @@ def write(out: Path, config: SyntheticConfig | None = None, **options: Any) -> P
 @pytest.mark.parametrize(
     ("name", "area"),
     [
+        ("bar", 2.3 * 0.52),
         ("disc", np.pi * 0.81),
         ("square", 1.64**2),
         ("ring", np.pi * (0.95**2 - 0.5**2)),
@@ -185,7 +195,7 @@ def test_written_annotations_are_the_rendered_masks(tmp_path: Path) -> None:
     config = small("hard", noise=2.0)
     out = write(tmp_path / "set", config, videos=3)
     content = json.loads((out / "train.json").read_text())
-    assert [c["name"] for c in content["categories"]] == list(SHAPES)
+    assert [c["name"] for c in content["categories"]] == list(config.classes)
     assert [v["id"] for v in content["videos"]] == [1, 2, 3]
     assert len({a["id"] for a in content["annotations"]}) == len(content["annotations"])
     for index, video in enumerate(content["videos"]):
@@ -287,7 +297,7 @@ def test_bad_knobs_are_named(knob: str, value: Any) -> None:
 
 
 def test_unknown_preset_and_knob_are_named() -> None:
-    with pytest.raises(ConfigError, match=r"'brutal'.*easy, medium, hard"):
+    with pytest.raises(ConfigError, match=r"'brutal'.*easy, medium, hard, bench"):
         SyntheticConfig.preset("brutal")
     with pytest.raises(ConfigError, match="'colours'"):
         SyntheticConfig.preset("easy", colours=3)
@@ -322,3 +332,19 @@ def test_command_refuses_bad_options(arguments: str, tmp_path: Path) -> None:
 def test_command_refuses_negative_counts(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--valid-videos"):
         data_command.main(["synthesize", str(tmp_path / "set"), "--valid-videos", "-1"])
+
+
+# ---------------------------------------------------------------- the benchmark
+
+
+def test_the_benchmark_states_its_version(tmp_path: Path) -> None:
+    out = write_bench(tmp_path / "set", videos=1, valid_videos=1)
+    infos = [json.loads((out / f"{split}.json").read_text())["info"] for split in ("train", "valid")]
+    assert all((info["benchmark"], info["version"], info["seed"]) == ("bench", bench.VERSION, 0) for info in infos)
+
+
+@pytest.mark.parametrize("option", ["--videos 3", "--seed 1", "--size 48x80", "--noise 1"])
+def test_nothing_of_the_benchmark_can_be_chosen(option: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"bench .*{option.split()[0]};"):
+        data_command.main(["synthesize", str(tmp_path / "set"), "--preset", "bench", *option.split()])
+    assert not (tmp_path / "set").exists()

@@ -1,4 +1,4 @@
-"""What synthetic videos look like: every setting in one record, and three presets."""
+"""What synthetic videos look like: every setting in one record, and its presets."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from stmask.data.synthetic.shapes import SHAPES
 from stmask.errors import ConfigError
 
 MAX_OBJECTS = 6
+_CLASSES = ("disc", "square", "triangle", "star", "cross", "ring", "heart", "crescent")
 
 
 def _knob(default: Any, help_: str) -> Any:
@@ -29,7 +30,7 @@ class SyntheticConfig:
     height: int = _knob(128, "frame height in pixels")
     width: int = _knob(224, "frame width in pixels")
     frames: int = _knob(12, "frames in a video")
-    classes: tuple[str, ...] = _knob(tuple(SHAPES), "shape classes, in the order of their category ids")
+    classes: tuple[str, ...] = _knob(_CLASSES, "shape classes, in the order of their category ids")
     objects: tuple[int, int] = _knob((1, 4), f"fewest and most objects in a video, at most {MAX_OBJECTS}")
     diameter: tuple[float, float] = _knob((0.28, 0.6), "object size")
     stretch: float = _knob(0.3, "largest logarithm of an object's aspect ratio")
@@ -133,6 +134,26 @@ PRESETS: dict[str, dict[str, Any]] = {
         "object_contrast": 0.8,
         "colour_distance": 0.0,
         "noise": 8.0,
+    },
+    "bench": {
+        "height": 96,
+        "width": 160,
+        "classes": ("disc", "triangle", "star", "cross", "ring", "bar"),
+        "objects": (2, 4),
+        "diameter": (0.36, 0.62),
+        "stretch": 0.6,
+        "rotation": 3.0,
+        "scaling": 0.1,
+        "speed": (0.015, 0.045),
+        "crossing": 0.15,
+        "leaving": 0.1,
+        "camera_pan": 0.008,
+        "camera_zoom": 0.04,
+        "camera_roll": 2.0,
+        "shutter": 0.0,
+        "background_contrast": 0.4,
+        "object_contrast": 0.35,
+        "colour_distance": 0.45,
     },
 }
 """What each preset changes of `SyntheticConfig`."""

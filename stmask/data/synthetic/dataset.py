@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -31,12 +31,14 @@ def write_dataset(
     seed: int = 0,
     overwrite: bool = False,
     on_video: Callable[[], None] = lambda: None,
+    info: Mapping[str, Any] | None = None,
 ) -> Path:
     """Writes `out`/{train,valid}.json and `out`/{train,valid}/JPEGImages/<video>/00000.jpg; all of it or nothing.
 
     Video i of a split depends on `config`, `seed`, the split and i only, so a larger set begins with the smaller one.
 
-    `on_video` is called after each video, to show progress. Returns the absolute path of the folder.
+    `on_video` is called after each video, to show progress; `info` is added to that of the annotation files. Returns
+    the absolute path of the folder.
 
     Raises:
         OutputError: `out` exists and is not empty (with `overwrite`: and is not such a dataset), or cannot be written.
@@ -48,7 +50,7 @@ def write_dataset(
     _require_free(target, overwrite=overwrite)
     with atomic_folder(target) as folder:
         for split, count in (("train", videos), ("valid", valid_videos)):
-            _write_split(folder, config, split=split, count=count, seed=seed, on_video=on_video)
+            _write_split(folder, config, split=split, count=count, seed=seed, on_video=on_video, info=info or {})
     return target
 
 
@@ -74,7 +76,14 @@ def _is_ours(folder: Path) -> bool:
 
 
 def _write_split(
-    folder: Path, config: SyntheticConfig, *, split: str, count: int, seed: int, on_video: Callable[[], None]
+    folder: Path,
+    config: SyntheticConfig,
+    *,
+    split: str,
+    count: int,
+    seed: int,
+    on_video: Callable[[], None],
+    info: Mapping[str, Any],
 ) -> None:
     videos: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
@@ -105,6 +114,7 @@ def _write_split(
             "info": {
                 "description": "synthetic videos of moving shapes",
                 "contributor": _CONTRIBUTOR,
+                **info,
                 "seed": seed,
                 "config": asdict(config),
             },

@@ -80,6 +80,10 @@ def _crescent() -> Outline:
     return (np.concatenate([_arc(radius, outer, 2 * np.pi - outer), back]) + float_array([0.2, 0]),)
 
 
+def _bar() -> Outline:
+    return (float_array([[-1.15, -0.26], [1.15, -0.26], [1.15, 0.26], [-1.15, 0.26]]),)
+
+
 SHAPES: dict[str, Callable[[], Outline]] = {
     "disc": _disc,
     "square": _square,
@@ -89,6 +93,7 @@ SHAPES: dict[str, Callable[[], Outline]] = {
     "ring": _ring,
     "heart": _heart,
     "crescent": _crescent,
+    "bar": _bar,
 }
 """Name of a class -> the function that draws its outline."""
 
