@@ -2,6 +2,7 @@
 
 from stmask.models.layers.conv import Conv2d, GroupNorm, SameConv2d, Tower
 from stmask.models.layers.deform import ModulatedDeformConv
+from stmask.models.layers.fcos import PointLoss, PointMatcher
 from stmask.models.layers.fpn import FPN, LEVELS, Pyramid
 from stmask.models.layers.initialise import initialise_beside_backbone
 from stmask.models.layers.protonet import ProtoNet
@@ -14,6 +15,8 @@ __all__ = [
     "Conv2d",
     "GroupNorm",
     "ModulatedDeformConv",
+    "PointLoss",
+    "PointMatcher",
     "ProtoNet",
     "Pyramid",
     "ResNet",
@@ -21,4 +24,4 @@ __all__ = [
     "Tower",
     "initialise_beside_backbone",
 ]
-PARTS = ("ResNet",)
+PARTS = ("PointLoss", "PointMatcher", "ResNet")

@@ -21,6 +21,7 @@ class Conv2d(nn.Conv2d):
         kernel: its side, or (h, w).
         stride: step between output cells.
         padding: rows and columns of zeros on each side.
+        bias: whether there is one.
         few: whether it is likely that few output cells get a gradient, see `ops.conv.conv2d`.
     """
 
@@ -32,9 +33,10 @@ class Conv2d(nn.Conv2d):
         *,
         stride: int = 1,
         padding: int | tuple[int, int] = 0,
+        bias: bool = True,
         few: bool = False,
     ) -> None:
-        super().__init__(in_channels, out_channels, kernel, stride=stride, padding=padding)
+        super().__init__(in_channels, out_channels, kernel, stride=stride, padding=padding, bias=bias)
         self.few = few
 
     def forward(self, x: Tensor) -> Tensor:
@@ -68,6 +70,12 @@ class GroupNorm(nn.GroupNorm):
     def forward(self, x: Tensor, *, add: Tensor | None = None, relu: bool = False) -> Tensor:
         """Maps (B, C, h, w), normalised; then plus `add`, and a ReLU of that."""
         return group_norm(x, self.num_groups, weight=self.weight, bias=self.bias, eps=self.eps, add=add, relu=relu)
+
+
+def grouped_norm(channels: int, *, groups: int, least: int) -> GroupNorm:
+    """A group norm over as many groups as divide the channels: at most `groups`, of `least` channels or more."""
+    most = min(groups, channels // least)
+    return GroupNorm(next((n for n in range(most, 0, -1) if channels % n == 0), 1), channels)
 
 
 class Tower(nn.Sequential):

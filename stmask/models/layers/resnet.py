@@ -14,7 +14,7 @@ from torchvision.models.resnet import ResNet as TorchvisionResNet
 
 from stmask import hub
 from stmask.errors import CheckpointError
-from stmask.models.layers.conv import GroupNorm
+from stmask.models.layers.conv import GroupNorm, grouped_norm
 from stmask.models.layers.deform import ModulatedDeformConv
 from stmask.number_checks import require_integer
 from stmask.ops.conv import conv2d
@@ -86,12 +86,10 @@ _LAYOUTS: dict[int, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
     101: (_Bottleneck, [3, 4, 23, 3]),
 }
 _FULL_WIDTH = 64
-_GROUPS, _GROUP_CHANNELS = 16, 4  # at most so many groups, of at least so many channels
 
 
 def _group_norm(channels: int) -> GroupNorm:
-    most = min(_GROUPS, channels // _GROUP_CHANNELS)
-    return GroupNorm(next((n for n in range(most, 0, -1) if channels % n == 0), 1), channels)
+    return grouped_norm(channels, groups=16, least=4)
 
 
 _NORMS: dict[str, Callable[[int], nn.Module]] = {"batch": nn.BatchNorm2d, "group": _group_norm}
