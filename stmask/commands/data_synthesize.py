@@ -78,15 +78,18 @@ def main(argv: Sequence[str]) -> int:
 
 def _write_bench(out: str, options: dict[str, Any], *, overwrite: bool) -> None:
     from stmask.console import counted
-    from stmask.data.synthetic.bench import NAME, TRAIN_VIDEOS, VALID_VIDEOS, VERSION, write_bench
+    from stmask.data.synthetic import bench
     from stmask.errors import ConfigError
 
     if options:
         option = "--" + next(iter(options)).replace("_", "-")
-        raise ConfigError(f"--preset {NAME} is the same for everybody and takes no {option}; choose another preset")
-    with counted("videos", TRAIN_VIDEOS + VALID_VIDEOS) as on_video:
-        folder = write_bench(out, overwrite=overwrite, on_video=on_video)
-    print(f"{folder}: {TRAIN_VIDEOS} training and {VALID_VIDEOS} held-out videos ({NAME}, version {VERSION})")
+        raise ConfigError(f"--preset {bench.NAME} is the same for everybody and takes no {option}")
+    with counted("videos", bench.number_of_videos()) as on_video:
+        folder = bench.write_bench(out, overwrite=overwrite, on_video=on_video)
+    print(
+        f"{folder}: {bench.NAME}, version {bench.VERSION}: {bench.TRAIN_VIDEOS} training and {bench.VALID_VIDEOS} "
+        f"held-out videos, and {len(bench.FACTOR_SETS)} sets of {bench.FACTOR_VIDEOS} of these with more of one factor"
+    )
 
 
 def _write(out: str, preset: str, options: dict[str, Any], *, overwrite: bool) -> None:

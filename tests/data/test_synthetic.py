@@ -15,10 +15,8 @@ from stmask.data.synthetic import (
     PRESETS,
     SHAPES,
     SyntheticConfig,
-    bench,
     dataset,
     render_video,
-    write_bench,
     write_dataset,
 )
 from stmask.data.synthetic.shapes import coverage, transform
@@ -285,7 +283,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         ("diameter", (0.0, 0.5)),
         ("frames", 0),
         ("height", 8),
-        ("shutter", 1.5),
+        ("shutter", 4.5),
         ("crossing", -0.1),
         ("noise", float("nan")),
         ("jpeg_quality", 0),
@@ -332,19 +330,3 @@ def test_command_refuses_bad_options(arguments: str, tmp_path: Path) -> None:
 def test_command_refuses_negative_counts(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--valid-videos"):
         data_command.main(["synthesize", str(tmp_path / "set"), "--valid-videos", "-1"])
-
-
-# ---------------------------------------------------------------- the benchmark
-
-
-def test_the_benchmark_states_its_version(tmp_path: Path) -> None:
-    out = write_bench(tmp_path / "set", videos=1, valid_videos=1)
-    infos = [json.loads((out / f"{split}.json").read_text())["info"] for split in ("train", "valid")]
-    assert all((info["benchmark"], info["version"], info["seed"]) == ("bench", bench.VERSION, 0) for info in infos)
-
-
-@pytest.mark.parametrize("option", ["--videos 3", "--seed 1", "--size 48x80", "--noise 1"])
-def test_nothing_of_the_benchmark_can_be_chosen(option: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=f"bench .*{option.split()[0]};"):
-        data_command.main(["synthesize", str(tmp_path / "set"), "--preset", "bench", *option.split()])
-    assert not (tmp_path / "set").exists()

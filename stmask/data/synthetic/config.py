@@ -43,7 +43,7 @@ class SyntheticConfig:
     camera_pan: float = _knob(0.02, "speed of the camera, per frame")
     camera_zoom: float = _knob(0.08, "largest zoom of the camera, as a logarithm")
     camera_roll: float = _knob(4.0, "largest roll of the camera, degrees")
-    shutter: float = _knob(0.5, "motion blur: the fraction of the frame interval during which the shutter is open")
+    shutter: float = _knob(0.5, "motion blur: exposure in frame intervals; more than 1 adds up frames")
     background_contrast: float = _knob(0.6, "strength of the background's texture, 0 to 1")
     object_contrast: float = _knob(0.5, "strength of the objects' textures, 0 to 1")
     colour_distance: float = _knob(0.3, "wanted distance of an object's mean colour from the background's, 0 to 1")
@@ -65,12 +65,13 @@ class SyntheticConfig:
         require("objects", 1 <= self.objects[0] <= self.objects[1] <= MAX_OBJECTS, f"min,max within 1 to {MAX_OBJECTS}")
         require("diameter", 0 < self.diameter[0] <= self.diameter[1] <= 1.5, "min,max within 0 (exclusive) to 1.5")
         require("speed", 0 <= self.speed[0] <= self.speed[1] <= 1, "min,max within 0 to 1")
-        for name in ("crossing", "leaving", "shutter", "background_contrast", "object_contrast", "colour_distance"):
+        for name in ("crossing", "leaving", "background_contrast", "object_contrast", "colour_distance"):
             require(name, 0 <= getattr(self, name) <= 1, "within 0 to 1")
         for name in ("stretch", "scaling", "camera_pan", "camera_zoom"):
             require(name, 0 <= getattr(self, name) <= 1, "within 0 to 1")
         for name in ("tilt", "rotation", "camera_roll"):
             require(name, 0 <= getattr(self, name) <= 180, "within 0 to 180 degrees")
+        require("shutter", 0 <= self.shutter <= 4, "within 0 to 4")
         require("noise", 0 <= self.noise <= 100, "within 0 to 100")
         require("min_visible", self.min_visible >= 1, "at least 1")
         require("jpeg_quality", 1 <= self.jpeg_quality <= 100, "within 1 to 100")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,23 @@ from stmask.folders import atomic_folder
 _CONTRIBUTOR = "stmask data synthesize"  # marks the folders that may be overwritten
 
 
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A split to write.
+
+    Attributes:
+        name: of its files.
+        count: of its videos.
+        video: gives video i, and what its entry in the annotation file says besides.
+        info: what the annotation file says besides.
+    """
+
+    name: str
+    count: int
+    video: Callable[[int], tuple[SyntheticVideo, Mapping[str, Any]]]
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+
 def write_dataset(
     out: str | os.PathLike[str],
     config: SyntheticConfig,
@@ -31,14 +48,12 @@ def write_dataset(
     seed: int = 0,
     overwrite: bool = False,
     on_video: Callable[[], None] = lambda: None,
-    info: Mapping[str, Any] | None = None,
 ) -> Path:
     """Writes `out`/{train,valid}.json and `out`/{train,valid}/JPEGImages/<video>/00000.jpg; all of it or nothing.
 
     Video i of a split depends on `config`, `seed`, the split and i only, so a larger set begins with the smaller one.
 
-    `on_video` is called after each video, to show progress; `info` is added to that of the annotation files. Returns
-    the absolute path of the folder.
+    `on_video` is called after each video, to show progress. Returns the absolute path of the folder.
 
     Raises:
         OutputError: `out` exists and is not empty (with `overwrite`: and is not such a dataset), or cannot be written.
@@ -46,11 +61,33 @@ def write_dataset(
     for name, count in (("videos", videos), ("valid_videos", valid_videos), ("seed", seed)):
         if count < 0:
             raise ValueError(f"{name} must not be negative, got {count}")
+
+    def rendered(split: str) -> Callable[[int], tuple[SyntheticVideo, Mapping[str, Any]]]:
+        return lambda index: (render_video(config, seed=seed, split=split, index=index), {})
+
+    splits = [Split(name, count, rendered(name)) for name, count in (("train", videos), ("valid", valid_videos))]
+    return write_splits(out, config, splits, seed=seed, overwrite=overwrite, on_video=on_video)
+
+
+def write_splits(
+    out: str | os.PathLike[str],
+    config: SyntheticConfig,
+    splits: Iterable[Split],
+    *,
+    seed: int,
+    overwrite: bool = False,
+    on_video: Callable[[], None] = lambda: None,
+) -> Path:
+    """Writes splits as `write_dataset` does, all with the classes and the size of frames of `config`.
+
+    Raises:
+        OutputError: as `write_dataset`.
+    """
     target = Path(out).resolve()
     _require_free(target, overwrite=overwrite)
     with atomic_folder(target) as folder:
-        for split, count in (("train", videos), ("valid", valid_videos)):
-            _write_split(folder, config, split=split, count=count, seed=seed, on_video=on_video, info=info or {})
+        for split in splits:
+            _write_split(folder, config, split, seed=seed, on_video=on_video)
     return target
 
 
@@ -76,22 +113,15 @@ def _is_ours(folder: Path) -> bool:
 
 
 def _write_split(
-    folder: Path,
-    config: SyntheticConfig,
-    *,
-    split: str,
-    count: int,
-    seed: int,
-    on_video: Callable[[], None],
-    info: Mapping[str, Any],
+    folder: Path, config: SyntheticConfig, split: Split, *, seed: int, on_video: Callable[[], None]
 ) -> None:
     videos: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    images = folder / split / "JPEGImages"
+    images = folder / split.name / "JPEGImages"
     images.mkdir(parents=True)
-    for index in range(count):
-        video = render_video(config, seed=seed, split=split, index=index)
-        name = f"{split}{index:05d}"
+    for index in range(split.count):
+        video, said = split.video(index)
+        name = f"{split.name}{'_' if split.name[-1].isdigit() else ''}{index:05d}"
         file_names = [f"{name}/{t:05d}.jpg" for t in range(config.frames)]
         videos.append(
             {
@@ -100,6 +130,7 @@ def _write_split(
                 "height": config.height,
                 "length": config.frames,
                 "file_names": file_names,
+                **said,
             }
         )
         for track in _annotate(video):
@@ -109,12 +140,12 @@ def _write_split(
             (images / file_name).write_bytes(_jpeg(frame, config.jpeg_quality))
         on_video()
     write_json(
-        folder / f"{split}.json",
+        folder / f"{split.name}.json",
         {
             "info": {
                 "description": "synthetic videos of moving shapes",
                 "contributor": _CONTRIBUTOR,
-                **info,
+                **split.info,
                 "seed": seed,
                 "config": asdict(config),
             },

@@ -12,7 +12,8 @@ from stmask.data.synthetic.config import SyntheticConfig
 from stmask.data.synthetic.scene import Scene, make_scene
 from stmask.data.synthetic.shapes import FloatArray, coverage, float_array, transform
 
-_MAX_EXPOSURES = 7
+_MAX_EXPOSURES = 7  # per frame interval
+_VISIBLE = 0.5  # share of a pixel that an object covers for the pixel to be its own
 _HALF_PIXEL = float_array([[0, 0, 0.5], [0, 0, 0.5]])
 SPLITS = ("train", "valid")
 
@@ -63,7 +64,7 @@ def _draw(
         texture = _warp(actor.texture, to_window, alpha.shape)
         cv2.blendLinear(texture, frame[window], alpha, 1 - alpha, frame[window])
         if masks is not None:
-            visible = alpha >= 0.5
+            visible = alpha >= _VISIBLE
             masks[:i, window[0], window[1]] &= ~visible
             masks[i, window[0], window[1]] = visible
     return frame
@@ -80,13 +81,25 @@ def _exposures(scene: Scene, t: float, shutter: float, size: float) -> int:
     for actor in scene.actors:
         change = _compose(last, actor.motion.pose(late)) - _compose(first, actor.motion.pose(early))
         moved.append(np.abs(change).sum(axis=1).max())
-    return int(np.clip(np.ceil(max(moved)), 1, _MAX_EXPOSURES))
+    return int(np.clip(np.ceil(max(moved)), 1, _MAX_EXPOSURES * max(1, np.ceil(shutter))))
 
 
-def render_video(config: SyntheticConfig, *, seed: int, split: str, index: int) -> SyntheticVideo:
-    """Video `index` of a split ("train" or "valid"); it depends on these arguments only."""
-    rng = np.random.default_rng([seed, SPLITS.index(split), index])
-    scene = make_scene(rng, config)
+def silhouettes(scene: Scene, config: SyntheticConfig) -> npt.NDArray[np.bool_]:
+    """(N, T, H, W): what would be visible of each object if it were alone."""
+    h, w = config.height, config.width
+    whole = np.zeros((len(scene.actors), config.frames, h, w), dtype=np.bool_)
+    for t in range(config.frames):
+        view = scene.camera.view(t)
+        for i, actor in enumerate(scene.actors):
+            covered = coverage(transform(actor.outline, _compose(view, actor.motion.pose(t)) + _HALF_PIXEL), h, w)
+            if covered is not None:
+                alpha, window = covered
+                whole[i, t, window[0], window[1]] = alpha >= _VISIBLE
+    return whole
+
+
+def render(scene: Scene, config: SyntheticConfig, rng: np.random.Generator) -> SyntheticVideo:
+    """The scene as a video; the generator is for the sensor's noise."""
     h, w, t = config.height, config.width, config.frames
     frames = np.empty((t, h, w, 3), dtype=np.uint8)
     masks = np.zeros((len(scene.actors), t, h, w), dtype=np.bool_)
@@ -102,3 +115,14 @@ def render_video(config: SyntheticConfig, *, seed: int, split: str, index: int) 
         frames[i] = np.clip(np.rint(light), 0, 255).astype(np.uint8)
     masks[masks.sum(axis=(2, 3)) < config.min_visible] = False
     return SyntheticVideo(frames, masks, tuple(actor.label for actor in scene.actors))
+
+
+def generator(seed: int, split: str, index: int, *more: int) -> np.random.Generator:
+    """The random numbers of video `index` of a split ("train" or "valid")."""
+    return np.random.default_rng([seed, SPLITS.index(split), index, *more])
+
+
+def render_video(config: SyntheticConfig, *, seed: int, split: str, index: int) -> SyntheticVideo:
+    """Video `index` of a split ("train" or "valid"); it depends on these arguments only."""
+    rng = generator(seed, split, index)
+    return render(make_scene(rng, config), config, rng)

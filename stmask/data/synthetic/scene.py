@@ -31,7 +31,8 @@ class Trajectory:
     """The path of an object: straight lines reflected inside `low` .. `high` (pixels), and at most one excursion.
 
     During the excursion, from `leaves_at` to `returns_at` (either may be infinite), it moves away along `exit_velocity`
-    and comes back the same way.
+    and comes back the same way. It goes along its path `pace` times as fast as `velocity` says, but is where it would
+    be anyway at the time `middle`; the whole path is shifted by `shift` (pixels).
     """
 
     start: Vector
@@ -46,11 +47,19 @@ class Trajectory:
     leaves_at: float = np.inf
     returns_at: float = -np.inf
     exit_velocity: tuple[float, float] = (0.0, 0.0)
+    pace: float = 1.0
+    middle: float = 0.0
+    shift: tuple[float, float] = (0.0, 0.0)
+
+    def path(self, t: float) -> Vector:
+        """Where the object would be without its excursion, in world pixels."""
+        there = self.middle + self.pace * (t - self.middle)
+        return np.asarray(_fold(self.start + self.velocity * there, self.low, self.high) + np.array(self.shift))
 
     def centre(self, t: float) -> Vector:
         """Where the object is, in world pixels."""
         away = max(0.0, min(t - self.leaves_at, self.returns_at - t))
-        return _fold(self.start + self.velocity * t, self.low, self.high) + away * np.array(self.exit_velocity)
+        return np.asarray(self.path(t) + away * np.array(self.exit_velocity))
 
     def pose(self, t: float) -> FloatArray:
         """Affine matrix (2, 3) from the outline's square to world pixels."""
@@ -196,13 +205,30 @@ def make_scene(rng: np.random.Generator, config: SyntheticConfig) -> Scene:
     background = paint(
         rng, config.height + 2 * margin, config.width + 2 * margin, colour=ground, contrast=config.background_contrast
     )
+    actors = tuple(_dressed(rng, config, motion, background) for motion in _motions(rng, config))
+    return Scene(actors, _camera(rng, config), background, margin)
+
+
+def _dressed(
+    rng: np.random.Generator, config: SyntheticConfig, motion: Trajectory, background: npt.NDArray[np.uint8]
+) -> Actor:
+    """An object with a class, and a texture that differs from the background."""
     mean = background.reshape(-1, 3).mean(axis=0).astype(np.float32) / 255
     texel = _TEXTURE_SPAN / _TEXTURE_SIZE
     texels = float_array([[texel, 0, texel / 2 - _TEXTURE_SPAN / 2], [0, texel, texel / 2 - _TEXTURE_SPAN / 2]])
-    actors = []
-    for motion in _motions(rng, config):
-        label = int(rng.integers(len(config.classes))) + 1
-        colour = distant_colour(rng, mean, config.colour_distance)
-        texture = paint(rng, _TEXTURE_SIZE, _TEXTURE_SIZE, colour=colour, contrast=config.object_contrast)
-        actors.append(Actor(label, SHAPES[config.classes[label - 1]](), texture, texels, motion))
-    return Scene(tuple(actors), _camera(rng, config), background, margin)
+    label = int(rng.integers(len(config.classes))) + 1
+    colour = distant_colour(rng, mean, config.colour_distance)
+    texture = paint(rng, _TEXTURE_SIZE, _TEXTURE_SIZE, colour=colour, contrast=config.object_contrast)
+    return Actor(label, SHAPES[config.classes[label - 1]](), texture, texels, motion)
+
+
+def place_actors(rng: np.random.Generator, config: SyntheticConfig, scene: Scene, *, count: int) -> list[Actor]:
+    """Objects for a scene, each as far from those before it as can be found; the first do not depend on `count`."""
+    motions = [actor.motion for actor in scene.actors]
+    added = []
+    for _ in range(count):
+        candidates = [_random_motion(rng, config) for _ in range(_PLACEMENTS)]
+        gaps = [_gap(candidate, motions, config.frames) for candidate in candidates]
+        motions.append(candidates[int(np.argmax(gaps))])
+        added.append(_dressed(rng, config, motions[-1], scene.background))
+    return added
