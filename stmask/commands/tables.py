@@ -66,10 +66,10 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _names(given: Sequence[str]) -> list[str]:
-    from stmask.experiments.rows import ALL_TABLES, IMAGES, rows, tables
+    from stmask.experiments.rows import ALL_TABLES, BESIDES, rows, tables
 
     names = list(dict.fromkeys(given)) or [ALL_TABLES]
-    chosen = [*tables(), IMAGES] if ALL_TABLES in names else names
+    chosen = [*tables(), *BESIDES] if ALL_TABLES in names else names
     for name in chosen:
         rows(name)  # a typo is named before anything is read or measured
     return chosen

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from stmask.config import as_typed, check_config
 from stmask.console import exit_status
 from stmask.errors import ConfigError, DataError
-from stmask.experiments.rows import IMAGES, tables
+from stmask.experiments.rows import BESIDES, tables
 from stmask.files import read_json, write_json
 from stmask.runs.folder import Origin
 from stmask.runs.identity import NEUTRAL_KEYS, config_hash
@@ -114,7 +114,7 @@ def origin_of(*, command: Sequence[str], overrides: Sequence[str], experiment: s
     """
     experiment = None if experiment == _NO_EXPERIMENT else experiment
     table = (experiment or "").partition("/")[0]
-    return Origin(tuple(command), as_typed(overrides), experiment, table if table in (*tables(), IMAGES) else None)
+    return Origin(tuple(command), as_typed(overrides), experiment, table if table in (*tables(), *BESIDES) else None)
 
 
 def run_folder_of(cfg: DictConfig) -> Path:

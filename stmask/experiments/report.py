@@ -15,7 +15,6 @@ from stmask.files import atomic_open
 RESULTS, TABLE = "results.csv", "table.md"
 _PAPER = "The paper: YouTube-VIS 2019 valid, FPS on one 2080 Ti."
 _SOURCES = {IMAGES: "AP is that of masks. The paper's: what its authors give with their weights, on COCO at 550 x 550."}
-_TITLES = {**TITLES, IMAGES: "the image networks that training on videos starts from"}
 _MISSING = "-"
 _DIGITS = 4
 
@@ -76,7 +75,7 @@ def _measured(result: RowResult, metrics: tuple[str, ...]) -> dict[str, str]:
 
 def table_markdown(comparison: Comparison) -> str:
     """The table under each setting, the paper's numbers beside ours."""
-    title = _TITLES.get(comparison.table, "your own rows")
+    title = TITLES.get(comparison.table, "your own rows")
     about = (
         f"Made by `stmask tables {comparison.table}`; not to be edited. Metrics are in percent, ours the mean ± sample "
         f"standard deviation over n seeds, each of its best validation. {_SOURCES.get(comparison.table, _PAPER)} "

@@ -14,7 +14,10 @@ from stmask.errors import ConfigError
 from stmask.signatures import nearest
 
 ALL_TABLES = "all"
-IMAGES = "coco"  # the image networks that training on videos starts from: a table beside the paper's six
+IMAGES = "coco"  # the image networks that training on videos starts from
+QUIRKS = "quirks"  # what the authors' code does besides the method, see stmask/official/QUIRKS.md
+BESIDES = (IMAGES, QUIRKS)
+"""Tables beside the paper's six."""
 TITLES = {
     "table1": "FCA: kernels of the prediction head",
     "table2": "FCB: which branches are calibrated, and how",
@@ -22,10 +25,12 @@ TITLES = {
     "table4": "FCA, FCB and TF, one after the other",
     "table5": "FCA, FCB and TF, each alone",
     "table6": "STMask on YouTube-VIS 2019",
+    IMAGES: "the image networks that training on videos starts from",
+    QUIRKS: "what the authors' code does besides the method, each mended alone and all together",
 }
 _EXPERIMENTS = "experiment"
 # percent on YouTube-VIS 2019 valid (of images: on COCO, given with the authors' weights), frames per second on one
-# 2080 Ti; empty: not given
+# 2080 Ti; empty: not given. "before" is ours
 _NUMBERS = "paper.csv"
 
 
@@ -38,12 +43,14 @@ class Row:
         name: the file, and the run's name.
         experiment: what `experiment=` takes.
         paper: the numbers of the paper by their column, in percent and frames per second; empty for your own rows.
+        before: the row of its table from which it differs in one part; None where there is none.
     """
 
     table: str
     name: str
     experiment: str
     paper: dict[str, float]
+    before: str | None = None
 
 
 def tables() -> tuple[str, ...]:
@@ -57,15 +64,15 @@ def rows(table: str) -> tuple[Row, ...]:
     Raises:
         ConfigError: there is no such table; the nearest is named.
     """
-    known = (*tables(), IMAGES)
+    known = (*tables(), *BESIDES)
     if table not in known:
         raise ConfigError(f"unknown table {table!r}; {_hint(table, known)}")
     folder: Path = conf_dir() / _EXPERIMENTS / table
     names = {file.stem for file in folder.glob("*.yaml")}
-    numbers = _paper_numbers()
-    printed = [name for name in numbers if name in names]
-    ordered = [*printed, *sorted(names - set(printed))]
-    return tuple(Row(table, name, f"{table}/{name}", dict(numbers.get(name, {}))) for name in ordered)
+    lines = _lines()
+    listed = [name for name in lines if name in names]
+    ordered = [*listed, *sorted(names - set(listed))]
+    return tuple(Row(table, name, f"{table}/{name}", *lines.get(name, ({}, None))) for name in ordered)
 
 
 def _hint(name: str, known: Sequence[str]) -> str:
@@ -76,12 +83,14 @@ def _hint(name: str, known: Sequence[str]) -> str:
 
 
 @cache
-def _paper_numbers() -> dict[str, dict[str, float]]:
-    """Row name to the numbers that the paper gives for it."""
+def _lines() -> dict[str, tuple[dict[str, float], str | None]]:
+    """Row name to the numbers that the paper gives for it, and the row before."""
     text = (resources.files(__package__) / _NUMBERS).read_text(encoding="utf-8")
-    lines = list(csv.DictReader(text.splitlines()))
-    labels = {"table", "row"}
+    labels = {"table", "row", "before"}
     return {
-        line["row"]: {column: float(value) for column, value in line.items() if column not in labels and value}
-        for line in lines
+        line["row"]: (
+            {column: float(value) for column, value in line.items() if column not in labels and value},
+            line["before"] or None,
+        )
+        for line in csv.DictReader(text.splitlines())
     }

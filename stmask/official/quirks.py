@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stmask.models.stmask import Branches, Criterion, DensePredictions, Detections, Detector, PredictionHead
+from stmask.models.stmask.detector import NMS
 from stmask.models.stmask.losses.box import centerness_loss
 from stmask.models.stmask.losses.classification import hard_negatives
 from stmask.models.stmask.losses.mask import cropped_mask_bce
@@ -20,6 +21,7 @@ from stmask.structures import DenseMasks
 from stmask.tracking import Comparison, MemoryTracker
 from stmask.tracking.association import DROPPED, NEW_TRACK
 
+_OF_THE_LOSSES, _OF_THE_DETECTOR = (2, 3, 4), (6, 7, 8)
 PARTS = ("KernelsFirstHead", "ReleasedCriterion", "SharingTracker", "UnfusedDetector")
 
 
@@ -34,12 +36,24 @@ class KernelsFirstHead(PredictionHead):
 
 @dataclass(frozen=True, slots=True)
 class ReleasedCriterion(Criterion):
-    """Quirks 2 to 4, of the losses."""
+    """Quirks 2 to 4, of the losses.
+
+    Attributes:
+        quirks: those that it has.
+    """
+
+    quirks: tuple[int, ...] = _OF_THE_LOSSES
+
+    def __post_init__(self) -> None:
+        Criterion.__post_init__(self)
+        _require(self.quirks, among=_OF_THE_LOSSES)
 
     def class_cost(self, class_logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
         """Quirk 2: the positives' weights come first, then the negatives', while the costs they multiply are in the
         order of the anchors.
         """
+        if 2 not in self.quirks:
+            return Criterion.class_cost(self, class_logits, labels, weights)
         negative = hard_negatives(class_logits, labels, ratio=self.negative_ratio)
         chosen = (labels > BACKGROUND) | negative
         cost = F.cross_entropy(class_logits[chosen], labels[chosen], reduction="none")
@@ -49,6 +63,8 @@ class ReleasedCriterion(Criterion):
 
     def centerness_cost(self, centerness: Tensor, positives: Positives) -> Tensor:
         """Quirk 3: it moves the predicted boxes too."""
+        if 3 not in self.quirks:
+            return Criterion.centerness_cost(self, centerness, positives)
         return centerness_loss(
             centerness, positives.boxes, target_boxes=positives.target_boxes, weights=positives.weights
         )
@@ -64,12 +80,23 @@ class ReleasedCriterion(Criterion):
             target_masks=target_masks,
             min_side=min_side,
             full_resolution=self.mask_full_resolution,
-            inside_only=False,
+            inside_only=4 not in self.quirks,
         )
 
 
 class UnfusedDetector(Detector):
-    """Quirks 6 to 8, of networks without temporal fusion."""
+    """Quirks 6 to 8, of networks without temporal fusion.
+
+    Args:
+        score_threshold, nms: as of `Detector`.
+        quirks: those that it has.
+    """
+
+    def __init__(
+        self, *, score_threshold: float = 0.05, nms: NMS | None = None, quirks: Sequence[int] = _OF_THE_DETECTOR
+    ) -> None:
+        super().__init__(score_threshold=score_threshold, nms=nms)
+        self.quirks = _require(quirks, among=_OF_THE_DETECTOR)
 
     def __call__(self, predictions: DensePredictions, index: int = 0) -> Detections:
         """The instances of frame `index` of a batch.
@@ -78,9 +105,11 @@ class UnfusedDetector(Detector):
         tanh once before suppression, again in the mask. Quirk 8: masks become 0 or 1 at the prototypes' resolution,
         before they are enlarged.
         """
-        detector = Detector(score_threshold=self.score_threshold, nms=self.suppress)
-        found = detector(replace(predictions, branches=_Changed(predictions.branches, self.squash)), index)
-        return replace(found, masks=self.binarise(found.masks))
+        detector = Detector(score_threshold=self.score_threshold, nms=self.suppress if 6 in self.quirks else self.nms)
+        if 7 in self.quirks:
+            predictions = replace(predictions, branches=_Changed(predictions.branches, self.squash))
+        found = detector(predictions, index)
+        return replace(found, masks=self.binarise(found.masks)) if 8 in self.quirks else found
 
     @staticmethod
     def squash(mask_coeffs: Tensor) -> Tensor:
@@ -115,6 +144,12 @@ class SharingTracker(MemoryTracker):
             else:
                 rows.append(DROPPED)
         return torch.tensor(rows, dtype=torch.int64, device=found.new.device)
+
+
+def _require(quirks: Sequence[int], *, among: Sequence[int]) -> frozenset[int]:
+    if unknown := [number for number in quirks if number not in among]:
+        raise ValueError(f"quirks must be some of {', '.join(map(str, among))}, got {unknown[0]!r}")
+    return frozenset(quirks)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ from omegaconf import DictConfig
 from stmask.checkpoints import build_model
 from stmask.config import compose, plain
 from stmask.errors import ConfigError
-from stmask.experiments.rows import TITLES, Row, rows, tables
+from stmask.experiments.rows import BESIDES, QUIRKS, TITLES, Row, rows, tables
+from stmask.official.quirks import KernelsFirstHead
 from stmask.runs.identity import config_hash
 
 ROWS = [row for table in tables() for row in rows(table)]
@@ -45,14 +46,20 @@ def parameters(name: str) -> int:
 
 
 def test_every_row_of_the_paper_that_is_stmask_is_there() -> None:
-    assert tables() == tuple(TITLES)
+    assert (*tables(), *BESIDES) == tuple(TITLES)
     assert [len(rows(table)) for table in tables()] == [3, 9, 2, 6, 5, 4]
 
 
 def test_rows_stand_in_the_order_of_the_paper_with_its_numbers() -> None:
     assert rows("table3") == (
         Row("table3", "t3_p3", "table3/t3_p3", {"AP": 33.8, "AP50": 51.3, "AP75": 35.8, "AR1": 32.1, "AR10": 39.6}),
-        Row("table3", "t3_p4", "table3/t3_p4", {"AP": 35.0, "AP50": 53.0, "AP75": 38.7, "AR1": 32.8, "AR10": 40.1}),
+        Row(
+            "table3",
+            "t3_p4",
+            "table3/t3_p4",
+            {"AP": 35.0, "AP50": 53.0, "AP75": 38.7, "AR1": 32.8, "AR10": 40.1},
+            "t3_p3",
+        ),
     )
     assert all("AP" in row.paper for row in ROWS)
     assert [row.paper["AP"] for row in rows("table4")] == [28.9, 30.8, 34.4, 33.1, 36.8, 36.3]
@@ -65,6 +72,18 @@ def test_a_typo_suggests_the_nearest_table(name: str, hint: str) -> None:
     with pytest.raises(ConfigError) as caught:
         rows(name)
     assert str(caught.value).startswith(f"unknown table {name!r}; {hint}")
+
+
+def test_a_row_differs_in_one_part_from_the_row_before() -> None:
+    table4 = {row.name.removeprefix("t4_"): (row.before or "").removeprefix("t4_") for row in rows("table4")}
+    assert table4 == {
+        "baseline": "", "fca": "baseline", "fca_ada": "fca", "fca_ali": "fca", "fca_ada_tf": "fca_ada",
+        "fca_ali_tf": "fca_ali",
+    }  # fmt: skip
+    assert [row.before for row in rows("table5")] == [None, *["t5_baseline"] * 4]
+    for table in (*tables(), *BESIDES):
+        names = {row.name for row in rows(table)}
+        assert {row.before for row in rows(table)} <= {None, *names}
 
 
 # --- the configurations
@@ -144,3 +163,25 @@ def test_every_row_builds_and_counts_as_its_family_says() -> None:
     assert fusion == (121 + 512) * 512 * 9 + 512 + 512 * 512 * 9 + 512 + 512 * 1024 * 9 + 1024 + 1025 * (4 + 32)
 
     assert len(set(count.values())) == 16, "networks of equal size are those with FCB on two branches"
+
+
+# --- the quirks
+
+
+def quirks_of(row: Row) -> set[int]:
+    """The quirks of a row's network and losses, by what is built of its configuration."""
+    cfg = compose("train", [f"experiment={row.experiment}", "recipe=tiny"])
+    model = build_model(plain(cfg.model), num_classes=5)
+    found = {*getattr(model.loss, "quirks", ()), *getattr(model.detector, "quirks", ())}
+    return found | ({1} if type(model.head) is KernelsFirstHead else set())
+
+
+def test_each_quirk_is_mended_alone_and_all_together() -> None:
+    every = {1, 2, 3, 4, 7}
+    wanted = {f"q_mended_{number}": every - {number} for number in every}
+    assert {row.name: quirks_of(row) for row in rows(QUIRKS)} == {"q_released": every, **wanted, "q_clean": set()}
+
+
+def test_the_clean_row_is_a_row_of_table_4_and_trained_once() -> None:
+    clean, row = (compose("train", [f"experiment={name}"]) for name in ("quirks/q_clean", "table4/t4_fca_ada"))
+    assert config_hash(clean) == config_hash(row)

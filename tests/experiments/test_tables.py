@@ -17,7 +17,7 @@ from stmask.cli import main
 from stmask.experiments.collect import collect
 from stmask.experiments.comparison import Comparison, Section, Spread, compare
 from stmask.experiments.report import table_markdown
-from stmask.experiments.rows import IMAGES, rows, tables
+from stmask.experiments.rows import BESIDES, rows, tables
 from stmask.experiments.settings import Setting, configuration_of
 
 
@@ -275,7 +275,7 @@ def test_without_runs_every_row_is_missing(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     assert main(["tables"]) == 0
     written = sorted(path.parent.name for path in (tmp_path / "experiments").rglob("results.csv"))
-    assert written == ["coco", "table1", "table2", "table3", "table4", "table5", "table6"]
+    assert written == ["coco", "quirks", "table1", "table2", "table3", "table4", "table5", "table6"]
     for path in (tmp_path / "experiments").rglob("results.csv"):
         assert {line["n"] for line in csv.DictReader(path.read_text().splitlines())} == {"0"}
 
@@ -299,7 +299,7 @@ def test_mistakes_are_one_line(
     assert error.count("\n") == 1
 
 
-@pytest.mark.parametrize("table", [*tables(), IMAGES])
+@pytest.mark.parametrize("table", [*tables(), *BESIDES])
 def test_every_table_has_its_folder(table: str) -> None:
     folder = Path(__file__).parents[2] / "experiments" / table
     text = (folder / "README.md").read_text()
