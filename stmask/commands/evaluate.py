@@ -20,5 +20,10 @@ def main(argv: Sequence[str]) -> int:
 
 def _evaluate(cfg: DictConfig) -> None:
     from stmask.engine.evaluate import evaluate
+    from stmask.engine.evaluate_splits import evaluate_splits, split_names
 
-    evaluate(cfg)
+    names = split_names(cfg.split)
+    if names is None:
+        evaluate(cfg)
+    else:
+        evaluate_splits(cfg, names)

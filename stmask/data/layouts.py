@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stmask.errors import DataError
+from stmask.signatures import nearest
 
 # In the order tried: YouTube-VIS 2019, YouTube-VOS style, YouTube-VIS 2021, OVIS, LV-VIS, COCO.
 ANNOTATION_PATTERNS = (
@@ -44,7 +45,9 @@ def find_annotations(root: Path, split: str) -> Path:
     if found is not None:
         return found
     tried = ", ".join(pattern.format(split=split) for pattern in ANNOTATION_PATTERNS)
-    hint = "; `stmask data split` divides a labelled split in two" if split.endswith("-sub") else ""
+    near = nearest(split, (path.stem for path in root.glob("*.json")))
+    hint = f"; did you mean {near}?" if near else ""
+    hint = "; `stmask data split` divides a labelled split in two" if split.endswith("-sub") else hint
     raise DataError(f"no annotations of split {split!r} in {root}: looked for {tried}{hint}")
 
 

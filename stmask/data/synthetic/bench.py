@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from stmask.data.jsonstream import stream_object
 from stmask.data.synthetic.config import SyntheticConfig
 from stmask.data.synthetic.dataset import Split, write_splits
 from stmask.data.synthetic.factors import FACTORS, STEPS, Shot, raise_factor
 from stmask.data.synthetic.measures import measure
 from stmask.data.synthetic.render import SyntheticVideo, generator, render
 from stmask.data.synthetic.scene import make_scene
+from stmask.errors import DataError
 
 NAME = "bench"
 VERSION = 1  # raised whenever a video changes, so that results of different videos are never compared
@@ -79,6 +81,58 @@ def write_bench(
 def number_of_videos() -> int:
     """In all sets of the benchmark together."""
     return TRAIN_VIDEOS + VALID_VIDEOS + FACTOR_VIDEOS * len(FACTOR_SETS)
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """What an annotation file of the benchmark states."""
+
+    version: int
+    factor: str | None
+    step: int
+
+
+def stated(annotations: str | os.PathLike[str]) -> Stated | None:
+    """What an annotation file of the benchmark states; None for any other file.
+
+    Raises:
+        DataError: it can't be read, or does not state its version.
+    """
+    # 'info' stands first in files that are written here, and no more than that is read
+    name, _, info = next(
+        stream_object(annotations, ("videos", "annotations", "categories", "images")), ("", None, None)
+    )
+    if name != "info" or not isinstance(info, dict) or info.get("benchmark") != NAME:
+        return None
+    version = info.get("version")
+    if type(version) is not int:
+        raise DataError(f"{Path(annotations)}: 'info' has no version of the benchmark {NAME}, but {version!r}")
+    return Stated(version, info.get("factor"), info.get("step", 0))
+
+
+def require_bench(root: str | os.PathLike[str]) -> tuple[str, ...]:
+    """The names of the splits to evaluate with: `valid`, and each set of a factor at a step.
+
+    Raises:
+        DataError: the benchmark in `root` lacks one, or is of another version than this code makes.
+    """
+    names = ("valid", *FACTOR_SETS)
+    files = {name: Path(root) / f"{name}.json" for name in names}
+    make = f"make it by `stmask data synthesize FOLDER --preset {NAME}`"
+    if lacking := [file.name for file in files.values() if not file.is_file()]:
+        more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+        raise DataError(f"{root} does not hold the benchmark {NAME}: it lacks {lacking[0]}{more}; {make}")
+    for name, file in files.items():
+        found = stated(file)
+        factor, step = FACTOR_SETS.get(name, (None, 0))
+        if found is None or (found.factor, found.step) != (factor, step):
+            raise DataError(f"{file} does not state that it is {name} of the benchmark {NAME}; {make}")
+        if found.version != VERSION:
+            raise DataError(
+                f"{file} is of version {found.version} of the benchmark {NAME}, and this stmask has version {VERSION}: "
+                f"results are not comparable; {make}"
+            )
+    return names
 
 
 def _info(factor: str | None, step: int) -> dict[str, Any]:
