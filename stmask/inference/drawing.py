@@ -8,8 +8,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from stmask import viz
 from stmask.structures import CroppedMasks, TrackedFrame
@@ -48,14 +46,17 @@ def draw_tracked(
 ) -> Image:
     """A frame (h, w, 3) with its instances drawn on it, the best score on top, enlarged as `style` says.
 
-    `masks`, of all instances at the size of the frame, saves computing them again where there is no zoom.
+    Each box is that of the mask. `masks`, which `TrackedFrame.shown_at` gave together with `tracked`, saves computing
+    them again where there is no zoom.
     """
     style = style or DrawStyle()
     height, width = frame.shape[0] * style.zoom, frame.shape[1] * style.zoom
     order = tracked.instances.scores.argsort(descending=True)
     part = tracked[order]
-    known = None if masks is None or style.zoom > 1 else masks[order.tolist()]
-    shapes = part.cropped_masks_at((height, width)) if known is None else known
+    if masks is None or style.zoom > 1:
+        part, shapes = part.shown_at((height, width))
+    else:
+        shapes = masks[order.tolist()]
     if style.zoom > 1:
         frame = np.asarray(cv2.resize(frame, (width, height), interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
     return viz.draw(
@@ -63,7 +64,7 @@ def draw_tracked(
         shapes.parts,
         track_ids=part.track_ids.tolist(),
         corners=shapes.corners,
-        boxes=_whole_pixels(part.boxes_at((height, width))).tolist() if style.boxes else None,
+        boxes=shapes.boxes().tolist() if style.boxes else None,
         labels=part.instances.labels.tolist(),
         scores=part.instances.scores.tolist(),
         class_names=class_names,
@@ -71,8 +72,3 @@ def draw_tracked(
         captions=style.labels,
         opacity=style.opacity,
     )
-
-
-def _whole_pixels(boxes: Tensor) -> Tensor:
-    """The smallest boxes (N, 4) of whole pixels around others: row y1 is the first, y2 - 1 the last that they touch."""
-    return torch.cat([boxes[:, :2].floor(), boxes[:, 2:].ceil()], dim=1).long()

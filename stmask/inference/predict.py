@@ -103,8 +103,7 @@ def predict_video(
 
                 def finish(index: int, read: TimedFrame, tracked: TrackedFrame) -> None:
                     with watch("masks"):
-                        tracked = select(tracked)
-                        masks = tracked.cropped_masks_at((read.image.shape[0], read.image.shape[1]))
+                        tracked, masks = select(tracked).shown_at((read.image.shape[0], read.image.shape[1]))
                         frame = SegmentedFrame(index, read.time, read.image, tracked, masks, names, category_ids)
                         tracks.update(tracked.track_ids.tolist())
                     for name, sink in zip(places, sinks, strict=True):

@@ -113,14 +113,25 @@ class TrackedFrame:
         return self.instances.masks.cropped_at(size, placement=self.placement)
 
     def boxes_at(self, size: tuple[int, int]) -> Tensor:
-        """The boxes (N, 4) xyxy in pixels of `size`, the image's own (height, width), within it."""
+        """The network's boxes (N, 4) xyxy in pixels of `size`, the image's own (height, width), within it."""
         return self.placement.boxes_at(self.instances.boxes, size)
+
+    def shown_at(self, size: tuple[int, int]) -> tuple[TrackedFrame, CroppedMasks]:
+        """What is drawn and written of the frame at `size`, the image's own (height, width).
+
+        Those are the instances of which a pixel is seen, and their masks, each cut to the smallest box that holds it.
+        That box is shown with it, and not the network's: a mask may reach beyond that one, or not fill it.
+        """
+        masks = self.cropped_masks_at(size).tight()
+        seen = [index for index, part in enumerate(masks.parts) if part.size]
+        return self[torch.tensor(seen, dtype=torch.int64, device=self.track_ids.device)], masks[seen]
 
     def to_supervision(self, size: tuple[int, int], *, class_names: Sequence[str] = ()) -> supervision.Detections:
         """The instances as `supervision.Detections`, for its annotators, zones and counters.
 
-        `xyxy` are the boxes in pixels, `mask` the masks, `confidence` the scores and `tracker_id` the track ids.
-        `class_id` counts from 0, that is label 1 is class 0, so that `class_names[class_id]` is its name.
+        `mask` has the masks, `xyxy` their boxes in pixels, `confidence` the scores and `tracker_id` the track ids.
+        `class_id` counts from 0, that is label 1 is class 0, so that `class_names[class_id]` is its name. Instances of
+        which no pixel is seen are left out, as in what is drawn and written (`shown_at`).
 
         Args:
             size: the image's own (height, width).
@@ -132,15 +143,16 @@ class TrackedFrame:
         require("supervision", what="TrackedFrame.to_supervision")
         import supervision
 
-        class_id = self.instances.labels.cpu().numpy() - 1
-        data: dict[str, Any] = {"supplemented": self.supplemented.cpu().numpy()}
+        shown, masks = self.shown_at(size)
+        class_id = shown.instances.labels.cpu().numpy() - 1
+        data: dict[str, Any] = {"supplemented": shown.supplemented.cpu().numpy()}
         if class_names:
             data["class_name"] = np.array(class_names, dtype=object)[class_id].astype(str)
         return supervision.Detections(
-            xyxy=self.boxes_at(size).cpu().numpy().astype(np.float32),
-            mask=self.masks_at(size).cpu().numpy(),
-            confidence=self.instances.scores.cpu().numpy().astype(np.float32),
+            xyxy=masks.boxes().astype(np.float32),
+            mask=masks.whole(),
+            confidence=shown.instances.scores.cpu().numpy().astype(np.float32),
             class_id=class_id,
-            tracker_id=self.track_ids.cpu().numpy(),
+            tracker_id=shown.track_ids.cpu().numpy(),
             data=data,
         )

@@ -84,11 +84,39 @@ class CroppedMasks:
         """The masks of some instances."""
         return CroppedMasks(self.size, tuple(self.corners[i] for i in index), tuple(self.parts[i] for i in index))
 
+    def tight(self) -> CroppedMasks:
+        """The same masks, of each the smallest part that holds it: without pixels where a mask is empty."""
+        cut = [_tight(part, corner) for part, corner in zip(self.parts, self.corners, strict=True)]
+        return CroppedMasks(self.size, tuple(corner for corner, _ in cut), tuple(part for _, part in cut))
+
+    def boxes(self) -> npt.NDArray[np.int64]:
+        """The parts' own boxes (N, 4) xyxy in pixels, x2 and y2 beyond the last: of masks that are `tight`, theirs."""
+        found = [
+            (left, top, left + part.shape[1], top + part.shape[0])
+            for (top, left), part in zip(self.corners, self.parts, strict=True)
+        ]
+        return np.array(found, dtype=np.int64).reshape(-1, 4)
+
+    def whole(self) -> npt.NDArray[np.bool_]:
+        """The masks (N, height, width), not cropped."""
+        masks = np.zeros((len(self), *self.size), dtype=np.bool_)
+        for mask, (x1, y1, x2, y2), part in zip(masks, self.boxes().tolist(), self.parts, strict=True):
+            mask[y1:y2, x1:x2] = part
+        return masks
+
     @staticmethod
     def of(masks: Tensor) -> CroppedMasks:
         """Whole masks (N, height, width) bool, not cropped."""
         height, width = masks.shape[1:]
         return CroppedMasks((height, width), ((0, 0),) * len(masks), tuple(masks.cpu().numpy()))
+
+
+def _tight(part: npt.NDArray[np.bool_], corner: tuple[int, int]) -> tuple[tuple[int, int], npt.NDArray[np.bool_]]:
+    rows, columns = np.flatnonzero(part.any(axis=1)), np.flatnonzero(part.any(axis=0))
+    if not len(rows):
+        return corner, part[:0, :0]
+    top, left = int(rows[0]), int(columns[0])
+    return (corner[0] + top, corner[1] + left), part[top : rows[-1] + 1, left : columns[-1] + 1]
 
 
 class Masks(Protocol):

@@ -152,6 +152,18 @@ def test_the_best_score_is_drawn_on_top() -> None:
     assert tuple(drawn[24, 10]) == viz.track_colour(1)
 
 
+@pytest.mark.parametrize("zoom", [1, 2])
+def test_the_drawn_box_is_that_of_the_mask(zoom: int) -> None:
+    segmenter: Any = WhiteThings()
+    tracked, masks = segmenter.step(SCENES[0]).shown_at((HEIGHT, WIDTH))
+    ((x1, y1, x2, y2),) = (masks.boxes() * zoom).tolist()
+    drawn = draw_tracked(SCENES[0], tracked, masks=masks, style=DrawStyle(opacity=0.0, labels=False, zoom=zoom))
+    edge = (drawn == viz.track_colour(0)).all(axis=2)
+    assert edge[y1, x1:x2].all()
+    assert edge[y1:y2, x2 - 1].all()
+    assert edge.sum() == 2 * (x2 - x1 + y2 - y1) - 4
+
+
 def test_either_file_may_be_left_out(folder: Path) -> None:
     summary = run(folder, output=None)
     assert "drawing" not in summary.seconds

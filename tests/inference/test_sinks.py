@@ -34,7 +34,7 @@ from stmask.inference.sinks import (
 )
 from stmask.inference.sinks.coco import outlines
 from stmask.ops.frames import FramePreprocessor
-from stmask.structures import CroppedMasks, DenseMasks, Instances, TrackedFrame
+from stmask.structures import DenseMasks, Instances, TrackedFrame
 from stmask.tasks.results import class_vote_of
 
 HEIGHT, WIDTH = 20, 30
@@ -43,7 +43,7 @@ Object = tuple[int, int, float, tuple[int, int, int, int]]  # track id, label, s
 
 
 def frame(index: int, objects: Sequence[Object], *, names: Sequence[str] = NAMES) -> SegmentedFrame:
-    """A frame with rectangles, whose boxes are a pixel wider on each side."""
+    """A frame with rectangles; the network's boxes are a pixel wider on each side, which nothing shows."""
     masks = torch.zeros(len(objects), HEIGHT, WIDTH, dtype=torch.bool)
     boxes = torch.zeros(len(objects), 4)
     for mask, box, (*_, (x1, y1, x2, y2)) in zip(masks, boxes, objects, strict=True):
@@ -58,15 +58,16 @@ def frame(index: int, objects: Sequence[Object], *, names: Sequence[str] = NAMES
     ids = torch.tensor([track_id for track_id, *_ in objects], dtype=torch.int64)
     tracked = TrackedFrame(index, found, ids, torch.zeros(len(objects), dtype=torch.bool))
     image = np.full((HEIGHT, WIDTH, 3), (10, 20, 30), dtype=np.uint8)
-    return SegmentedFrame(index, Fraction(index, 10), image, tracked, CroppedMasks.of(masks), names)
+    return SegmentedFrame(index, Fraction(index, 10), image, *tracked.shown_at((HEIGHT, WIDTH)), names)
 
 
 # a person and a dog that overlap at columns 10 and 11 (the dog is surer), nothing, the dog alone
-FRAMES = [
-    frame(0, [(1, 2, 0.75, (10, 5, 20, 15)), (0, 1, 0.5, (2, 4, 12, 10))]),
-    frame(1, []),
-    frame(2, [(1, 2, 0.625, (11, 5, 21, 15))]),
+OBJECTS: list[list[Object]] = [
+    [(1, 2, 0.75, (10, 5, 20, 15)), (0, 1, 0.5, (2, 4, 12, 10))],
+    [],
+    [(1, 2, 0.625, (11, 5, 21, 15))],
 ]
+FRAMES = [frame(t, objects) for t, objects in enumerate(OBJECTS)]
 
 
 def setting(**changes: Any) -> Setting:
@@ -114,7 +115,7 @@ def test_jsonl_has_a_line_for_each_frame(tmp_path: Path) -> None:
         "class": "dog",
         "score": 0.625,
         "supplemented": False,
-        "box": [10.0, 4.0, 22.0, 16.0],
+        "box": [11, 5, 21, 15],
     }
     assert rectangle(dog["segmentation"]) == (11, 5, 21, 15, 100)
 
@@ -124,9 +125,9 @@ def test_csv_has_a_row_for_each_instance(tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     kept = ("frame", "time", "track_id", "class", "score", "x1", "y1", "x2", "y2")
     assert [tuple(row[key] for key in kept) for row in rows] == [
-        ("0", "0", "0", "person", "0.500000", "1.00", "3.00", "13.00", "11.00"),
-        ("0", "0", "1", "dog", "0.750000", "9.00", "4.00", "21.00", "16.00"),
-        ("2", "0.2", "1", "dog", "0.625000", "10.00", "4.00", "22.00", "16.00"),
+        ("0", "0", "0", "person", "0.500000", "2", "4", "12", "10"),
+        ("0", "0", "1", "dog", "0.750000", "10", "5", "20", "15"),
+        ("2", "0.2", "1", "dog", "0.625000", "11", "5", "21", "15"),
     ]
     mask = {"size": [int(rows[2]["height"]), int(rows[2]["width"])], "counts": rows[2]["counts"]}
     assert rectangle(mask) == (11, 5, 21, 15, 100)
@@ -140,9 +141,9 @@ def test_csv_quotes_what_would_break_a_row(tmp_path: Path) -> None:
 
 def test_mot_counts_everything_from_one(tmp_path: Path) -> None:
     assert write("mot", tmp_path).read_text().splitlines() == [
-        "1,1,2.00,4.00,12.00,8.00,0.500000,-1,-1,-1",
-        "1,2,10.00,5.00,12.00,12.00,0.750000,-1,-1,-1",
-        "3,2,11.00,5.00,12.00,12.00,0.625000,-1,-1,-1",
+        "1,1,3,5,10,6,0.500000,-1,-1,-1",
+        "1,2,11,6,10,10,0.750000,-1,-1,-1",
+        "3,2,12,6,10,10,0.625000,-1,-1,-1",
     ]
 
 
@@ -280,6 +281,16 @@ def test_a_video_without_objects_is_written_and_written_over(tmp_path: Path, nam
         check_places([], [{name: path}])
         assert write(name, tmp_path, frames) == path
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_an_instance_of_which_no_pixel_is_seen_is_written_nowhere(tmp_path: Path, name: str) -> None:
+    unseen = (7, 1, 0.95, (5, 5, 5, 5))
+    more = [frame(t, [unseen, *objects]) for t, objects in enumerate(OBJECTS)]
+    without, found = write(name, tmp_path), write(name, tmp_path / "more", more)
+    for path in [without, *without.rglob("*")]:
+        if path.is_file():
+            assert path.read_bytes() == (found / path.relative_to(without)).read_bytes()
 
 
 # ---------------------------------------------------------------- names and places

@@ -84,6 +84,19 @@ def test_parts_are_those_of_the_whole_masks(kind: type[DenseMasks | BoxedMasks],
         assert all(part.size < 200 * 300 / 2 for part in found.parts)
 
 
+def test_tight_parts_are_the_boxes_of_the_masks() -> None:
+    masks = torch.zeros(3, 6, 9, dtype=torch.bool)
+    masks[0, 2:5, 3:7] = masks[0, 1, 4] = masks[2] = True
+    found = CroppedMasks((6, 9), ((1, 2), (3, 3), (0, 0)), (masks[0, 1:6, 2:9].numpy(), *masks[1:].numpy()[:, 3:, 3:]))
+    tight = found.tight()
+    assert [part.shape for part in tight.parts] == [(4, 4), (0, 0), (3, 6)]
+    assert tight.boxes()[[0, 2]].tolist() == [[3, 1, 7, 5], [0, 0, 6, 3]]
+    assert np.array_equal(tight.whole(), found.whole())
+    assert np.array_equal(tight.whole()[0], masks[0])
+    none = CroppedMasks((6, 9), (), ()).tight()
+    assert (none.boxes().shape, none.whole().shape) == ((0, 4), (0, 6, 9))
+
+
 def test_a_part_lies_within_its_image() -> None:
     with pytest.raises(ValueError, match="not within an image"):
         CroppedMasks((4, 5), ((2, 3),), (np.ones((3, 2), dtype=np.bool_),))

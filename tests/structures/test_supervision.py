@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,7 +20,7 @@ def tracked(n: int = 2) -> TrackedFrame:
     maps = torch.zeros(2, 8, 8)
     maps[0, :4] = maps[1, 4:] = 1
     found = Instances(
-        boxes=torch.tensor([[0.0, 0.0, 0.5, 0.5], [0.0, 0.5, 0.5, 1.0]])[:n],
+        boxes=torch.tensor([[0.0, 0.0, 0.4, 0.4], [0.0, 0.25, 0.5, 1.0]])[:n],  # not those of the masks
         scores=torch.tensor([0.75, 0.5])[:n],
         labels=torch.tensor([3, 1])[:n],
         masks=DenseMasks(maps[:n]),
@@ -46,6 +47,16 @@ def test_what_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     empty = tracked(0).to_supervision((16, 10))
     assert (empty.xyxy.shape, empty.mask.shape, empty.tracker_id.shape) == ((0, 4), (0, 16, 10), (0,))
     assert "class_name" not in empty.data
+
+
+def test_what_is_not_seen_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "supervision", SimpleNamespace(Detections=SimpleNamespace))
+    frame = tracked()
+    unseen = replace(
+        frame.instances, masks=DenseMasks(frame.instances.masks.probabilities * torch.eye(2)[0, :, None, None])
+    )
+    found = replace(frame, instances=unseen).to_supervision((16, 10))
+    assert (found.tracker_id.tolist(), found.xyxy.tolist()) == ([4], [[0, 0, 10, 8]])
 
 
 def test_the_package_takes_it() -> None:

@@ -35,7 +35,7 @@ class WrittenInstance:
         class_name: the model's, or the label as text where it knows no names.
         score: of this frame, in [0, 1].
         supplemented: the tracker carried it over without a detection.
-        box_px: x1, y1, x2, y2 in pixels of the video, as the network gives it.
+        box_px: x1, y1, x2, y2 in pixels of the video: the smallest box that holds the mask.
         rle: its mask at the video's own size.
     """
 
@@ -45,7 +45,7 @@ class WrittenInstance:
     class_name: str
     score: float
     supplemented: bool
-    box_px: tuple[float, float, float, float]
+    box_px: tuple[int, int, int, int]
     rle: RLE
 
 
@@ -57,8 +57,8 @@ class SegmentedFrame:
         index: of the frame among those that were read, from 0.
         time: seconds since the beginning of the source.
         image: (h, w, 3) uint8 RGB.
-        tracked: the N selected instances.
-        masks: of those, at the size of the image.
+        tracked: the N selected instances of which a pixel is seen.
+        masks: of those, at the size of the image, each cut to its box (`TrackedFrame.shown_at`).
         class_names: of labels 1..K, may be empty.
         category_ids: of labels 1..K; empty: the labels themselves.
     """
@@ -89,7 +89,7 @@ class SegmentedFrame:
             self.tracked.instances.labels.tolist(),
             self.tracked.instances.scores.tolist(),
             self.tracked.supplemented.tolist(),
-            self.tracked.boxes_at(self.size).tolist(),
+            self.masks.boxes().tolist(),
             self.rles,
             strict=True,
         )

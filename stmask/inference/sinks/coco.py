@@ -10,7 +10,6 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-from pycocotools import mask as coco_mask
 
 from stmask import viz
 from stmask.inference.sinks.base import SegmentedFrame
@@ -26,9 +25,8 @@ _SMOOTHING = 0.6  # pixels, that a polygon may be off
 class Coco:
     """Writes folder/data/000000.jpg for each frame and, when it is closed, folder/labels.json.
 
-    Boxes and areas are those of the masks, as COCO's are; an instance whose mask is empty is left out. Segmentations
-    are polygons, the largest first, since some readers take no run lengths; see `outlines`. Annotations have 'score'
-    and 'track_id' too, images 'video_id', 'frame_index' and 'time'.
+    Segmentations are polygons, the largest first, since some readers take no run lengths; see `outlines`. Annotations
+    have 'score' and 'track_id' too, images 'video_id', 'frame_index' and 'time'.
     """
 
     def __init__(self, path: Path, *, name: str) -> None:
@@ -69,21 +67,18 @@ class Coco:
     def _text(self, frame: SegmentedFrame) -> str:
         lines = []
         masks = zip(frame.tracked.track_ids.tolist(), frame.masks.corners, frame.masks.parts, strict=True)
-        polygons = {track_id: outlines(part, corner) for track_id, corner, part in masks}
+        shapes = {track_id: (outlines(part, corner), int(part.sum())) for track_id, corner, part in masks}
         for instance in frame.instances:
-            rle: Any = instance.rle
-            area = int(coco_mask.area(rle))
-            if not area:
-                continue
+            (x1, y1, x2, y2), (polygons, area) = instance.box_px, shapes[instance.track_id]
             self._count += 1
             annotation = {
                 "id": self._count,
                 "image_id": frame.index + 1,
                 "category_id": instance.category_id,
                 "iscrowd": 0,
-                "bbox": [float(value) for value in coco_mask.toBbox(rle)],
+                "bbox": [float(value) for value in (x1, y1, x2 - x1, y2 - y1)],
                 "area": area,
-                "segmentation": polygons[instance.track_id],
+                "segmentation": polygons,
                 "score": round(instance.score, 6),
                 "track_id": instance.track_id,
                 "video_id": _VIDEO_ID,

@@ -21,7 +21,7 @@ CSV_COLUMNS = (
     *("x1", "y1", "x2", "y2", "height", "width", "counts"),
 )
 MOTS_MOST_INSTANCES = 1000  # an object's id is 1000 * class + instance
-_SCORE_DIGITS, _PIXEL_DIGITS = 6, 2
+_SCORE_DIGITS = 6
 
 FrameText = Callable[[SegmentedFrame], str]
 
@@ -61,7 +61,7 @@ def json_line(frame: SegmentedFrame) -> str:
             "class": instance.class_name,
             "score": round(instance.score, _SCORE_DIGITS),
             "supplemented": instance.supplemented,
-            "box": [round(value, _PIXEL_DIGITS) for value in instance.box_px],
+            "box": instance.box_px,
             "segmentation": instance.rle,
         }
         for instance in frame.instances
@@ -80,8 +80,7 @@ def csv_rows(frame: SegmentedFrame) -> str:
         (
             *(frame.index, f"{float(frame.time):.6g}", instance.track_id, instance.category_id, instance.class_name),
             *(f"{instance.score:.{_SCORE_DIGITS}f}", int(instance.supplemented)),
-            *(f"{value:.{_PIXEL_DIGITS}f}" for value in instance.box_px),
-            *(height, width, instance.rle["counts"]),
+            *(*instance.box_px, height, width, instance.rle["counts"]),
         )
         for instance in frame.instances
     )
@@ -107,7 +106,7 @@ def mot_lines(frame: SegmentedFrame) -> str:
     lines = []
     for instance in frame.instances:
         x1, y1, x2, y2 = instance.box_px
-        box = ",".join(f"{value:.{_PIXEL_DIGITS}f}" for value in (x1 + 1, y1 + 1, x2 - x1, y2 - y1))
+        box = f"{x1 + 1},{y1 + 1},{x2 - x1},{y2 - y1}"
         lines.append(f"{frame.index + 1},{instance.track_id + 1},{box},{instance.score:.{_SCORE_DIGITS}f},-1,-1,-1\n")
     return "".join(lines)
 

@@ -76,7 +76,8 @@ class Crops:
 
     def write(self, frame: SegmentedFrame) -> None:
         """Writes the pictures of a frame's instances, and their rows."""
-        for track_id, (top, left), part in self._cut(frame):
+        masks = zip(frame.tracked.track_ids.tolist(), frame.masks.corners, frame.masks.parts, strict=True)
+        for track_id, (top, left), part in masks:
             rows, columns = part.shape
             cut = frame.image[top : top + rows, left : left + columns]
             picture = np.dstack([cut[..., ::-1], np.where(part, np.uint8(255), np.uint8(0))])
@@ -92,27 +93,13 @@ class Crops:
         self._table.close()
 
     def _rows(self, frame: SegmentedFrame) -> str:
-        corners = {track_id: corner for track_id, corner, _ in self._cut(frame)}
         return csv_text(
             (
                 *(_crop_name(instance.track_id, frame.index), frame.index, instance.track_id, instance.category_id),
-                *(instance.class_name, f"{instance.score:.6f}", *corners[instance.track_id][::-1]),
+                *(instance.class_name, f"{instance.score:.6f}", *instance.box_px[:2]),
             )
             for instance in frame.instances
-            if instance.track_id in corners
         )
-
-    @staticmethod
-    def _cut(frame: SegmentedFrame) -> list[tuple[int, tuple[int, int], npt.NDArray[np.bool_]]]:
-        """Track id, row and column, and mask of each instance, in the smallest box that holds the mask."""
-        found = []
-        for track_id, (top, left), part in zip(
-            frame.tracked.track_ids.tolist(), frame.masks.corners, frame.masks.parts, strict=True
-        ):
-            x, y, w, h = cv2.boundingRect(part.view(np.uint8)) if part.size else (0, 0, 0, 0)
-            if w and h:
-                found.append((track_id, (top + y, left + x), part[y : y + h, x : x + w]))
-        return found
 
 
 def _crop_name(track_id: int, frame: int) -> str:
