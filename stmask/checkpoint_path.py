@@ -70,6 +70,20 @@ def checkpoint_path(
     return found
 
 
+def require_file(said: str | os.PathLike[str], *, purpose: Purpose = "checkpoint") -> None:
+    """Refuses a file that is not on this machine; what would be fetched by its name is left to when it is needed.
+
+    Raises:
+        CheckpointError, ConfigError: as `checkpoint_path`, or no such file.
+    """
+    text = os.fspath(said)
+    if text.startswith(_WANDB) or text in hub.names():
+        return
+    path = checkpoint_path(text, purpose=purpose)
+    if not path.exists():
+        raise CheckpointError(f"cannot read the checkpoint {path}: no such file")
+
+
 def evaluation_command(folder: str | os.PathLike[str], *, split: str | None = None, trust: Sequence[str] = ()) -> str:
     """What to type, where this process was started, to evaluate the run in a folder.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import resource
 import statistics
 import sys
 import time
@@ -272,6 +271,8 @@ def peak_memory() -> float:
     """MiB that this process held at once: since `reset_peak`, or where that is not possible ever."""
     if (lines := _status()) is not None:
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
+    import resource  # which Windows lacks
+
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / _MIB
 

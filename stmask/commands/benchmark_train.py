@@ -9,6 +9,7 @@ from pathlib import Path
 
 from stmask.commands.benchmarking import add_network_options, add_options, run
 from stmask.commands.parsing import Parser
+from stmask.errors import ConfigError
 
 SUMMARY = "steps of training configurations, side by side"
 _VIDEOS = 12
@@ -32,6 +33,7 @@ def _parser() -> Parser:
 def main(argv: Sequence[str]) -> int:
     """Runs the command; see `stmask benchmark train --help`."""
     options = _parser().parse_args(argv)
+    _require_whole(options.configurations)
 
     from stmask.benchmarks.turns import Entry
     from stmask.config import compose
@@ -52,6 +54,24 @@ def main(argv: Sequence[str]) -> int:
             entries.append(Entry(words or "stmask train", arguments))
         run("train", entries, options)
     return 0
+
+
+def _require_whole(configurations: Sequence[str]) -> None:
+    """Refuses a single override that none of the other configurations has: it most likely is part of one of them.
+
+    Raises:
+        ConfigError: such words.
+    """
+    split = [shlex.split(words) for words in configurations]
+    keys = [{override.partition("=")[0] for override in overrides} for overrides in split]
+    for number, overrides in enumerate(split):
+        others = keys[:number] + keys[number + 1 :]
+        if others and len(overrides) == 1 and not any(keys[number] & other for other in others):
+            together = shlex.join([" ".join(configurations)])
+            raise ConfigError(
+                f"{overrides[0]} is a configuration of its own here, since each word is one; overrides of one "
+                f"configuration go into one word: {together}"
+            )
 
 
 def _made(folder: Path, height: int, width: int) -> Path:

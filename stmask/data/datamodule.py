@@ -13,6 +13,7 @@ from stmask.class_names import require_distinct
 from stmask.data.clips import SampleStream
 from stmask.data.collate import collate_pairs
 from stmask.data.keywords import made, takes
+from stmask.data.layouts import annotation_file
 from stmask.data.loaders import LOOK_AFTER, EpochSampler, PairLoader, VideoSampler, start_worker
 from stmask.data.parts import Clips, Loading, Pairs, Sampling, Splits, Stills
 from stmask.data.videos import VideoClip, VideoClips, single_video
@@ -52,6 +53,16 @@ class DataModule(pl.LightningDataModule):
     def class_names(self) -> tuple[str, ...]:
         """Names of the K classes to learn; label i is class_names[i - 1]."""
         return self.splits.learned.class_names
+
+    def require_files(self) -> None:
+        """Looks for the files of all datasets, and opens none.
+
+        Raises:
+            DataError: one that is not there.
+        """
+        self.splits.require_files()
+        for source in (self.clips.mix or ()) if isinstance(self.clips, Pairs) else ():
+            annotation_file(source.root, source.split, annotations=source.annotations, frames=source.frames)
 
     def setup(self, stage: str) -> None:
         """Opens what a stage needs, so that mistakes show before training starts.

@@ -51,6 +51,28 @@ def find_annotations(root: Path, split: str) -> Path:
     raise DataError(f"no annotations of split {split!r} in {root}: looked for {tried}{hint}")
 
 
+def annotation_file(
+    root: str | os.PathLike[str] | None,
+    split: str,
+    *,
+    annotations: str | os.PathLike[str] | None = None,
+    frames: str | os.PathLike[str] | None = None,
+) -> Path:
+    """The annotation file of a split, by explicit paths or else by the layout of `root`.
+
+    Raises:
+        DataError: neither is enough, or something that is named is not there.
+    """
+    if root is None and (annotations is None or frames is None):
+        raise DataError(f"split {split!r}: give data.root, or both its annotation file and its folder of frames")
+    path = Path(annotations) if annotations is not None else find_annotations(Path(root or ""), split)
+    if not path.exists():
+        raise DataError(f"no such file: {path}")
+    if frames is not None and not Path(frames).is_dir():
+        raise DataError(f"no folder of frames {frames}")
+    return path
+
+
 def known_splits(root: Path) -> list[str]:
     """The splits with the usual names whose annotations are in `root`."""
     names = ("train", "valid", "test", "train-sub", "valid-sub")

@@ -10,6 +10,7 @@ from typing import Protocol
 from stmask.class_names import ids_by_name
 from stmask.data.augment import Augmentation, Motion
 from stmask.data.clips import Balance, OnError, SampleStream
+from stmask.data.layouts import annotation_file
 from stmask.data.mixing import MixedPairs, Source
 from stmask.data.pairs import FramePairDataset
 from stmask.data.stills import ImageDataset
@@ -54,6 +55,17 @@ class Splits:
             raise ConfigError("data.valid is null, there is no split to evaluate with")
         paths = {"annotations": self.valid_annotations, "frames": self.valid_frames, "cache": self.cache}
         return VideoDataset.from_root(self.root, self.valid, **paths)
+
+    def require_files(self) -> None:
+        """Looks for the files of both splits, and opens none.
+
+        Raises:
+            DataError: one that is not there.
+        """
+        if self.train is not None:
+            annotation_file(self.root, self.train, annotations=self.train_annotations, frames=self.train_frames)
+        if self.valid is not None:
+            annotation_file(self.root, self.valid, annotations=self.valid_annotations, frames=self.valid_frames)
 
     @property
     def learned(self) -> VideoDataset:

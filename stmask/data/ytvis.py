@@ -14,7 +14,7 @@ import numpy.typing as npt
 from stmask.data.cache import open_index
 from stmask.data.images import describe_turn, read_oriented, swaps_sides
 from stmask.data.index import Categories, Index, Ints
-from stmask.data.layouts import find_annotations, find_frames
+from stmask.data.layouts import annotation_file, find_frames
 from stmask.data.segmentation import Encoding, decode
 from stmask.errors import DataError
 
@@ -107,10 +107,8 @@ class VideoDataset:
         Raises:
             DataError: no layout fits, or the annotation file is not valid.
         """
-        if root is None and (annotations is None or frames is None):
-            raise DataError(f"split {split!r}: give data.root, or both its annotation file and its folder of frames")
+        path = annotation_file(root, split, annotations=annotations, frames=frames)
         base = Path(root) if root is not None else Path()
-        path = annotations if annotations is not None else find_annotations(base, split)
         dataset = cls(path, frames or base, cache=cache)
         if frames is None:
             dataset.frames_path = find_frames(base, split, dataset.some_file_names())

@@ -16,7 +16,7 @@ from pytorch_lightning.callbacks import Callback, LearningRateMonitor
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
-from stmask.checkpoint_path import checkpoint_path
+from stmask.checkpoint_path import checkpoint_path, require_file
 from stmask.checkpoints import ModelCard, build_model, skeleton, trust
 from stmask.checkpoints.construct import names_in
 from stmask.checkpoints.format import check_card
@@ -54,6 +54,18 @@ def check_run(cfg: DictConfig) -> None:
     check_model(cfg.model, instantiate(cfg.data, batch_size=1, _convert_="all"))
     if cfg.init_from is None and not cfg.trainer.get("fast_dev_run"):
         refuse_frozen_random_norms(cfg.model)
+
+
+def check_files(cfg: DictConfig) -> None:
+    """Refuses a run whose data, or whose weights to start from, are not on this machine; opens none of them.
+
+    Raises:
+        DataError, CheckpointError, ConfigError: what is missing, or can't be what it is given for.
+    """
+    data: DataModule = instantiate(cfg.data, batch_size=1, _convert_="all")
+    data.require_files()
+    if cfg.init_from is not None:
+        require_file(cfg.init_from, purpose="init_from")
 
 
 def build_trainer(

@@ -17,7 +17,8 @@ import pytorch_lightning as pl
 from stmask.errors import Interrupted
 
 # preemption and the end of a time limit are announced by one of these, which one is up to the cluster
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
+_NAMES = ("SIGTERM", "SIGUSR1", "SIGUSR2", "SIGINT")
+SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))  # Windows lacks two of them
 _TERMINATED, _CTRL_C = 128 + signal.SIGTERM, 128 + signal.SIGINT
 _ECHO = 1.0  # seconds in which another signal says the same again: launchers pass on what the whole group was sent
 _HEARD, _ENDED = 2.0, 10.0  # seconds that the main thread has to take a signal that ends it, and to end
@@ -144,4 +145,5 @@ def _forget_sockets() -> None:
     _sockets.clear()
 
 
-os.register_at_fork(after_in_child=_forget_sockets)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_sockets)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -94,10 +93,14 @@ def _seconds_waited(trainer: pl.Trainer) -> float:
 
 
 def _memory() -> float:
-    """Bytes of main memory that this process holds; its peak where the system does not tell."""
+    """Bytes of main memory that this process holds; its peak where the system does not tell, NaN on Windows."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:
+        try:
+            import resource
+        except ImportError:
+            return float("nan")
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1024
     return pages * os.sysconf("SC_PAGE_SIZE")

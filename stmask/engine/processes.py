@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -29,6 +28,7 @@ from pytorch_lightning.plugins.environments import (  # type: ignore[attr-define
 )
 
 from stmask.data.loaders import no_shared_memory
+from stmask.engine.rendezvous import met
 from stmask.errors import ConfigError, Interrupted, StmaskError
 from stmask.runs.folder import RunFolder
 
@@ -38,7 +38,6 @@ STARTERS: tuple[type[ClusterEnvironment], ...] = (
 _GO_ON = "; to go on from the last checkpoint: resume=auto"
 _USER_ERROR = 2
 _POLL = 0.2  # seconds
-_RENDEZVOUS = 120.0  # seconds that the first process is waited for
 _PATIENCE = 10.0  # seconds; so long a process has to end by itself when another one is lost
 _LOST_CONNECTION = re.compile(
     r"connection (closed|reset) by peer|broken pipe|socket closed|gloo/transport|remote process exited|ncclRemoteError"
@@ -128,8 +127,11 @@ class Processes:
     def running(self, trainer: pl.Trainer) -> Iterator[None]:
         """Starts the others for the length of the block, where nothing else has; Lightning finds them started."""
         environment = getattr(trainer.strategy, "cluster_environment", None)
-        if environment is not None and trainer.num_nodes > 1 and environment.node_rank() > 0:
-            reach_first_process(environment.main_address, environment.main_port, rank=trainer.global_rank)
+        with met(environment, nodes=trainer.num_nodes, rank=trainer.global_rank), self._others(trainer, environment):
+            yield
+
+    @contextmanager
+    def _others(self, trainer: pl.Trainer, environment: ClusterEnvironment | None) -> Iterator[None]:
         if environment is None or environment.creates_processes_externally or trainer.num_devices == 1:
             yield
             return
@@ -212,32 +214,6 @@ class Processes:
                 return
             if all(process.returncode == 0 for process in self._started):
                 return
-
-
-def reach_first_process(address: str, port: int, *, rank: int, within: float = _RENDEZVOUS) -> None:
-    """Waits until the first process of a run listens; PyTorch would wait for half an hour, without a word.
-
-    Args:
-        address, port: of the first process.
-        rank: of this one.
-        within: seconds.
-
-    Raises:
-        StmaskError: it does not, which names the address.
-    """
-    until = time.monotonic() + within
-    while True:
-        try:
-            socket.create_connection((address, port), timeout=max(0.1, min(5.0, within))).close()
-            return
-        except OSError as error:
-            if time.monotonic() >= until:
-                raise StmaskError(
-                    f"process {rank} does not reach the first one at {address}:{port} ({error.strerror or error}), "
-                    f"tried for {within:.0f} s: is it running, does {socket.gethostname()} know that name, and is the "
-                    "port open between them? MASTER_ADDR and MASTER_PORT choose another address"
-                ) from error
-        time.sleep(_POLL)
 
 
 def sharing_cores(trainer: pl.Trainer) -> int:

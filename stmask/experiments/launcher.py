@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,8 @@ from stmask.config_folders import keep_folder
 from stmask.errors import StmaskError
 from stmask.experiments.checks import check_job, check_queue
 from stmask.experiments.jobs import Job, job_of, merged
-from stmask.experiments.outcomes import Outcome, monitored_value, run_jobs, table_of
-from stmask.experiments.planning import command_of, plan
+from stmask.experiments.outcomes import Outcome, monitored_value, outcome_before, run_jobs, table_of
+from stmask.experiments.planning import command_of, plan, refusal
 from stmask.experiments.processes import launched_by_torchrun
 
 _OUTPUT = "job.log"
@@ -70,9 +71,11 @@ def launch(
 
     planned = plan(job_overrides, context=context, config=config, check=check)
     jobs = merged(planned)
+    names, per_device = check_queue(jobs, devices=devices, per_device=jobs_per_device) if on_gpus else (None, 1)
+    if not searched:
+        _check_files([job for job in jobs if outcome_before(job) is None])
     keep_folder(Path(config.hydra.sweep.dir))
     _tell(jobs)
-    names, per_device = check_queue(jobs, devices=devices, per_device=jobs_per_device) if on_gpus else (None, 1)
     log = _OUTPUT if on_gpus else None
     outcomes = run_jobs(jobs, devices=names, per_device=per_device, log=log, torchrun=torchrun)
     if len(planned) > 1 or not all(outcome.good for outcome in outcomes.values()):
@@ -81,10 +84,27 @@ def launch(
     return [_returned(job, outcomes[job.folder], error, searched=searched) for job in planned]
 
 
+def _check_files(due: Sequence[Job]) -> None:
+    """Refuses all of them, each with its reason, if one names a file that is not here."""
+    from stmask.engine.build import check_files
+
+    problems: dict[str, list[str]] = defaultdict(list)
+    for job in due:
+        try:
+            check_files(job.cfg)
+        except StmaskError as error:
+            problems[str(error)].append(job.title)
+    if problems:
+        raise refusal(problems, total=len(due))
+
+
 def launch_on_slurm(
     job_overrides: Sequence[Sequence[str]], *, context: HydraContext, config: DictConfig, settings: Mapping[str, Any]
 ) -> Sequence[JobReturn]:
-    """As `launch`, with jobs of SLURM; `settings` are those of conf/hydra/launcher/slurm.yaml."""
+    """As `launch`, with jobs of SLURM; `settings` are those of conf/hydra/launcher/slurm.yaml.
+
+    Whether files are there is not looked at: the nodes may have what this machine has not.
+    """
     from stmask.engine.build import check_run
     from stmask.experiments.slurm import run_on_slurm
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
@@ -14,6 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stmask.errors import OutputError
+
+try:
+    import fcntl
+except ImportError:  # Windows has none
+    fcntl = None  # type: ignore[assignment]
 
 _FILE = ".lock"
 _PATIENCE = 1.0  # seconds; who only looks at a folder holds its lock for an instant
@@ -39,7 +43,7 @@ def lock(folder: Path) -> Iterator[None]:
         _take(descriptor, folder)
         holder = {"host": socket.gethostname(), "pid": os.getpid()}
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+        os.write(descriptor, json.dumps(holder).encode())
         yield
     finally:
         if made and [path.name for path in folder.iterdir()] == [_FILE]:
@@ -49,6 +53,9 @@ def lock(folder: Path) -> Iterator[None]:
 
 
 def _take(descriptor: int, folder: Path) -> None:
+    if fcntl is None:
+        _log.warning("%s: this system has no locks for folders; two runs in one folder go unnoticed", folder)
+        return
     patience = time.monotonic() + _PATIENCE
     while True:
         try:
@@ -75,7 +82,9 @@ def _holder(descriptor: int) -> str:
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether a process that is alive holds a folder's lock."""
+    """Whether a process that is alive holds a folder's lock; never, on a system without locks."""
+    if fcntl is None:
+        return False
     try:
         descriptor = os.open(folder / _FILE, os.O_RDONLY)
     except OSError:
@@ -98,4 +107,5 @@ def _forget_locks() -> None:
     _held.clear()
 
 
-os.register_at_fork(after_in_child=_forget_locks)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_locks)

@@ -26,9 +26,20 @@ def class_vote_of(card: ModelCard | None) -> ClassVote:
     """
     task = {} if card is None else card.data.get("task") or {}
     vote = task.get("class_vote", "frames") if isinstance(task, Mapping) else task
+    try:
+        return require_class_vote(vote)
+    except ValueError as error:
+        raise ConfigError(f"the checkpoint's data.task: {error}") from error
+
+
+def require_class_vote(vote: object) -> ClassVote:
+    """A way in which the frames of a track choose its class; see `VideoResultBuilder`.
+
+    Raises:
+        ValueError: it is something else.
+    """
     if vote not in get_args(ClassVote):
-        ways = ", ".join(get_args(ClassVote))
-        raise ConfigError(f"the checkpoint's data.task.class_vote is {shown(vote)}, not one of {ways}")
+        raise ValueError(f"class_vote must be one of {', '.join(get_args(ClassVote))}, got {shown(vote)}")
     return cast(ClassVote, vote)
 
 

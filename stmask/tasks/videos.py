@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Generic, get_args
+from typing import Generic
 
 from stmask.evaluation.explain import explain
 from stmask.evaluation.ground_truth import GroundTruth
@@ -18,7 +18,7 @@ from stmask.evaluation.video_ap import MASK_METRICS, VideoAPReport, assign, summ
 from stmask.overlap import Stage
 from stmask.structures import TrackedFrame, VideoResult
 from stmask.tasks.base import Entry, Frame, Metric, Scores, Segmenter, SomeItem, require_own_names
-from stmask.tasks.results import ClassVote, VideoResultBuilder
+from stmask.tasks.results import ClassVote, VideoResultBuilder, require_class_vote
 
 _JUDGED_BY = ("AP", "AP50", "AP75", "APS", "APM", "APL", "AR1", "AR10")
 
@@ -39,8 +39,7 @@ class Videos:
 
     def __post_init__(self) -> None:
         require_own_names(self.metrics, MASK_METRICS)
-        if self.class_vote not in get_args(ClassVote):
-            raise ValueError(f"class_vote must be one of {', '.join(get_args(ClassVote))}, got {self.class_vote!r}")
+        require_class_vote(self.class_vote)
 
     @property
     def judged_by(self) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,25 @@ def test_steps_and_their_stages(
     assert result["details"] == {"clips": 2, "frames of a clip": 2, "height": 64, "width": 96}
     assert main([*command[:3], "--repeats", "1", "--against", str(written)]) == 0
     assert "now / then" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["experiment=demo", "data.root=data"], "'experiment=demo data.root=data'"),
+        (
+            ["experiment=demo seed=1", "experiment=demo seed=2", "data.root=x"],
+            "data.root=x is a configuration of its own",
+        ),
+    ],
+)
+def test_overrides_of_one_configuration_are_one_word(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["benchmark", "train", *words]) == 2
+    said = capsys.readouterr().err
+    assert re.search(message, said)
+    assert said.count("\n") == 1
 
 
 def test_a_run_that_is_too_short_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,12 +7,13 @@ import os
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from engine.runs import LONG, content
 
-from stmask.engine.processes import reach_first_process
+from stmask.engine.rendezvous import arrive, reach_first_process, wait_for_nodes
 from stmask.errors import StmaskError
 from stmask.runs.folder import status_of
 
@@ -63,3 +64,20 @@ def test_the_first_process_is_waited_for_and_its_address_is_told() -> None:
     )
     with pytest.raises(StmaskError, match="at no-such-host.invalid:1234 "):
         reach_first_process("no-such-host.invalid", 1234, rank=1, within=0.0)
+
+
+def test_the_first_process_says_who_is_missing(caplog: pytest.LogCaptureFixture) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(StmaskError, match=f"process 0 can't listen at 127.0.0.1:{port} .*MASTER_PORT choose"):
+            wait_for_nodes("127.0.0.1", port, nodes=2)
+    with pytest.raises(StmaskError, match=f"nodes 1, 2 of the run's 3 did not come to 127.0.0.1:{port} within 0 min"):
+        wait_for_nodes("127.0.0.1", port, nodes=3, within=0.0)
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(wait_for_nodes, "127.0.0.1", port, nodes=3, every=0.1)
+        reach_first_process("127.0.0.1", port, rank=4)
+        arrive("127.0.0.1", port, node=2)
+        while f"waiting for node 1 of 3 (from 0) at 127.0.0.1:{port}" not in caplog.text:
+            assert not first.done()
+        arrive("127.0.0.1", port, node=1)
+        first.result(timeout=10)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -130,6 +131,26 @@ def test_mistakes_are_refused_before_anything_starts(words: list[str], message: 
     assert not folders()
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["data.root=/nowhere"], "no dataset folder /nowhere: give its path by data.root=... "),
+        (["data.valid=other"], "no annotations of split 'other' in DATASET: looked for other.json"),
+        (["data.train_annotations=DATASET/a.json", "data.train_frames=DATASET"], "no such file: DATASET/a.json"),
+        (["data.valid_frames=DATASET/frames"], "no folder of frames DATASET/frames"),
+        (["init_from=coco.ckpt"], "cannot read the checkpoint coco.ckpt: no such file"),
+        (["data.mix=[{_target_:stmask.data.Source,root:/coco}]"], "no dataset folder /coco: "),
+    ],
+)
+def test_files_that_are_not_here_are_told_before_anything_starts(dataset: Path, words: list[str], message: str) -> None:
+    given = [word.replace("DATASET", str(dataset)) for word in words]
+    with pytest.raises(StmaskError) as caught:
+        sweep(dataset, "seed=0,1", *given)
+    assert str(caught.value).startswith(message.replace("DATASET", str(dataset)))
+    assert str(caught.value).endswith("(all 2 jobs; none was started)")
+    assert not folders()
+
+
 def test_every_job_s_problem_is_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     given = [word for word in JOBS if not word.startswith("scheduler.")]
     words = ["train", "-m", *given, "scheduler.warmup_steps=1,9", "seed=0,1", "model.tracker.max_age=5,old"]
@@ -173,6 +194,9 @@ def test_what_is_done_is_skipped_and_what_failed_is_tried_again_when_asked(
 ) -> None:
     monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "stmask", "train", "-m", "seed=0"])
     later = Path("later").absolute()
+    later.mkdir()
+    for name in ("train.json", "valid.json"):
+        (later / name).write_text("{")
     command = [f"data.root={dataset},{later}", "hydra/launcher=gpus", "hydra.launcher.jobs_per_device=2"]
     with pytest.raises(StmaskError, match=f"1 of 2 jobs are not done; data.root={later}: failed, .*later"):
         stmask.commands.train.main(["-m", *JOBS, *command])
@@ -194,6 +218,7 @@ def test_what_is_done_is_skipped_and_what_failed_is_tried_again_when_asked(
         stmask.commands.train.main(["-m", *JOBS, *command])
     assert read_json(good / "status.json")["attempts"] == 1
 
+    shutil.rmtree(later)
     later.symlink_to(dataset)
     assert stmask.commands.train.main(["-m", *JOBS, *command, "retry_failed=true"]) == 0
     assert [state_of(folder) for folder in folders()] == ["done", "done"]
