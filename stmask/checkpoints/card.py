@@ -8,7 +8,7 @@ from typing import Any
 
 from stmask.errors import ConfigError
 from stmask.ops.frames import FramePreprocessor
-from stmask.signatures import check_arguments, shown
+from stmask.signatures import TARGET, check_arguments, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,11 @@ class ModelCard:
     preprocessor: FramePreprocessor = field(default_factory=FramePreprocessor)
     data: Mapping[str, Any] = field(default_factory=dict)
     origin: str = ""
+
+    @property
+    def network(self) -> str:
+        """Name of the model's class, for messages."""
+        return str(self.model.get(TARGET)).rpartition(".")[2]
 
     def to_dict(self) -> dict[str, Any]:
         """The card as plain dicts, lists, strings and numbers, for a checkpoint."""

@@ -130,12 +130,17 @@ def filled(
         CheckpointError: as `check_weights`.
         ConfigError: changes that can't be made.
     """
-    card = replace(card, model=overlaid(card.model, changes or {}))
-    model = build_model(card.model, num_classes=card.model["num_classes"])
+    trained, card = card, replace(card, model=overlaid(card.model, changes or {}))
     try:
+        model = build_model(card.model, num_classes=card.model["num_classes"])
         load_weights(model, weights, source=source)
-    except CheckpointError as error:
-        if changes:
+    except StmaskError as error:
+        if card.network != trained.network:
+            raise ConfigError(
+                f"{source} holds a {trained.network}, and model changes it to a {card.network}: leave the network out, "
+                "the checkpoint says which it is"
+            ) from error
+        if changes and isinstance(error, CheckpointError):
             raise ConfigError(f"these changes of model make another network than was trained ({error})") from error
         raise
     model.card = card

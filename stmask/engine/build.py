@@ -203,7 +203,7 @@ def start_from(module: VISModule, path: str, *, report: Path) -> None:
     def tell() -> None:
         with atomic_open(report) as handle:
             handle.write(f"{source}\n{outcome}\n")
-        level = logging.WARNING if outcome.mostly_fresh else logging.INFO
+        level = logging.WARNING if outcome.mostly_fresh or outcome.other else logging.INFO
         most = "most of the network stays random: " if outcome.mostly_fresh else ""
         _log.log(level, "%s: %s%s; see %s", source, most, outcome.summary(), report)
 

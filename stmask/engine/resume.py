@@ -55,8 +55,16 @@ def check_content(checkpoint: Path, model: VideoModel) -> None:
     """
     source = str(checkpoint)
     content = read_file(source)
-    card_of(content, source=source)
-    check_weights(model, network_weights(content, source=source), source=source)
+    card = card_of(content, source=source)
+    try:
+        check_weights(model, network_weights(content, source=source), source=source)
+    except CheckpointError as error:
+        if card.network == (trained := type(model).__name__):
+            raise
+        raise CheckpointError(
+            f"{source} is of a run that trains a {card.network}, and this one trains a {trained}: begin another run "
+            "from its weights, with init_from and another output_dir"
+        ) from error
     steps = [content.get(name) for name in ("epoch", "global_step")]
     if "optimizer_states" in content and not all(type(step) is int and 0 <= step < _MOST_STEPS for step in steps):
         raise CheckpointError(

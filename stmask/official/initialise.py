@@ -53,12 +53,14 @@ class InitReport:
             and why: the file lacks them, or has another shape.
         unused: the file's names of tensors that have no place in this network.
         share: of the network's parameters, those that were taken; 0 to 1.
+        other: the name of the file's network, if it is another than this one.
     """
 
     taken: Sequence[str]
     fresh: Mapping[str, str]
     unused: Sequence[str]
     share: float
+    other: str | None = None
 
     @property
     def mostly_fresh(self) -> bool:
@@ -73,7 +75,8 @@ class InitReport:
     def summary(self) -> str:
         """One line."""
         counts = f"{len(self.taken)} tensors taken, {len(self.fresh)} fresh, {len(self.unused)} of the file unused"
-        return f"{counts} ({self.share:.0%} of the network's parameters taken)"
+        of = "" if self.other is None else f"of another network, a {self.other}: "
+        return f"{of}{counts} ({self.share:.0%} of the network's parameters taken)"
 
     def __str__(self) -> str:
         lines = [self.summary()]
@@ -97,9 +100,10 @@ def initialise(model: VideoModel, path: str | os.PathLike[str], *, class_names: 
             fed with noise; or hardly anything of the network does.
     """
     content, source = read_file(path), os.fspath(path)
-    own = model.state_dict()
+    own, other = model.state_dict(), None
     if is_ours(content):
-        card_of(content, source=source)
+        network = card_of(content, source=source).network
+        other = None if network == type(model).__name__ else network
         tensors: Mapping[str, Tensor] = network_weights(content, source=source)
         given = dict(tensors)
         places: dict[str, str | None] = {name: name for name in tensors}
@@ -113,7 +117,8 @@ def initialise(model: VideoModel, path: str | os.PathLike[str], *, class_names: 
     share = _size(own, taken) / _size(own, own)
     _refuse_accidents(own, taken, fresh, share=share, held=list(tensors), source=source)
     model.load_state_dict({**own, **as_in(own, taken, source=source)})
-    return InitReport(list(taken), fresh, [name for name, ours in places.items() if ours not in own], share)
+    unused = [name for name, ours in places.items() if ours not in own]
+    return InitReport(list(taken), fresh, unused, share, other)
 
 
 def _as_known(tensors: Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], tuple[Rule, ...]]:

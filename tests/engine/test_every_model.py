@@ -17,33 +17,20 @@ import torch
 from engine.forked import jobs_forked
 from engine.offline_wandb import read_offline
 from engine.runs import content, same
+from engine.tiny import MODELS, SMALL
 
 import stmask.commands.train
 from stmask.benchmarks.inference import STAGES, Contender
 from stmask.benchmarks.worker import Turns
 from stmask.checkpoints import build_model
 from stmask.cli import main
-from stmask.config import compose, conf_dir, plain
+from stmask.config import compose, plain
 from stmask.engine.train import train
 from stmask.experiments.jobs import read_job
 from stmask.runs.folder import status_of
 from stmask.structures.clip import Clip, empty_targets
 
-MODELS = sorted(path.stem for path in (conf_dir() / "model").glob("*.yaml"))
 EXPORTED = {"stmask", "yolact"}
-SMALL = [
-    "recipe=tiny",
-    "data.preprocessor.height=64",
-    "data.preprocessor.width=96",
-    "data.samples_per_epoch=4",
-    "model.backbone.width=16",
-    "model.channels=16",
-    "scheduler=constant",
-    "ema=on",
-    "trainer.check_val_every_n_epoch=1",
-    "trainer.log_every_n_steps=1",
-    "trainer.enable_progress_bar=false",
-]
 each_model = pytest.mark.parametrize("model", MODELS, scope="module")
 
 
