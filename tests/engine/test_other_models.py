@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import permutations
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -24,16 +26,20 @@ each_pair = pytest.mark.parametrize(("given", "wanted"), list(permutations(MODEL
 each_model = pytest.mark.parametrize("model", MODELS)
 
 
+@cache
+def config(model: str) -> dict[str, Any]:
+    return plain(compose("train", [f"model={model}", *SMALL]).model)
+
+
 def built(model: str, num_classes: int) -> VideoModel:
     torch.manual_seed(num_classes)
-    return build_model(plain(compose("train", [f"model={model}", *SMALL]).model), num_classes=num_classes)
+    return build_model(config(model), num_classes=num_classes)
 
 
 def saved(path: Path, model: str, classes: tuple[str, ...]) -> Path:
-    cfg = compose("train", [f"model={model}", *SMALL])
-    config = {**plain(cfg.model), "num_classes": len(classes)}
+    described = {**config(model), "num_classes": len(classes)}
     size = FramePreprocessor(height=64, width=96)
-    save_model(path, built(model, len(classes)), ModelCard(model=config, class_names=classes, preprocessor=size))
+    save_model(path, built(model, len(classes)), ModelCard(model=described, class_names=classes, preprocessor=size))
     return path
 
 
@@ -44,7 +50,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def network(model: str) -> str:
-    return str(compose("train", [f"model={model}"]).model["_target_"]).rpartition(".")[2]
+    return str(config(model)["_target_"]).rpartition(".")[2]
 
 
 @each_pair
@@ -61,7 +67,7 @@ def test_a_run_does_not_go_on_with_another_model(
 @each_pair
 def test_a_checkpoint_s_model_is_not_replaced(given: str, wanted: str, files: dict[str, Path]) -> None:
     with pytest.raises(ConfigError) as caught:
-        stmask.load(files[given], model=plain(compose("train", [f"model={wanted}", *SMALL]).model))
+        stmask.load(files[given], model=config(wanted))
     assert str(caught.value) == (
         f"{files[given]} holds a {network(given)}, and model changes it to a {network(wanted)}: leave the network out, "
         "the checkpoint says which it is"
