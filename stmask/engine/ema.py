@@ -32,6 +32,7 @@ class WeightAverage(Callback):
         require_number(high=1.0, decay=decay)
         self.decay = decay
         self._average: dict[str, Tensor] = {}
+        self._pairs: list[tuple[Tensor, Tensor]] = []  # of the average and of the network, which stay the same tensors
         self._steps = 0
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -39,6 +40,7 @@ class WeightAverage(Callback):
         if not self._average:
             self._average = {name: value.detach().clone() for name, value in _weights(pl_module)}
         self._average = {name: self._average[name].to(value.device) for name, value in _weights(pl_module)}
+        self._pairs = [(self._average[name], value.detach()) for name, value in _weights(pl_module)]
 
     @torch.no_grad()
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
@@ -47,12 +49,12 @@ class WeightAverage(Callback):
         self._steps = trainer.global_step
         kept = min(self.decay, (1 + self._steps) / (10 + self._steps))
         floats, current = [], []
-        for name, value in _weights(pl_module):
+        for average, value in self._pairs:
             if value.is_floating_point():
-                floats.append(self._average[name])
-                current.append(value.detach())
+                floats.append(average)
+                current.append(value)
             else:  # counters
-                self._average[name].copy_(value)
+                average.copy_(value)
         get_ema_multi_avg_fn(kept)(floats, current, self._steps)  # type: ignore[no-untyped-call]
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -83,7 +85,7 @@ class WeightAverage(Callback):
             for name, value in _weights(module):
                 trained = value.detach().clone()
                 value.copy_(self._average[name])
-                self._average[name] = trained
+                self._average[name].copy_(trained)
 
 
 def _weights(module: nn.Module) -> Iterator[tuple[str, Tensor]]:

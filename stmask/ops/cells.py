@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stmask.ops.deform import same_padding
-from stmask.ops.kernels import linear
+from stmask.ops.kernels import linear, usual_size
 
 Sizes = tuple[tuple[int, int], ...]
 """(h, w) of each level."""
@@ -43,18 +43,27 @@ def distinct(cells: Tensor, sizes: Sizes, *, batch_size: int) -> tuple[Tensor, T
     """Which cells are among the given ones, the zero cells aside.
 
     Returns:
-        M cells in order, and for each of the batch's B * (P + 1) cells its place among them, M for the others.
+        M cells in order, the last of them zero cells where the CPU prefers another M (see `usual_size`), and for each
+        of the batch's B * (P + 1) cells its place among them, M for the others.
     """
     wanted = torch.zeros(batch_size, frame_cells(sizes), dtype=torch.bool, device=cells.device)
     wanted.view(-1)[cells.flatten()] = True
     wanted[:, -1] = False
     found = wanted.view(-1).nonzero().flatten()
-    places = torch.full((wanted.numel(),), len(found), device=cells.device)
-    places[found] = torch.arange(len(found), device=cells.device)
-    return found, places
+    count, padded = len(found), filled_up(found, sizes, batch_size=batch_size)
+    places = torch.full((wanted.numel(),), len(padded), device=cells.device)
+    places[found] = torch.arange(count, device=cells.device)
+    return padded, places
 
 
-def conv_rows(rows: Tensor, taps: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def filled_up(cells: Tensor, sizes: Sizes, *, batch_size: int) -> Tensor:
+    """The cells (N,), on the CPU followed by zero cells up to `usual_size`."""
+    if cells.device.type != "cpu":
+        return cells
+    return F.pad(cells, (0, usual_size(len(cells)) - len(cells)), value=batch_size * frame_cells(sizes) - 1)
+
+
+def conv_rows(rows: Tensor, taps: Tensor, weight: Tensor, bias: Tensor | None, *, relu: bool = False) -> Tensor:
     """A convolution where it is asked for.
 
     Args:
@@ -62,12 +71,13 @@ def conv_rows(rows: Tensor, taps: Tensor, weight: Tensor, bias: Tensor | None) -
         taps: (N, kh * kw), the row that each tap reads.
         weight: (O, C, kh, kw).
         bias: (O,).
+        relu: whether a ReLU follows.
 
     Returns:
         (N, O).
     """
     patches = rows.index_select(0, taps.flatten()).view(len(taps), taps.shape[1] * rows.shape[1])
-    return linear(patches, weight.permute(0, 2, 3, 1).flatten(1), bias)
+    return linear(patches, weight.permute(0, 2, 3, 1).flatten(1), bias, relu=relu)
 
 
 @lru_cache(maxsize=64)

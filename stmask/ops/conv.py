@@ -9,7 +9,16 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from stmask.ops.kernels import Pair, convolution, is_plain_cpu, linear, product, table_gradient, through_relu
+from stmask.ops.kernels import (
+    Pair,
+    convolution,
+    is_plain_cpu,
+    linear,
+    product,
+    table_gradient,
+    through_relu,
+    usual_size,
+)
 
 _WIDE = 128 * 128  # input times output channels from which a matrix product is the faster gradient of the weight
 _PATCH_VALUES = 2**20  # of patches that are laid out at once, to stay in the processor's cache
@@ -132,7 +141,9 @@ class _Few:
     def __init__(
         self, grad: Tensor, cells: Tensor, shape: torch.Size, x: Tensor, weight: Tensor, *, stride: Pair, padding: Pair
     ) -> None:
-        self._grad, self._weight, self._padding, self._x = grad, weight, padding, x
+        more = usual_size(len(cells)) - len(cells)  # zeros, of the first cell
+        self._count, cells = len(cells), F.pad(cells, (0, more))
+        self._grad, self._weight, self._padding, self._x = F.pad(grad, (0, 0, 0, more)), weight, padding, x
         self._padded = _padded(x, padding)
         (height, width), (kh, kw), (h, w) = self._padded.shape[1:3], weight.shape[2:], shape[2:]
         frame, row, column = cells // (h * w), cells // w % h, cells % w
@@ -150,6 +161,6 @@ class _Few:
         (down, right), (h, w) = self._padding, self._x.shape[2:]
         size = self._padded.shape
         flat_weight = self._weight.permute(0, 2, 3, 1).flatten(1)  # (O, kh * kw * C)
-        read = product(self._grad, flat_weight.t()).view(-1, size[3])
-        whole = table_gradient(read, self._taps.view(-1, 1), None, table_rows=size[:3].numel())
+        read = product(self._grad, flat_weight.t())[: self._count].view(-1, size[3])
+        whole = table_gradient(read, self._taps[: len(read), None], None, table_rows=size[:3].numel())
         return whole.view(size)[:, down : down + h, right : right + w].permute(0, 3, 1, 2)

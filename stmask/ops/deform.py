@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torchvision.ops import deform_conv2d
 
-from stmask.ops.kernels import bag_sums, factor_gradient, product, table_gradient, through_relu
+from stmask.ops.kernels import bag_sums, factor_gradient, product, table_gradient, through_relu, usual_size
 
 
 def same_padding(kernel: tuple[int, int]) -> tuple[int, int, int, int]:
@@ -203,13 +203,15 @@ class _Reading(torch.autograd.Function):
         some = grad.abs().sum(dim=1).nonzero().flatten()
         everywhere = 2 * len(some) > len(grad)
         if not everywhere:
-            grad, read, cells, kept_factors = grad[some], read[some], cells[some], factors[some]
+            more = usual_size(len(some)) - len(some)  # zeros, of the first cell
+            grad, cells, kept_factors = F.pad(grad[some], (0, 0, 0, more)), cells[some], factors[some]
+            read = read[F.pad(some, (0, more))]
         else:
             kept_factors = factors
         if need_weight:
             grad_weight = product(grad.t(), read.t())
         if need_table or need_factors:
-            grad_read = product(grad, weight.t()).view(-1, table.shape[1])
+            grad_read = product(grad, weight.t())[: len(cells)].view(-1, table.shape[1])
             corners = cells.flatten(0, 1)
             if need_table:
                 grad_table = table_gradient(grad_read, corners, kept_factors.flatten(0, 1), table_rows=len(table))

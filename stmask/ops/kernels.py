@@ -37,6 +37,15 @@ def by_onednn(x: Tensor) -> bool:
     return x.dtype == torch.float32 and x.device.type == "cpu" and x.numel() > 0 and _has_onednn()
 
 
+def usual_size(rows: int) -> int:
+    """At least so many rows, at most an eighth (or 7) more, and one of few sizes.
+
+    oneDNN makes code for every new shape, which takes longer than a small product itself.
+    """
+    step = max(8, 1 << max(0, rows.bit_length() - 4))
+    return -(-rows // step) * step
+
+
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, relu: bool = False) -> Tensor:
     """x (N, I) times weight (O, I) transposed, plus bias (O,): as PyTorch's `linear`, in values and gradients.
 

@@ -1,7 +1,8 @@
-"""Steps that are not finite: skipped, counted, and too many of them stop the training."""
+"""Steps: those that are not finite are skipped and counted, and too many of them stop the training; what is logged."""
 
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -45,6 +46,26 @@ def test_a_bad_step_changes_nothing_and_is_counted(
 def test_too_many_in_a_row_stop_the_training(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(StmaskError, match="training diverged: 3 steps in a row"):
         fit(dataset, tmp_path, monkeypatch, set(range(1, 9)), "max_skipped_in_a_row=3", "trainer.max_steps=8")
+
+
+def test_steps_are_logged_where_they_are_due_and_at_the_end_of_an_epoch(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: list[tuple[int, bool]] = []
+    log = VISModule.log_dict
+
+    def noted(module: VISModule, scalars: dict[str, torch.Tensor], **how: int) -> None:
+        logged.append((module.global_step, "train/grad_norm" in scalars))
+        log(module, scalars, **how)
+
+    monkeypatch.setattr(VISModule, "log_dict", noted)
+    traces = len(torch.cuda._queued_calls)
+    steps = ["data.samples_per_epoch=10", "trainer.max_steps=8", "trainer.log_every_n_steps=3"]
+    fit(dataset, tmp_path, monkeypatch, set(), *steps)
+    assert logged == [(3, True), (5, True), (6, True)]  # five steps an epoch
+    with (tmp_path / "metrics.csv").open() as handle:
+        assert [row["step"] for row in csv.DictReader(handle) if row["train/loss"]] == ["2", "5"]
+    assert len(torch.cuda._queued_calls) <= traces + 1  # one seed for the run, not one for each step
 
 
 @pytest.mark.parametrize(("longest", "norm"), [(1.0, 1.0), (10.0, 5.0), (None, 5.0)])

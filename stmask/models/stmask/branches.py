@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 from typing import Protocol
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from stmask.models.layers.conv import SameConv2d
 from stmask.models.stmask.calibration import CalibratedConv
-from stmask.ops.cells import Sizes, conv_rows, distinct, frame_cells, rows_of, taps_of
+from stmask.ops.cells import Sizes, conv_rows, distinct, filled_up, frame_cells, rows_of, taps_of
 from stmask.ops.layout import anchors_last
 from stmask.ops.streams import at_once
 
@@ -152,7 +153,7 @@ class _Patches:
 
     Attributes:
         tower: of each convolution (M, 9), rows of the layer below.
-        outputs: of each output convolution (N', kh * kw), rows of the tower's last layer.
+        outputs: of each output convolution (at least N', kh * kw), rows of the tower's last layer.
         order: (N,) places of the anchors in the outputs joined.
     """
 
@@ -167,7 +168,8 @@ class _Patches:
         batch_size, count = maps[0].shape[0], len(branch.outputs)
         cells, shapes = frames * frame_cells(sizes) + anchors // count, anchors % count
         groups = [(shapes == shape).nonzero().flatten() for shape in range(count)]
-        taps = [taps_of(cells[group], sizes, conv.kernel) for group, conv in zip(groups, branch.plain_outputs)]
+        read = [filled_up(cells[group], sizes, batch_size=batch_size) for group in groups]
+        taps = [taps_of(some, sizes, conv.kernel) for some, conv in zip(read, branch.plain_outputs)]
         cells, places = distinct(torch.cat([one.flatten() for one in taps]), sizes, batch_size=batch_size)
         outputs = tuple(places[one] for one in taps)
         tower: list[Tensor] = []
@@ -177,12 +179,14 @@ class _Patches:
                 cells, places = distinct(reads, sizes, batch_size=batch_size)
                 reads = places[reads]
             tower.insert(0, reads)
-        return _Patches(tuple(tower), outputs, torch.cat(groups).argsort())
+        starts = accumulate((len(some) for some in read), initial=0)
+        joined = torch.cat([start + torch.arange(len(group)) for start, group in zip(starts, groups)])
+        return _Patches(tuple(tower), outputs, joined.to(cells.device)[torch.cat(groups).argsort()])
 
     def through(self, branch: Branch, rows: Tensor) -> Tensor:
         """Values (N, O) of a branch from the rows of the maps."""
         for conv, taps in zip(branch.convs, self.tower, strict=True):
-            rows = F.relu(conv_rows(rows, taps, conv.weight, conv.bias))
+            rows = conv_rows(rows, taps, conv.weight, conv.bias, relu=True)
             rows = F.pad(rows, (0, 0, 0, 1))  # what padding reads
         outputs = zip(self.outputs, branch.plain_outputs, strict=True)
         return torch.cat([conv_rows(rows, taps, conv.weight, conv.bias) for taps, conv in outputs])[self.order]

@@ -14,7 +14,7 @@ from stmask.models.layers.fpn import LEVELS
 from stmask.number_checks import require_integer
 from stmask.ops import winograd
 from stmask.ops.correlation import BACKENDS, correlate
-from stmask.ops.kernels import is_plain_cpu, state_of
+from stmask.ops.kernels import is_plain_cpu, state_of, usual_size
 from stmask.ops.rois import crop_regions
 
 _REGION_SIZE = 7
@@ -108,8 +108,13 @@ class TemporalFusion(nn.Module):
         """
         missing = self._read_channels - fused.shape[1]
         wide = F.pad(fused, (0, 0, 0, 0, 0, missing)) if missing else fused
+        count = sum(map(len, boxes))
+        if is_plain_cpu(fused) and torch.is_grad_enabled():
+            nothing = boxes[-1].new_zeros(usual_size(count) - count, 4)
+            boxes = [*boxes[:-1], torch.cat([boxes[-1], nothing])]
         regions = crop_regions(wide, boxes, size=_REGION_SIZE)
         pooled = self._pooled_by_tiles(regions) if self._many(regions) else self._pooled(regions)
+        pooled = pooled[:count]
         return self.box(pooled), self.coeff(pooled)
 
     def _pooled(self, regions: Tensor) -> Tensor:
