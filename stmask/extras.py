@@ -17,6 +17,7 @@ EXTRA_OF = {  # by the name under which a package is imported
     "onnxscript": "export",
     "openvino": "openvino",
     "pytorch_lightning": "train",
+    "scipy": "train",
     "supervision": "supervision",
     "tensorboard": "tensorboard",
     "torchmetrics": "train",

@@ -32,6 +32,9 @@ def _parser() -> Parser:
                         "in none of the folders")  # fmt: skip
     parser.add_argument("--fps", action="store_true", help="first measure the speed of runs that lack it, as `stmask "
                         "benchmark inference` does, and keep it in their folders")  # fmt: skip
+    parser.add_argument("--bootstrap", action="store_true", help="write OUTPUT/synthetic instead: differences between "
+                        "rows on the benchmark `bench`, with intervals, of the runs that were evaluated on it "
+                        "(stmask evaluate checkpoint=RUN split=bench output=RUN/bench)")  # fmt: skip
     parser.add_argument("--device", default="auto", help="for --fps: auto, cpu, cuda or cuda:N (default: %(default)s)")
     return parser
 
@@ -59,9 +62,29 @@ def main(argv: Sequence[str]) -> int:
         comparisons, problems = compared()
     for problem in (*unreadable, *problems):
         print(f"left out: {problem}", file=sys.stderr)
+    if options.bootstrap:
+        return _bootstrap(comparisons, Path(options.output))
     for comparison in comparisons:
         paths = write_comparison(Path(options.output) / comparison.table, comparison)
         print("\n".join([*_summary(comparison), f"  written: {', '.join(map(str, paths))}"]))
+    return 0
+
+
+def _bootstrap(comparisons: Sequence[Comparison], output: Path) -> int:
+    from stmask.console import counted
+    from stmask.experiments.bench_runs import read_bench
+    from stmask.experiments.comparison import counted as runs_of
+    from stmask.experiments.differences import Bootstrap
+    from stmask.experiments.synthetic import FOLDER, lines_of, number_of_lines, table_markdown, write_synthetic
+
+    bootstrap = Bootstrap()  # what it needs is asked for first
+    with counted("runs", len(runs_of(comparisons))) as on_run:
+        results = read_bench(comparisons, on_run=on_run)
+    with counted("rows", number_of_lines(results)) as on_line:
+        lines = lines_of(results, bootstrap, on_line=on_line)
+    paths = write_synthetic(output / FOLDER, results, lines)
+    print(table_markdown(results, lines))
+    print(f"written: {', '.join(map(str, paths))}")
     return 0
 
 

@@ -14,13 +14,18 @@ from stmask.runs.folder import METRICS
 from stmask.runs.history import read_series
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from stmask.experiments.synthetic import Line
 
 _COLOURS = (style.BLUE, style.ORANGE, style.GREEN, style.RED, style.PURPLE, style.SKY, style.INK)
 _LOOKS = tuple((colour, dash) for dash in ("-", "--", ":") for colour in _COLOURS)  # of rows
 _ROW_HEIGHT, _FRAME_HEIGHT = 0.38, 1.1  # inches
 _CAPS = 3.0  # of error bars, points
+_ACROSS = 4  # panels
 
 
 def paper_and_measured(section: Section, metric: str = "AP") -> Figure:
@@ -107,6 +112,49 @@ def accuracy_and_speed(section: Section, metric: str = "AP") -> Figure | None:
     axis.grid(alpha=0.3)
     _title(axis, section)
     chart.legend(loc="outside right upper", fontsize=9, frameon=False, title="row")
+    return chart
+
+
+def differences_by_factor(lines: Sequence[Line]) -> Figure:
+    """A panel for each factor: the difference of each row to the row before, with intervals, over the factor's steps.
+
+    Step 0 is the same videos without the factor. A difference of too few seeds has no interval, and a hollow mark.
+    """
+    from matplotlib.figure import Figure
+
+    factors = list(dict.fromkeys(line.factor for line in lines))
+    rows = list(dict.fromkeys((line.row, line.before) for line in lines))
+    across = min(_ACROSS, len(factors))
+    down = -(-len(factors) // across)
+    chart = Figure(figsize=(2.9 * across + 0.4, 2.5 * down + 0.7), layout="constrained")
+    panels = chart.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
+    for axis, factor in zip(panels, factors, strict=False):
+        axis.axhline(0, color=style.INK, linewidth=0.8)
+        for place, ((row, before), colour) in enumerate(zip(rows, cycle(_COLOURS))):
+            shift = 0.14 * (place - (len(rows) - 1) / 2)
+            own = [line for line in lines if (line.factor, line.row) == (factor, row)]
+            found = [(line.step + shift, line.difference) for line in own if line.difference is not None]
+            axis.plot([x for x, _ in found], [there.mean for _, there in found], "-", color=colour, linewidth=1.0,
+                      alpha=0.6, label=f"{row} - {before}")  # fmt: skip
+            for x, there in found:
+                bars = {"fmt": "o", "color": colour, "markersize": 4, "capsize": _CAPS}
+                if there.low is None or there.high is None:
+                    axis.errorbar(x, there.mean, fillstyle="none", **bars)
+                else:
+                    reach = [[there.mean - there.low], [there.high - there.mean]]
+                    axis.errorbar(x, there.mean, yerr=reach, **bars)
+        axis.set_title(factor, fontsize=10, color=style.INK, loc="left")
+        axis.grid(axis="y", alpha=0.3)
+    for axis in panels:
+        style.plain(axis)
+        axis.set_xticks(sorted({line.step for line in lines}))
+        axis.tick_params(labelbottom=True)
+    for axis in panels[len(factors) :]:
+        axis.set_visible(False)
+    chart.supxlabel("step of the factor", fontsize=9)
+    chart.supylabel("difference of AP (points)", fontsize=9)
+    handles, labels = panels[0].get_legend_handles_labels()
+    chart.legend(handles, labels, loc="outside upper center", ncols=min(3, len(labels)), frameon=False, fontsize=9)
     return chart
 
 

@@ -93,13 +93,13 @@ def section_markdown(comparison: Comparison, section: Section) -> str:
     lines = [_what_is_measured(section), ""]
     heads = ["row", f"{main}, paper", f"{main}, ours", "difference", "n", "training", "parameters"]
     heads += ["FPS, paper", "FPS, ours"]
-    lines += _markdown(heads, [_main_cells(result, main) for result in section.rows])
+    lines += markdown_table(heads, [_main_cells(result, main) for result in section.rows])
     if others:
         cells = [
             [f"`{r.row.name}`", *(f"{_spread(r.metric(name))} ({_fixed(r.row.paper.get(name))})" for name in others)]
             for r in section.rows
         ]
-        lines += ["", "The other metrics, ours (the paper's):", "", *_markdown(["row", *others], cells)]
+        lines += ["", "The other metrics, ours (the paper's):", "", *markdown_table(["row", *others], cells)]
     if section.conditions is not None:
         lines += ["", f"FPS, ours: {section.conditions}."]
     if section.notes:
@@ -144,7 +144,7 @@ def _number(value: float | None) -> str:
     return "" if value is None else str(round(value, _DIGITS))
 
 
-def _markdown(heads: list[str], cells: list[list[str]]) -> list[str]:
+def markdown_table(heads: list[str], cells: list[list[str]]) -> list[str]:
     """A Markdown table with aligned columns."""
     widths = [max(3, *(len(row[i]) for row in (heads, *cells))) for i in range(len(heads))]
 

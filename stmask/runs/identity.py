@@ -44,9 +44,14 @@ def config_changes(before: Mapping[str, Any], after: DictConfig) -> list[str]:
         before: plain, as it was written.
         after: the one that is asked for.
     """
-    old, new = dict(_leaves(before)), dict(_leaves(plain(after)))
+    old, new = leaves_of(before), leaves_of(plain(after))
     keys = sorted((old.keys() | new.keys()) - _EXTENDABLE)
     return [f"{key}: {_shown(old, key)} -> {_shown(new, key)}" for key in keys if _shown(old, key) != _shown(new, key)]
+
+
+def leaves_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Every key of a plain configuration in full with its value, but for those that change nothing in the result."""
+    return dict(_leaves(config))
 
 
 def _leaves(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
