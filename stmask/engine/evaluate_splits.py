@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from rich.console import Console
 from stmask.config import plain
 from stmask.data.synthetic.bench import FACTOR_SETS, NAME, require_bench
 from stmask.engine.evaluate import Evaluator, Job, counted_frames
-from stmask.errors import ConfigError, DataError
+from stmask.errors import ConfigError, DataError, Interrupted
 from stmask.evaluation.report import TextTable, percent
 from stmask.files import atomic_open, read_json
 from stmask.runs.evaluations import METRICS, TABLE
@@ -65,9 +66,13 @@ def evaluate_splits(cfg: DictConfig, names: Sequence[str]) -> dict[str, dict[str
     due = {name: job for name, job in jobs.items() if not job.record.is_of(output / name)}
     if kept := len(jobs) - len(due):
         _log.info("%d of %d splits are done already in %s", kept, len(jobs), output)
-    with counted_frames(sum(job.frames for job in due.values())) as advance:
-        for name, job in due.items():
-            evaluator.run(job, output / name, on_frame=advance)
+    try:
+        with counted_frames(sum(job.frames for job in due.values())) as advance:
+            for name, job in due.items():
+                evaluator.run(job, output / name, on_frame=advance)
+    except (KeyboardInterrupt, Interrupted):
+        print(f"to go on: the same command with output={output}", file=sys.stderr)
+        raise
     metrics = {name: read_json(output / name / METRICS) for name in jobs}
     rows = [_row(name, job, metrics[name]) for name, job in jobs.items()]
     if _BASE in jobs and not FACTOR_SETS.keys().isdisjoint(jobs):

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
+import stmask
 from stmask.commands import data as data_command
 from stmask.data import VideoDataset
 from stmask.data.synthetic import SyntheticConfig, SyntheticVideo, bench, render_video, write_bench
@@ -151,3 +152,26 @@ def test_nothing_of_the_benchmark_can_be_chosen(option: str, tmp_path: Path) -> 
     with pytest.raises(ConfigError, match=f"bench .*{option.split()[0]}"):
         data_command.main(["synthesize", str(tmp_path / "set"), "--preset", "bench", *option.split()])
     assert not (tmp_path / "set").exists()
+
+
+def rows_of_page(first: str) -> dict[str, list[str]]:
+    """The rows of the page's table with this first column's name, by their first cell."""
+    page = (Path(stmask.__file__).parents[1] / "docs/benchmark-synthetic.md").read_text()
+    lines = page.split(f"| {first} |")[1].split("\n\n")[0].splitlines()[2:]
+    cells = [[cell.strip(" *`") for cell in line.strip("|").split("|")] for line in lines]
+    return {name: rest for name, *rest in cells}
+
+
+@pytest.mark.skipif(not (Path(stmask.__file__).parents[1] / "docs").is_dir(), reason="needs a checkout")
+def test_the_page_has_the_amounts_and_measures() -> None:
+    amounts = {name: [f"{amount:g}" for amount in factor.amounts] for name, factor in FACTORS.items()}
+    assert {name: cells[1:] for name, cells in rows_of_page("factor").items()} == amounts
+    stated = rows_of_page("set")
+    assert list(stated) == ["valid", *bench.FACTOR_SETS]
+    for name, (factor, step) in {"valid": (None, 0), "valid_camera_3": ("camera", 3)}.items():
+        found = []
+        for index in range(bench.FACTOR_VIDEOS):
+            shot, rng = bench.bench_shot(index, factor, step)
+            found.append(asdict(measure(shot, render(shot.scene, shot.config, rng))))
+        means = [float(np.mean([one[key] for one in found])) for key in found[0]]
+        assert [float(cell) for cell in stated[name]] == pytest.approx(means, abs=0.006)
