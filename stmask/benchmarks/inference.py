@@ -1,10 +1,10 @@
 """Frames through a network and its tracker, one at a time.
 
-Timed is `VideoSegmenter.step`: from an RGB frame in memory at the network's input size to the tracked instances of that
-frame with their masks at the prototypes' resolution. So normalising, the copy to the device, network, detection,
-suppression, masks and tracking count; decoding, resizing, enlarging the masks to the video's size, drawing and writing
-don't. Each turn goes on with the video where the one before stopped; a clip's first frame, which has no frame before
-it to follow objects from, is not timed.
+Timed is `VideoSegmenter.step` and the masks of what it reports: from an RGB frame in memory at the network's input size
+to tracked instances with masks at the video's own size, whichever way a network has of saying a mask. So normalising,
+the copy to the device, network, detection, suppression, tracking and masks count; decoding, resizing the frame, drawing
+and writing don't. Each turn goes on with the video where the one before stopped; a clip's first frame, which has no
+frame before it to follow objects from, is not timed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import statistics
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, cycle, islice, pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ from stmask.errors import ConfigError, DataError
 from stmask.inference.segmenter import VideoSegmenter
 from stmask.inference.video import VideoReader
 from stmask.loading import load_segmenter, pick_device
+from stmask.structures import TrackedFrame
 
 Image = npt.NDArray[np.uint8]
 PRECISIONS = ("float32", "bfloat16", "float16")  # of the network; the first one: as the weights are
@@ -39,7 +40,20 @@ STAGES = {
     "detection": "from the forward pass to the tracker: candidates, suppression, masks, branches only there",
     "tracking": "the tracker's step: association, what is reported, without the network's parts that it calls",
     "network in tracking": "parts of the network that the tracker calls: temporal fusion on the tracks' regions",
+    "masks": "of the reported instances, at the video's size",
 }
+
+
+class Frames(NamedTuple):
+    """A video at the network's input size.
+
+    Attributes:
+        size: its own (height, width).
+        images: its frames.
+    """
+
+    size: tuple[int, int]
+    images: Sequence[Image]
 
 
 class Contender:
@@ -53,6 +67,7 @@ class Contender:
             with.
         frames: to time; no more are read.
         videos: that go through the network side by side, all of them the same; a sample is the time of one's frame.
+        masks: time up to the masks at the video's size; False: up to the tracked instances.
         yardstick: also time a bare ResNet-50.
         trust: the user's own classes that the checkpoint may name.
     """
@@ -69,6 +84,7 @@ class Contender:
         validated_by: str,
         frames: int,
         videos: int = 1,
+        masks: bool = True,
         yardstick: bool = False,
         trust: Sequence[str] = (),
     ) -> None:
@@ -82,8 +98,8 @@ class Contender:
         else:
             found = take_videos([VideoReader(frames_from)], frames=count, source=frames_from)
         resize = self._segmenter.preprocessor.resize
-        self._videos = [[resize(frame) for frame in video] for video in found]
-        self._run = _One(self._segmenter) if videos == 1 else _Many(self._segmenter, videos)
+        self._videos = [Frames(video[0].shape[:2], [resize(frame) for frame in video]) for video in found]
+        self._run = _One(self._segmenter, masks=masks) if videos == 1 else _Many(self._segmenter, videos, masks=masks)
 
     def serve(self, turns: Turns) -> Outcome:
         """Times `step` of one frame after the other."""
@@ -97,23 +113,23 @@ class Contender:
             for count in turns:
                 samples: list[Sample] = []
                 while len(samples) < count:
-                    frame, first = next(frames)
+                    frame, size, first = next(frames)
                     if first:
                         run.reset()
                         run.step(frame)
                         continue
-                    sample, tracked = stages.timed(frame)
+                    sample, tracked = stages.timed(frame, size)
                     samples.append(sample)
                     objects.append(tracked)
                     tracks += _tracks_kept(segmenter)
                 turns.give(samples)
-        size = segmenter.preprocessor
+        shown = segmenter.preprocessor
         details: dict[str, float] = {"videos": run.videos} if run.videos > 1 else {}
-        details |= {"objects": statistics.fmean(objects), "height": size.height, "width": size.width}
+        details |= {"objects": statistics.fmean(objects), "height": shown.height, "width": shown.width}
         if tracks:
             details |= {"tracks kept, fewest": min(tracks), "tracks kept, most": max(tracks)}
         card = segmenter.model.card
-        return Outcome(work_of(segmenter, self._videos[0]), details, getattr(card, "origin", ""))
+        return Outcome(work_of(segmenter, self._videos[0].images), details, getattr(card, "origin", ""))
 
 
 def load(checkpoint: str, *, device: str, precision: str, trust: Sequence[str] = ()) -> VideoSegmenter:
@@ -174,10 +190,10 @@ def take_videos(videos: Iterable[Iterable[Image]], *, frames: int, source: str) 
     return taken
 
 
-def _followed(videos: Sequence[Sequence[Image]]) -> Iterator[tuple[Image, bool]]:
-    """The frames of one video after the other, over and over, and whether each is the first of its clip."""
-    for video in cycle(videos):
-        yield from ((frame, index % _CLIP_FRAMES == 0) for index, frame in enumerate(video))
+def _followed(videos: Sequence[Frames]) -> Iterator[tuple[Image, tuple[int, int], bool]]:
+    """The frames of one video after the other, over and over, its size, and whether each is the first of its clip."""
+    for size, images in cycle(videos):
+        yield from ((image, size, index % _CLIP_FRAMES == 0) for index, image in enumerate(images))
 
 
 def _validation_videos(checkpoint: str, *, frames: int, trust: Sequence[str]) -> list[list[Image]]:
@@ -208,42 +224,49 @@ class _One:
 
     videos = 1
 
-    def __init__(self, segmenter: VideoSegmenter) -> None:
-        self.segmenter = segmenter
+    def __init__(self, segmenter: VideoSegmenter, *, masks: bool) -> None:
+        self.segmenter, self._masks = segmenter, masks
 
     def reset(self) -> None:
         self.segmenter.reset()
 
-    def step(self, frame: Image) -> float:
-        """How many objects are tracked in the frame."""
-        return len(self.segmenter.step(frame))
+    def step(self, frame: Image) -> list[TrackedFrame]:
+        """What is tracked in the next frame, of each video."""
+        return [self.segmenter.step(frame)]
+
+    def masks(self, tracked: Sequence[TrackedFrame], size: tuple[int, int]) -> None:
+        """Makes their masks at the video's size: on a GPU there, on a CPU by the quicker way that the commands take."""
+        for one in tracked if self._masks else ():
+            if one.track_ids.is_cuda:
+                one.masks_at(size)
+            else:
+                one.cropped_masks_at(size)
 
 
 class _Many(_One):
     """A segmenter and several videos with the same frames."""
 
-    def __init__(self, segmenter: VideoSegmenter, videos: int) -> None:
+    def __init__(self, segmenter: VideoSegmenter, videos: int, *, masks: bool) -> None:
         from stmask.inference import SideBySide
 
-        super().__init__(segmenter)
+        super().__init__(segmenter, masks=masks)
         self.videos, self._beside = videos, SideBySide(segmenter, videos=videos)
 
     def reset(self) -> None:
         for video in range(self.videos):
             self._beside.reset(video)
 
-    def step(self, frame: Image) -> float:
-        found = self._beside.step([frame] * self.videos)
-        return statistics.fmean(len(one) for one in found if one is not None)
+    def step(self, frame: Image) -> list[TrackedFrame]:
+        return [one for one in self._beside.step([frame] * self.videos) if one is not None]
 
 
-def _warm_up(run: _One, video: Sequence[Image]) -> float:
+def _warm_up(run: _One, video: Frames) -> float:
     """Runs a few frames; seconds that the last one took."""
     run.reset()
     clock, begun, seconds = Clock(run.segmenter.device), time.perf_counter(), 0.0
-    for index, frame in enumerate(islice(cycle(video), _WARM_UP_FRAMES)):
+    for index, frame in enumerate(islice(cycle(video.images), _WARM_UP_FRAMES)):
         start = clock.now()
-        run.step(frame)
+        run.masks(run.step(frame), video.size)
         seconds = clock.now() - start
         if index > 0 and time.perf_counter() - begun > _WARM_UP_SECONDS:
             break
@@ -288,21 +311,26 @@ class _Stages:
             hook.remove()
         del self._segmenter.tracker.step
 
-    def timed(self, frame: Image) -> tuple[Sample, float]:
-        """One frame: its times, and how many objects were tracked."""
+    def timed(self, frame: Image, size: tuple[int, int]) -> tuple[Sample, float]:
+        """One frame of a video of this size: its times, and how many objects were tracked."""
         self._marks, self._parts = {}, []
         clock, timings = self._clock, self._segmenter.timings
         before = dict(timings)
         start = clock.now()
         self._mark("start")
-        tracked = self._run.step(frame)
+        found = self._run.step(frame)
+        self._mark("tracked")
+        self._run.masks(found, size)
         self._mark("end")
         whole, each = 1000 * (clock.now() - start) / self._run.videos, 1000 / self._run.videos
+        tracked = statistics.fmean(map(len, found))
         if not {"forward", "found", "tracker"} <= set(self._marks):  # not by calls that can be seen
-            return Sample(whole, {name: each * (now - before[name]) for name, now in timings.items()}), tracked
-        order = [self._marks[name] for name in ("start", "forward", "found", "tracker", "end")]
+            times = {name: each * (now - before[name]) for name, now in timings.items()}
+            times["masks"] = clock.milliseconds(self._marks["tracked"], self._marks["end"]) / self._run.videos
+            return Sample(whole, times), tracked
+        order = [self._marks[name] for name in ("start", "forward", "found", "tracker", "tracked", "end")]
         parts = (clock.milliseconds(*marks) for marks in pairwise(order))
-        times = dict(zip(("preprocessing", "network", "detection", "tracking"), parts))
+        times = dict(zip(("preprocessing", "network", "detection", "tracking", "masks"), parts))
         if self._parts:
             inside = sum(clock.milliseconds(*part) for part in self._parts)
             times |= {"tracking": times["tracking"] - inside, "network in tracking": inside}

@@ -20,7 +20,7 @@ def table(report: Report) -> str:
     report = replace(report, results=results)
     codes = {result.code for result in results}
     shown = Table(report.kind, box=None, pad_edge=False)
-    heads = ["ms", "10 %", "90 %", "MiB", "x floor"]
+    heads = ["ms", "10 %", "90 %", *(["FPS"] if report.unit == "frame" else []), "MiB", "x floor"]
     heads = [*(["code"] if len(codes) > 1 else []), *heads]
     heads += ["yardsticks"] if any(result.yardstick_ms for result in results) else []
     heads += ["relative"] if len(results) > 1 else []
@@ -33,6 +33,7 @@ def table(report: Report) -> str:
             "10 %": number(result.percentile(10)),
             "90 %": number(result.percentile(90)),
             "MiB": f"{result.memory.get('cuda', result.memory['peak']):.0f}",
+            "FPS": f"{1000 / result.median:.1f}",
             "x floor": _ratio(result.median, result.floor.milliseconds),
             "yardsticks": _ratio(result.median, result.yardstick_ms),
             "relative": _ratio(result.median, reference(result, results).median),

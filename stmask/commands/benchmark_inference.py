@@ -17,8 +17,8 @@ def _parser() -> Parser:
     parser = Parser(
         prog="stmask benchmark inference",
         description="Times one frame after the other, from an RGB frame in memory at the network's input size to "
-        "tracked instances with masks at the prototypes' resolution: normalising, copy to the device, network, "
-        "detection, suppression, masks, tracking. Not in it: decoding, resizing, masks at the video's size, drawing. "
+        "tracked instances with masks at the video's own size: normalising, copy to the device, network, detection, "
+        "suppression, tracking, masks. Not in it: decoding, resizing the frame, drawing. "
         "Networks take turns. A run's speed goes to its fps.json.",
     )
     parser.add_argument("places", metavar="CHECKPOINT_OR_RUN", nargs="+", help="a file of weights, or a run's folder")
@@ -26,6 +26,8 @@ def _parser() -> Parser:
                         "that the first network was validated with")  # fmt: skip
     parser.add_argument("--videos", type=int, default=1, metavar="N", help="that go through the network side by side "
                         "(default: %(default)s)")  # fmt: skip
+    parser.add_argument("--no-masks", action="store_true", help="stop at the tracked instances, before their masks are "
+                        "made at the video's size")  # fmt: skip
     add_options(parser, repeats=FRAMES, unit="frames")
     add_network_options(parser)
     return parser
@@ -47,6 +49,7 @@ def main(argv: Sequence[str]) -> int:
             validated_by=first,
             frames=options.repeats,
             videos=options.videos,
+            masks=not options.no_masks,
             yardstick=options.yardstick,
             trust=options.trust,
         )
@@ -54,6 +57,6 @@ def main(argv: Sequence[str]) -> int:
     ]
     report = run("inference", entries, options)
     for place, result in zip(options.places, report.results[-len(options.places) :]):
-        if Path(place).is_dir() and options.beside is None and options.videos == 1:
+        if Path(place).is_dir() and options.beside is None and options.videos == 1 and not options.no_masks:
             keep_speed(place, result)
     return 0

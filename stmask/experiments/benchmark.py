@@ -28,6 +28,7 @@ def inference_entry(
     validated_by: str | os.PathLike[str],
     frames: int,
     videos: int = 1,
+    masks: bool = True,
     yardstick: bool = False,
     trust: Sequence[str] = (),
 ) -> Entry:
@@ -44,6 +45,7 @@ def inference_entry(
         "validated_by": str(checkpoint_path(validated_by)),
         "frames": frames,
         "videos": videos,
+        "masks": masks,
         "yardstick": yardstick,
         "trust": list(trust),
     }

@@ -13,7 +13,7 @@ from stmask.files import read_json, require_file, write_json
 from stmask.number_checks import require_number
 from stmask.signatures import check_arguments
 
-PROCEDURE = 1  # raised when what `stmask.benchmarks.inference` times changes: such speeds are not compared
+PROCEDURE = 2  # raised when what `stmask.benchmarks.inference` times changes: such speeds are not compared
 PRECISIONS = ("float32", "bfloat16", "float16")  # of the network; the first one: as the weights are
 FRAMES = 100  # to time, unless told otherwise
 _FILE = "fps.json"

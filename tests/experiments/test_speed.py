@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from engine.tiny import TINY
 from experiments.made_runs import made_speed, write_run
 from omegaconf import DictConfig, OmegaConf
+from PIL import Image
 
-from stmask.benchmarks.inference import STAGES, Contender, Image, take_videos
+from stmask.benchmarks.inference import STAGES, Contender, take_videos
 from stmask.benchmarks.worker import Turns
 from stmask.checkpoints import ModelCard, build_model, save_model
 from stmask.cli import main
@@ -25,9 +27,10 @@ from stmask.experiments import benchmark
 from stmask.experiments.speed import PROCEDURE, read_speed, write_speed
 from stmask.files import read_json, write_json
 from stmask.ops.frames import FramePreprocessor
+from stmask.structures import CroppedMasks, TrackedFrame
 
 
-def video(frames: int, value: int = 0) -> list[Image]:
+def video(frames: int, value: int = 0) -> list[npt.NDArray[np.uint8]]:
     return [np.full((20, 30, 3), value + i, np.uint8) for i in range(frames)]
 
 
@@ -98,12 +101,33 @@ def test_stages_are_parts_of_a_frame_and_the_first_frame_of_a_clip_is_not_timed(
     outcome = contender.serve(turns)
     assert len(turns.samples) == 7
     for sample in turns.samples:
-        assert {"preprocessing", "network", "detection", "tracking"} <= set(sample.stages) <= set(STAGES)
+        assert {"preprocessing", "network", "detection", "tracking", "masks"} <= set(sample.stages) <= set(STAGES)
         assert min(sample.stages.values()) >= 0
         assert sum(sample.stages.values()) == pytest.approx(sample.milliseconds, rel=0.2, abs=1.0)
     assert outcome.work.flops is not None
     assert outcome.work.flops > 1e6
     assert {"objects", "height", "width"} <= set(outcome.details)
+
+
+@pytest.mark.parametrize("masks", [True, False])
+def test_masks_are_timed_at_the_size_of_the_video(
+    masks: bool, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[tuple[int, int]] = []
+
+    def spied(tracked: TrackedFrame, size: tuple[int, int]) -> CroppedMasks:
+        made.append(size)
+        return real(tracked, size)
+
+    real = TrackedFrame.cropped_masks_at
+    monkeypatch.setattr(TrackedFrame, "cropped_masks_at", spied)
+    for index in range(2):
+        Image.fromarray(np.zeros((70, 110, 3), np.uint8)).save(tmp_path / f"{index}.png")
+    shared = {"device": "cpu", "precision": "float32", "frames_from": str(tmp_path), "validated_by": "", "frames": 1}
+    contender = Contender(checkpoint=str(save(tmp_path / "a.ckpt", data)), masks=masks, **shared)
+    turns = Turns(io.StringIO("1\n0\n"), io.StringIO())
+    contender.serve(turns)
+    assert set(made) == ({(70, 110)} if masks else set())
 
 
 def test_a_speed_is_kept_in_full_and_not_taken_from_another_procedure(tmp_path: Path) -> None:
@@ -131,6 +155,7 @@ def test_networks_side_by_side_and_a_run_keeps_its_speed(
     printed = capsys.readouterr().out.splitlines()
     assert "float32" in printed[0]
     assert printed[2].split()[:2] == ["inference", "ms"]
+    assert "FPS" in printed[2].split()
     long = [line.split(": ", 1) for line in printed if line.startswith("(") and ": " in line]
     names = dict(reversed(long))  # a name is explained first, then used
     shown = [line.split()[0] for line in printed[3:5]]
@@ -176,7 +201,7 @@ def test_videos_side_by_side_are_timed_as_frames_of_one(data: Path, tmp_path: Pa
     outcome = contender.serve(turns)
     assert outcome.details["videos"] == 2
     for sample in turns.samples:
-        assert {"preprocessing", "network", "detection", "tracking"} == set(sample.stages)
+        assert {"preprocessing", "network", "detection", "tracking", "masks"} == set(sample.stages)
         assert sum(sample.stages.values()) == pytest.approx(sample.milliseconds, rel=0.2, abs=1.0)
 
 
