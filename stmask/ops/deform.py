@@ -54,10 +54,11 @@ def deform_conv(
 
     Args:
         x: (B, C, H, W).
-        offsets: (B, 2 * kh * kw, h, w), (dy, dx) for each tap in row order, in cells; h = ceil(H / stride).
+        offsets: (B, G * 2 * kh * kw, h, w), (dy, dx) for each tap in row order, in cells; h = ceil(H / stride). With G
+            groups each C / G channels have offsets of their own.
         weight: (O, C, kh, kw).
         bias: (O,).
-        mask: (B, kh * kw, h, w) factors of the taps.
+        mask: (B, G * kh * kw, h, w) factors of the taps.
         stride: step between output cells.
         relu: whether a ReLU follows.
 
@@ -65,11 +66,31 @@ def deform_conv(
         (B, O, h, w). Offsets and sampling stay in float32 under autocast: their rounding moves pixels.
     """
     exported = torch.compiler.is_exporting()  # other formats have the operator, under the same name
-    if x.device.type == "cpu" and not exported:
+    on_cpu = x.device.type == "cpu" and not exported
+    by_triton = not torch.is_grad_enabled() and x.is_cuda and _has_triton()
+    groups = offsets.shape[1] // (2 * weight.shape[2] * weight.shape[3])
+    if groups > 1 and (on_cpu or by_triton):
+        result = _by_groups(x, offsets, weight, bias, mask, stride, groups)
+    elif on_cpu:
         return _by_rows(x, offsets, weight, bias, mask, stride, relu)
-    by = _by_triton if not torch.is_grad_enabled() and x.is_cuda and _has_triton() else _by_torchvision
-    result = by(x, offsets, weight, bias, mask, stride)
+    else:
+        result = (_by_triton if by_triton else _by_torchvision)(x, offsets, weight, bias, mask, stride)
     return F.relu(result, inplace=True) if relu else result
+
+
+def _by_groups(
+    x: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | None, mask: Tensor | None, stride: int, groups: int
+) -> Tensor:
+    """The sum over the groups of channels."""
+    masks: tuple[Tensor | None, ...] = (None,) * groups if mask is None else mask.chunk(groups, dim=1)
+    parts = zip(*(value.chunk(groups, dim=1) for value in (x, offsets, weight)), masks, strict=True)
+    result: Tensor | None = None
+    for part, shifts, kernel, factors in parts:
+        first = bias if result is None else None
+        own = deform_conv(part, shifts, kernel, bias=first, mask=factors, stride=stride)
+        result = own if result is None else result + own
+    assert result is not None
+    return result
 
 
 @cache

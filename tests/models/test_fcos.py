@@ -95,10 +95,14 @@ def test_a_point_shows_the_smallest_of_several_objects() -> None:
     assert targets.labels[targets.positive].unique().tolist() == [2]
     assert targets.boxes_px[targets.positive].unique(dim=0).tolist() == [[84, 84, 116, 116]]
     assert targets.boxes_px[~targets.positive].abs().sum() == 0
-    # 10 x 100 is smaller than 31 x 33, and with a pixel more it is not
-    long, square = [100 - 5, 50, 100 + 5, 150], [100 - 15.5, 84, 100 + 15.5, 117]
-    assert (100, 100, 8) in places(shown([long, square]).objects, 0)
-    assert (100, 100, 8) in places(shown([long, square], matcher=PointMatcher(extent=1.0)).objects, 1)
+
+
+def test_boxes_that_end_at_their_last_pixel() -> None:
+    targets = shown([[80, 80, 120, 120]], matcher=PointMatcher(extent=1.0))
+    assert targets.boxes_px[targets.positive].unique(dim=0).tolist() == [[80, 80, 119, 119]]
+    # the centre is half a pixel nearer, so that the furthest points are near enough on neither side
+    assert places(shown([[80, 80, 112, 120]]).objects, 0)[0] == (92, 92, 8)
+    assert places(shown([[80, 80, 112, 120]], matcher=PointMatcher(extent=1.0)).objects, 0)[0] == (84, 92, 8)
 
 
 def test_background_points_in_crowds_are_neutral() -> None:

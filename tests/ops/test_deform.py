@@ -51,6 +51,24 @@ def test_without_offsets_it_is_a_convolution(kernel: tuple[int, int]) -> None:
     torch.testing.assert_close(got, F.conv2d(F.pad(x, same_padding(kernel)), weight), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_groups_of_channels_with_offsets_of_their_own(masked: bool) -> None:
+    values = inputs((3, 3), 1, torch.float64)
+    groups = [inputs((3, 3), 1, torch.float64), inputs((3, 3), 1, torch.float64)]
+    values["offsets"] = torch.cat([groups[0]["offsets"], -groups[1]["offsets"]], dim=1).detach().requires_grad_()
+    values["mask"] = torch.cat([groups[0]["mask"], 2 * groups[1]["mask"]], dim=1).detach().requires_grad_()
+    x, offsets, weight, bias, mask = values.values()
+    given = [x, offsets, weight, bias, *([mask] if masked else [])]
+    mine = deform_conv(x, offsets, weight, bias=bias, mask=mask if masked else None)
+    theirs = deform._by_torchvision(x, offsets, weight, bias, mask if masked else None, 1)
+    torch.testing.assert_close(mine, theirs)
+    direction = torch.randn_like(mine)
+    for a, b in zip(torch.autograd.grad(mine, given, direction), torch.autograd.grad(theirs, given, direction)):
+        torch.testing.assert_close(a, b)
+    relu = deform_conv(x, offsets, weight, bias=bias, mask=mask if masked else None, relu=True)
+    assert torch.equal(relu, mine.relu())
+
+
 def test_a_map_of_one_cell() -> None:
     x, weight = torch.randn(1, 3, 1, 1), torch.randn(2, 3, 3, 3)
     got = deform_conv(x, torch.zeros(1, 18, 1, 1), weight)

@@ -119,7 +119,7 @@ class PointMatcher:
         centre: of the box, or the centre of mass of the mask.
         limits: on each level but the last, the most pixels from a point to the side of the box that is furthest; the
             next level begins there.
-        extent: what a box is longer by than the difference of its coordinates: 1 where they are of its last pixels.
+        extent: 1 for a network whose boxes reach from their first pixel to their last one, not to its far side.
     """
 
     radius: float = 1.5
@@ -139,19 +139,22 @@ class PointMatcher:
     def __call__(self, points: Points, targets: Sequence[FrameTargets], *, input_size: tuple[int, int]) -> PointTargets:
         """What the points show of the objects of each of B frames, in inputs of (H, W) pixels."""
         size = points.xy_px.new_tensor(input_size[::-1] * 2)
-        found = [self._matched(points, target, size=size) for target in targets]
-        labels, boxes = [], []
-        for target, objects in zip(targets, found, strict=True):
+        far = size.new_tensor([0, 0, self.extent, self.extent])
+        found, labels, boxes = [], [], []
+        for target in targets:
+            boxes_px = target.boxes.float() * size - far
+            objects = self._matched(points, target, boxes_px, crowds_px=target.crowds.float() * size)
             # one more row, the last: of what is not an object
+            found.append(objects)
             labels.append(F.pad(target.labels, (0, 1))[objects.clamp(min=-1)])
-            boxes.append(F.pad(target.boxes.float() * size, (0, 0, 0, 1))[objects.clamp(min=-1)])
+            boxes.append(F.pad(boxes_px, (0, 0, 0, 1))[objects.clamp(min=-1)])
         return PointTargets(torch.stack(found), torch.stack(labels), torch.stack(boxes))
 
-    def _matched(self, points: Points, target: FrameTargets, *, size: Tensor) -> Tensor:
+    def _matched(self, points: Points, target: FrameTargets, boxes: Tensor, *, crowds_px: Tensor) -> Tensor:
+        """(A,) int64, as `PointTargets.objects`, for boxes (N, 4) in pixels."""
         xy = points.xy_px
         shown = torch.full((len(xy),), BACKGROUND, dtype=torch.int64, device=xy.device)
         if len(target):
-            boxes = target.boxes.float() * size  # (N, 4)
             ways = torch.cat([xy[:, None] - boxes[:, :2], boxes[:, 2:] - xy[:, None]], dim=2)  # (A, N, 4)
             centres = (boxes[:, :2] + boxes[:, 2:]) / 2 if self.centre == "box" else _centres_of_mass(target.masks)
             reach = self.radius * points.strides[:, None, None]
@@ -163,9 +166,8 @@ class PointMatcher:
             areas = (boxes[:, 2:] - boxes[:, :2] + self.extent).prod(dim=1)
             least, index = torch.where(near & fits, areas, torch.inf).min(dim=1)
             shown = torch.where(least.isfinite(), index, shown)
-        if len(target.crowds):
-            crowds = target.crowds.float() * size
-            inside = ((xy[:, None] >= crowds[:, :2]) & (xy[:, None] <= crowds[:, 2:])).all(dim=2).any(dim=1)
+        if len(crowds_px):
+            inside = ((xy[:, None] >= crowds_px[:, :2]) & (xy[:, None] <= crowds_px[:, 2:])).all(dim=2).any(dim=1)
             shown[inside & (shown == BACKGROUND)] = NEUTRAL
         return shown
 

@@ -120,6 +120,8 @@ class ResNet(nn.Module):
             of each stage; the second 3x3 of a basic block). 0 for none. The paper's R101 has 3, the released R50 has 2.
         width: channels of the first stage (later ones in proportion); ImageNet weights are for 64.
         groups, group_width: of the 3x3 convolutions of bottlenecks; 64 groups with a width of 4 are ResNeXt's 64x4d.
+        stride_in_1x1: bottlenecks that halve a map do so in their first 1x1 convolution, as Caffe's networks do, not in
+            the 3x3 one, as torchvision's.
         norm: "batch", or "group", which learns faster from random weights when batches are small.
         frozen_norm: batch norms keep their statistics and are not trained.
         train_scales: with frozen_norm, batch norms keep their statistics alone: scales and shifts are trained.
@@ -145,6 +147,7 @@ class ResNet(nn.Module):
         width: int = 64,
         groups: int = 1,
         group_width: int = 64,
+        stride_in_1x1: bool = False,
         norm: str = "batch",
         frozen_norm: bool = False,
         train_scales: bool = False,
@@ -170,6 +173,11 @@ class ResNet(nn.Module):
         self.conv1, self.bn1, self.relu, self.maxpool = base.conv1, base.bn1, base.relu, base.maxpool
         self.layer1, self.layer2, self.layer3, self.layer4 = base.layer1, base.layer2, base.layer3, base.layer4
         self.out_channels = {name: _stage_channels(getattr(self, stage)) for name, stage in _STAGES.items()}
+        self.stride_in_1x1 = stride_in_1x1 and _LAYOUTS[depth][0] is _Bottleneck
+        if self.stride_in_1x1:
+            for stage in _STAGES.values():
+                first = getattr(self, stage)[0]
+                first.conv1.stride, first.conv2.stride = first.conv2.stride, first.conv1.stride
         if dcn_interval:
             for name in _DEFORMABLE_STAGES:
                 _make_deformable(getattr(self, _STAGES[name]), dcn_interval)
@@ -183,6 +191,8 @@ class ResNet(nn.Module):
         if weights is not None:
             if weights == _IMAGENET and (width, norm) != (_FULL_WIDTH, "batch"):
                 raise ValueError(f"weights={_IMAGENET} are of width={_FULL_WIDTH}, norm=batch: got {width}, {norm}")
+            if weights == _IMAGENET and self.stride_in_1x1:
+                raise ValueError(f"weights={_IMAGENET} are of stride_in_1x1=false")
             self._load(hub.local(f"resnet{depth}_imagenet" if weights == _IMAGENET else weights, to_serve="backbone"))
 
     def forward(self, frames: Tensor) -> dict[str, Tensor]:

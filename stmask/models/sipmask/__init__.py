@@ -1,0 +1,10 @@
+"""SipMask for videos: a one-stage network whose masks have coefficients for each quarter of a box."""
+
+from stmask.models.sipmask.detector import PointDetector
+from stmask.models.sipmask.head import SipMaskHead
+from stmask.models.sipmask.losses import SipMaskLoss
+from stmask.models.sipmask.network import SipMask
+from stmask.models.sipmask.records import SipMaskInstances, SipMaskMaps
+
+__all__ = ["PointDetector", "SipMask", "SipMaskHead", "SipMaskInstances", "SipMaskLoss", "SipMaskMaps"]
+PARTS = ("PointDetector", "SipMask", "SipMaskLoss")
