@@ -83,6 +83,9 @@ class SipMaskHead(nn.Module):
                 nn.init.normal_(module.weight, std=_STD)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
+        # theirs are as small as the others; from random weights masks then hardly begin to be learnt
+        for layer in (self.hidden, self.prototypes):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
         assert self.class_logits.bias is not None
         nn.init.constant_(self.class_logits.bias, -math.log((1 - _PRIOR) / _PRIOR))
 
