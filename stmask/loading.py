@@ -16,6 +16,7 @@ from stmask.errors import ConfigError
 from stmask.inference.segmenter import VideoSegmenter
 from stmask.models import VideoModel
 from stmask.models.layers.folding import prepare_for_inference
+from stmask.ops.frames import FramePreprocessor
 from stmask.ops.kernels import computes_bfloat16
 from stmask.runtimes import is_exported, load_exported
 from stmask.weights import read_file
@@ -58,19 +59,27 @@ def load(
     return official.load(path, changes=model)
 
 
-def initialise(model: VideoModel, path: str | os.PathLike[str], *, class_names: Sequence[str] = ()) -> InitReport:
-    """Initialises a freshly built model with every tensor of a file that fits: ours, the authors' or YOLACT's.
+def initialise(
+    model: VideoModel,
+    path: str | os.PathLike[str],
+    *,
+    class_names: Sequence[str] = (),
+    preprocessor: FramePreprocessor | None = None,
+) -> InitReport:
+    """Initialises a freshly built model with every tensor of a file that fits: ours, or one of other people's.
 
     Args:
         path: as of `load`.
         class_names: of the model's labels; see `official.initialise`.
+        preprocessor: of the model's frames; likewise.
 
     Raises:
         CheckpointError: no such file, or too little in it fits.
     """
     from stmask import official
 
-    return official.initialise(model, checkpoint_path(path, purpose="init_from"), class_names=class_names)
+    source = checkpoint_path(path, purpose="init_from")
+    return official.initialise(model, source, class_names=class_names, preprocessor=preprocessor)
 
 
 def load_segmenter(

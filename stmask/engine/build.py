@@ -195,7 +195,8 @@ def start_from(module: VISModule, path: str, *, report: Path) -> None:
         ConfigError: it has no backbone, see `refuse_frozen_random_norms`.
     """
     source = checkpoint_path(path, purpose="init_from")
-    outcome = initialise(module.model, source, class_names=module.card.class_names)
+    card = module.card
+    outcome = initialise(module.model, source, class_names=card.class_names, preprocessor=card.preprocessor)
     if not outcome.has_backbone:
         refuse_frozen_random_norms(module.card.model, found=f"none in {source}")
 

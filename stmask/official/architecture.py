@@ -171,6 +171,21 @@ def shape_of(shapes: Shapes, name: str, source: str) -> tuple[int, ...]:
     return shapes[name]
 
 
+def resnet_depth(shapes: Shapes, *, prefix: str, source: str) -> int:
+    """The depth of a ResNet of bottlenecks with torchvision's names after `prefix`: 50 or 101.
+
+    Raises:
+        CheckpointError: another backbone.
+    """
+    blocks = tuple(
+        len({name[len(prefix) :].split(".")[1] for name in shapes if name.startswith(f"{prefix}layer{stage}.")})
+        for stage in range(1, 5)
+    )
+    if (True, blocks) not in _DEPTHS:
+        raise CheckpointError(f"{source}: the backbone has stages of {blocks} blocks, known are ResNet-50 and -101")
+    return _DEPTHS[True, blocks]
+
+
 def _output(shapes: Shapes, layer: str) -> str:
     """Name of the first output convolution of a branch, calibrated or not."""
     calibrated = f"{_HEAD}.{layer}.0.conv.weight"

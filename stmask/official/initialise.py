@@ -26,12 +26,16 @@ from stmask.official.masktrack import (
     is_torchvision,
     without_background,
 )
+from stmask.official.sipmask import SIPMASK, SIPMASK_INPUT, is_sipmask, red_first
+from stmask.ops.frames import FramePreprocessor
 from stmask.weights import as_in, is_counter, read_file, tensors_of
 
 _BACKBONE = "backbone."
+_FIRST, _FIRST_MEAN = "backbone.conv1.weight", "backbone.bn1.running_mean"
 # Layers with rows for each class: so many of the background come first, so many are of each class.
 _CLASS_LAYERS: tuple[tuple[re.Pattern[str], int, int], ...] = (
     (re.compile(r"head\.class_outputs\.\d+\.(output\.)?(weight|bias)"), 1, 1),
+    (re.compile(r"head\.class_logits\.(weight|bias)"), 0, 1),
     (re.compile(r"heads\.box\.class_logits\.(weight|bias)"), 1, 1),
     (re.compile(r"heads\.box\.box_deltas\.(weight|bias)"), 0, 4),
     (re.compile(r"heads\.mask\.output\.mask_fcn_logits\.(weight|bias)"), 0, 1),
@@ -88,29 +92,41 @@ class InitReport:
         return "\n".join(lines)
 
 
-def initialise(model: VideoModel, path: str | os.PathLike[str], *, class_names: Sequence[str] = ()) -> InitReport:
+def initialise(
+    model: VideoModel,
+    path: str | os.PathLike[str],
+    *,
+    class_names: Sequence[str] = (),
+    preprocessor: FramePreprocessor | None = None,
+) -> InitReport:
     """Takes into a freshly built network every tensor of a file that it has a place of the same shape for.
 
     Args:
         class_names: of the network's labels 1..K. Where the file's are known too, the rows of the class layers are
             taken by name, or not at all where it lacks a class. Empty: by position, where their number is the same.
+        preprocessor: of the network's frames. Where the file's frames were normalised otherwise, its first convolution
+            is changed so that it gives the same for these; None: they are as the file's.
 
     Raises:
         CheckpointError: the file is not a checkpoint; only a part of the backbone fits, so that what follows would be
-            fed with noise; or hardly anything of the network does.
+            fed with noise; hardly anything of the network does; or its backbone has strides in other convolutions.
     """
     content, source = read_file(path), os.fspath(path)
     own, other = model.state_dict(), None
     if is_ours(content):
-        network = card_of(content, source=source).network
-        other = None if network == type(model).__name__ else network
-        tensors: Mapping[str, Tensor] = network_weights(content, source=source)
-        given = dict(tensors)
-        places: dict[str, str | None] = {name: name for name in tensors}
+        card = card_of(content, source=source)
+        other = None if card.network == type(model).__name__ else card.network
+        known = _Known(
+            network_weights(content, source=source), (), card.preprocessor, _strides_early(card.model.get("backbone"))
+        )
     else:
-        tensors, rules = _as_known(tensors_of(content, source=source))
-        places = {name: to_ours(name, rules) or (name if name in own else None) for name in tensors}
-        given = {ours: tensors[name] for name, ours in places.items() if ours}
+        known = _as_known(tensors_of(content, source=source))
+    tensors = known.tensors
+    places = {name: to_ours(name, known.rules) or (name if name in own else None) for name in tensors}
+    given = {ours: tensors[name] for name, ours in places.items() if ours}
+    _refuse_other_strides(model, known, source=source)
+    if preprocessor is not None:
+        given = _for_frames(given, known.frames, preprocessor, source=source)
     given, other_classes = _by_class(given, _class_names(content, given, source), class_names)
     taken = {name: given[name] for name in own if name in given and given[name].shape == own[name].shape}
     fresh = {name: other_classes.get(name) or _why(given.get(name), own[name]) for name in own if name not in taken}
@@ -121,14 +137,60 @@ def initialise(model: VideoModel, path: str | os.PathLike[str], *, class_names: 
     return InitReport(list(taken), fresh, unused, share, other)
 
 
-def _as_known(tensors: Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], tuple[Rule, ...]]:
-    """A file's tensors with rows as ours have them, and the rules for their names."""
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A file's tensors with rows as ours have them, the rules for their names, the frames that it was trained on, and
+    whether its ResNet strides in 1x1 convolutions.
+    """
+
+    tensors: Mapping[str, Tensor]
+    rules: tuple[Rule, ...]
+    frames: FramePreprocessor = FramePreprocessor()
+    stride_in_1x1: bool = False
+
+
+def _as_known(tensors: Mapping[str, Tensor]) -> _Known:
     shapes = {name: tuple(value.shape) for name, value in tensors.items()}
     if is_torchvision(shapes):
-        return without_background(tensors), TORCHVISION
+        return _Known(without_background(tensors), TORCHVISION)
+    if is_sipmask(shapes):
+        return _Known(red_first(tensors), SIPMASK, SIPMASK_INPUT, stride_in_1x1=True)
     if is_mmdet(shapes):
-        return background_first(as_mmtracking(tensors)), MMDET
-    return tensors, RULES
+        return _Known(background_first(as_mmtracking(tensors)), MMDET)
+    return _Known(tensors, RULES)
+
+
+def _strides_early(backbone: Any) -> bool:
+    """Whether the backbone of this configuration is a ResNet of bottlenecks with strides in 1x1 convolutions."""
+    known = isinstance(backbone, Mapping) and backbone.get("depth") in (50, 101)
+    return known and backbone.get("stride_in_1x1") is True
+
+
+def _refuse_other_strides(model: VideoModel, known: _Known, *, source: str) -> None:
+    own = getattr(getattr(model, "backbone", None), "stride_in_1x1", None)
+    bottlenecks = "backbone.layer1.0.conv3.weight"
+    if own is not None and bottlenecks in model.state_dict() and own != known.stride_in_1x1:
+        raise CheckpointError(
+            f"{source} is of model.backbone.stride_in_1x1={str(known.stride_in_1x1).lower()}, this network of "
+            f"{str(own).lower()}: they would read other pixels"
+        )
+
+
+def _for_frames(
+    given: Mapping[str, Tensor], theirs: FramePreprocessor, ours: FramePreprocessor, *, source: str
+) -> dict[str, Tensor]:
+    """The tensors, changed so that frames normalised as ours give what theirs gave, but for the border of the image."""
+    weight, mean = given.get(_FIRST), given.get(_FIRST_MEAN)
+    if weight is None or weight.ndim != 4 or (theirs.mean, theirs.std) == (ours.mean, ours.std):
+        return dict(given)
+    if mean is None or weight.shape[:2] != (len(mean), 3):
+        raise CheckpointError(
+            f"{source} was trained on frames normalised otherwise: give data.preprocessor.mean={list(theirs.mean)} "
+            f"data.preprocessor.std={list(theirs.std)}"
+        )
+    own_mean, own_std, mean_, std = (weight.new_tensor(one) for one in (ours.mean, ours.std, theirs.mean, theirs.std))
+    shift = (weight * ((own_mean - mean_) / std)[:, None, None]).flatten(1).sum(dim=1)
+    return {**given, _FIRST: weight * (own_std / std)[:, None, None], _FIRST_MEAN: mean - shift}
 
 
 def _refuse_accidents(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from stmask.errors import CheckpointError
-from stmask.official.architecture import Shapes, shape_of
+from stmask.official.architecture import Shapes, resnet_depth, shape_of
 from stmask.official.keys import Rule
 
 _DETECTOR = "detector."
@@ -61,7 +61,6 @@ TORCHVISION: tuple[Rule, ...] = (
 )
 _COCO_IDS_WITHOUT_CLASS = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
 _COCO_ROWS = 91  # of torchvision's class layers: the background, then COCO's ids
-_DEPTHS = {(3, 4, 6, 3): 50, (3, 4, 23, 3): 101}
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,16 +140,10 @@ def recognise_masktrack(shapes: Shapes, *, source: str) -> MaskTrackArchitecture
             f"{', '.join(heads) or 'none'} ({inner}); Mask R-CNN of mmdet can start a training: init_from={source}"
         )
     first = shape_of(shapes, "detector.backbone.layer1.0.conv2.weight", source)
-    blocks = tuple(
-        len({name.split(".")[3] for name in shapes if name.startswith(f"detector.backbone.layer{stage}.")})
-        for stage in range(1, 5)
-    )
-    if blocks not in _DEPTHS:
-        raise CheckpointError(f"{source}: the backbone has stages of {blocks} blocks, known are ResNet-50 and -101")
     width = first[0]
     groups = max(1, width // max(1, first[1]))
     return MaskTrackArchitecture(
-        depth=_DEPTHS[blocks],
+        depth=resnet_depth(shapes, prefix="detector.backbone.", source=source),
         groups=groups,
         group_width=first[1],
         channels=shape_of(shapes, "detector.neck.fpn_convs.0.conv.weight", source)[0],

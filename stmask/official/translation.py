@@ -20,6 +20,7 @@ from stmask.official.architecture import Shapes, is_yolact, recognise
 from stmask.official.datasets import class_names_for, preprocessor_for
 from stmask.official.keys import RULES, Rule, to_official, to_ours
 from stmask.official.masktrack import MMDET, background_first, is_mmdet, recognise_masktrack
+from stmask.official.sipmask import SIPMASK, SIPMASK_INPUT, is_sipmask, recognise_sipmask, red_first
 from stmask.official.yolact import recognise_yolact, split_anchors
 from stmask.ops.frames import FramePreprocessor
 from stmask.signatures import PARTIAL, TARGET
@@ -117,9 +118,10 @@ def translate(
         CheckpointError: they are not an STMask network, or do not fit the recognised one; the first differences are
             named.
     """
-    kept: Mapping[str, Tensor] = {name: value for name, value in tensors.items() if _why_unused(name) is None}
-    shapes = {name: tuple(value.shape) for name, value in kept.items()}
+    shapes = {name: tuple(value.shape) for name, value in tensors.items()}
     format_ = next((known for known in FORMATS if known.recognises(shapes)), FORMATS[-1])  # the last says what it lacks
+    dropped = {name: why for name in tensors if (why := format_.why_unused(name)) is not None}
+    kept: Mapping[str, Tensor] = {name: value for name, value in tensors.items() if name not in dropped}
     kept, card, facts = format_.translate(kept, source=source, class_names=class_names, quirks=quirks)
     shapes, rules = {name: tuple(value.shape) for name, value in kept.items()}, format_.rules
     expected = {str(to_official(name, rules)): tuple(v.shape) for name, v in _empty(card.model).state_dict().items()}
@@ -132,7 +134,7 @@ def translate(
         weights={ours: kept[name] for name, ours in used.items()} | {name: torch.tensor(0) for name in filled},
         recognised=facts,
         used=used,
-        dropped={name: why for name in tensors if (why := _why_unused(name)) is not None},
+        dropped=dropped,
         filled=filled,
     )
 
@@ -188,6 +190,10 @@ class Format(Protocol):
         """Whether the names and shapes of a file's tensors are of this kind."""
         ...
 
+    def why_unused(self, name: str) -> str | None:
+        """Why a tensor of the file is left out; None for those that the network needs."""
+        ...
+
     def translate(
         self, tensors: Mapping[str, Tensor], *, source: str, class_names: Sequence[str] | None, quirks: bool
     ) -> tuple[Mapping[str, Tensor], ModelCard, Sequence[str]]:
@@ -206,6 +212,9 @@ class YolactFormat:
 
     def recognises(self, shapes: Shapes) -> bool:
         return is_yolact(shapes)
+
+    def why_unused(self, name: str) -> str | None:
+        return _why_unused(name)
 
     def translate(
         self, tensors: Mapping[str, Tensor], *, source: str, class_names: Sequence[str] | None, quirks: bool
@@ -227,6 +236,9 @@ class StmaskFormat:
 
     def recognises(self, shapes: Shapes) -> bool:
         return not is_yolact(shapes)
+
+    def why_unused(self, name: str) -> str | None:
+        return _why_unused(name)
 
     def translate(
         self, tensors: Mapping[str, Tensor], *, source: str, class_names: Sequence[str] | None, quirks: bool
@@ -261,6 +273,9 @@ class MaskTrackFormat:
     def recognises(self, shapes: Shapes) -> bool:
         return is_mmdet(shapes)
 
+    def why_unused(self, name: str) -> str | None:
+        return None
+
     def translate(
         self, tensors: Mapping[str, Tensor], *, source: str, class_names: Sequence[str] | None, quirks: bool
     ) -> tuple[Mapping[str, Tensor], ModelCard, Sequence[str]]:
@@ -274,7 +289,31 @@ class MaskTrackFormat:
         return background_first(tensors), card, found.describe()
 
 
-FORMATS: tuple[Format, ...] = (MaskTrackFormat(), YolactFormat(), StmaskFormat())
+class SipMaskFormat:
+    """Files of SipMask's authors, of its version for videos."""
+
+    rules = SIPMASK
+
+    def recognises(self, shapes: Shapes) -> bool:
+        return is_sipmask(shapes)
+
+    def why_unused(self, name: str) -> str | None:
+        return None
+
+    def translate(
+        self, tensors: Mapping[str, Tensor], *, source: str, class_names: Sequence[str] | None, quirks: bool
+    ) -> tuple[Mapping[str, Tensor], ModelCard, Sequence[str]]:
+        found = recognise_sipmask({name: tuple(value.shape) for name, value in tensors.items()}, source=source)
+        card = ModelCard(
+            model=found.model_config(),
+            class_names=_class_names(found.num_classes, source=source, given=class_names),
+            preprocessor=SIPMASK_INPUT,
+            origin=f"{source}, weights of SipMask's authors",
+        )
+        return red_first(tensors), card, found.describe()
+
+
+FORMATS: tuple[Format, ...] = (SipMaskFormat(), MaskTrackFormat(), YolactFormat(), StmaskFormat())
 
 
 def _class_names(num_classes: int, *, source: str, given: Sequence[str] | None) -> tuple[str, ...]:

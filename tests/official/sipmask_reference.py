@@ -6,18 +6,22 @@ import json
 import math
 import re
 import zlib
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 from official.reference import DATA as ALL_DATA
-from official.reference import first_of
+from official.reference import deviation, first_of
 from torch import Tensor
 
+from stmask.official.translation import translate
 from stmask.ops.frames import FramePreprocessor
+from stmask.structures import Clip, FrameTargets
 
 DATA = ALL_DATA / "sipmask"
+SCORE_THRESHOLD = 0.1975  # in a gap between scores, so that some frames have more and some fewer detections
 SIZE = FramePreprocessor(height=180, width=320, mean=(122.7717, 115.9465, 102.9801), std=(1.0, 1.0, 1.0))
 
 # (pattern, factor of the standard deviation), the first that fits
@@ -27,7 +31,7 @@ _GAINS = (
     (r"fcos_reg\.", 0.8),
     (r"conv_offset\.", 0.3),
     (r"fcos_cls\.", 1.5),
-    (r"sipmask_track\.", 0.15),
+    (r"sipmask_track\.", 0.08),
 )
 _OFFSETS = ((r"fcos_reg\.", 2.5), (r"fcos_cls\.", -5.0), (r"centerness\.", 1.0), (r"scales\.", 1.0))
 
@@ -55,3 +59,50 @@ def drawn(name: str, shape: tuple[int, ...]) -> Tensor:
     else:
         values = first_of(_OFFSETS, name, 0.0) + 0.05 * np.asarray(values)
     return torch.from_numpy(np.asarray(values, dtype=np.float32))
+
+
+def build() -> Any:
+    """The network with its stand-in weights, by the way that published files take."""
+    return translate(stand_in_weights(), source="sipmask_r50_youtubevis2019.pth").model()
+
+
+def stored(name: str) -> dict[str, np.ndarray]:
+    """The arrays of one file."""
+    with np.load(DATA / f"{name}.npz") as file:
+        return dict(file)
+
+
+def check(name: str, got: Tensor, reference: dict[str, np.ndarray], *, tolerance: float = 1e-4) -> None:
+    """A tensor against its stored values and the statistics of all of it."""
+    array = got.numpy()
+    assert array.shape == tuple(reference[f"{name}__shape"]), name
+    assert deviation(array.ravel()[:: int(reference[f"{name}__step"])], reference[name]) < tolerance, name
+    scale = np.abs(reference[name]).max() * np.array([1, 1, array.size])
+    whole = array.astype(np.float64)
+    stats = np.array([whole.mean(), whole.std(), np.abs(whole).sum()])
+    np.testing.assert_allclose(stats / scale, reference[f"{name}__stats"] / scale, atol=tolerance, err_msg=name)
+
+
+def training_pairs(pairs: Sequence[int]) -> Clip:
+    """Pairs of train_batch.npz as a batch."""
+    with np.load(ALL_DATA / "train_batch.npz") as file:
+        batch = dict(file)
+    targets = tuple(
+        tuple(
+            FrameTargets(
+                boxes=torch.from_numpy(batch[f"boxes_{i}_{t}"]),
+                labels=torch.from_numpy(batch[f"labels_{i}_{t}"]),
+                masks=torch.from_numpy(batch[f"masks_{i}_{t}"]).bool(),
+                track_ids=torch.from_numpy(batch[f"ids_{i}_{t}"]),
+            )
+            for t in (0, 1)
+        )
+        for i in pairs
+    )
+    return Clip(
+        frames=torch.stack([torch.stack([SIZE(image) for image in batch["imgs_u8"][i]]) for i in pairs]),
+        image_sizes=torch.tensor([180, 320]).expand(len(pairs), 2, 2),
+        targets=targets,
+        video_ids=torch.arange(len(pairs)),
+        frame_indices=torch.tensor([[0, 1]]).expand(len(pairs), 2),
+    )
