@@ -264,6 +264,8 @@ class NormedConv(nn.Module):
         super().__init__()
         self.conv = Conv2d(channels, channels, 3, padding=1, bias=False)
         self.norm = grouped_norm(channels, groups=32, least=8)
+        # how large weights before a norm are says only how fast they turn: FCOS has 0.01, with which Adam spins them
+        nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, C, h, w) to (B, C, h, w)."""

@@ -39,7 +39,7 @@ class FeatureAlign(nn.Module):
         self.weight = nn.Parameter(torch.empty(channels, channels, 3, 3))
         self.norm = grouped_norm(channels, groups=32, least=8)
         nn.init.zeros_(self.offsets.weight)
-        nn.init.normal_(self.weight, std=_STD)
+        nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
 
     def forward(self, x: Tensor, distances: Tensor) -> Tensor:
         """Maps (B, C, h, w) and distances (B, 4, h, w) in cells to maps (B, C, h, w)."""
@@ -78,16 +78,20 @@ class SipMaskHead(nn.Module):
         self.hidden = Conv2d(_FINE_LEVELS * channels, hidden, 1)
         self.prototypes = Conv2d(hidden, num_prototypes, 3, padding=1)
         self.track = Conv2d(_FINE_LEVELS * channels, embedding_dim, 1)
-        for module in self.modules():
-            if isinstance(module, Conv2d) and module is not self.align.offsets:
-                nn.init.normal_(module.weight, std=_STD)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-        # theirs are as small as the others; from random weights masks then hardly begin to be learnt
+        outputs = (self.class_logits, self.distances, self.centreness, self.coefficients, self.track)
+        for layer in outputs:
+            nn.init.normal_(layer.weight, std=_STD)
+        # theirs are as small as the others: from random weights masks then hardly begin to be learnt
         for layer in (self.hidden, self.prototypes):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        for layer in (*outputs, self.hidden, self.prototypes):
+            assert layer.bias is not None
+            nn.init.zeros_(layer.bias)
         assert self.class_logits.bias is not None
         nn.init.constant_(self.class_logits.bias, -math.log((1 - _PRIOR) / _PRIOR))
+        # boxes begin with an area, as theirs do not: where sides are crossed the IoU has no gradient
+        assert self.distances.bias is not None
+        nn.init.ones_(self.distances.bias)
 
     def forward(self, levels: Sequence[Tensor]) -> SipMaskMaps:
         """P3 .. P7, each (B, C, h, w); P3 has twice the rows and columns of P4, and P4 of P5."""
