@@ -22,6 +22,7 @@ class TrainSchema:
     total_batch: int | None = None
     reference_batch: int | None = None
     checkpoint_every: int | None = None
+    keep_last: bool = True
     max_skipped_in_a_row: int = 20
     retry_failed: bool = False
     tags: list[str] = field(default_factory=list)

@@ -13,7 +13,7 @@ from stmask.checkpoints.format import card_of, check_weights, network_weights
 from stmask.errors import CheckpointError, ConfigError, StmaskError
 from stmask.models import VideoModel
 from stmask.runs.config import config_beside
-from stmask.runs.folder import RunFolder
+from stmask.runs.folder import RunFolder, status_of
 from stmask.runs.identity import config_changes
 from stmask.signatures import shown
 from stmask.weights import read_file
@@ -35,6 +35,7 @@ def checkpoint_to_resume(cfg: DictConfig, folder: RunFolder) -> Path | None:
         return None
     if cfg.resume == _AUTO:
         if not folder.last.exists():
+            _refuse_beginning_anew(folder)
             return None
         checkpoint = folder.last
     else:
@@ -98,6 +99,13 @@ def _refuse_overwriting(folder: RunFolder) -> None:
     if folder.first and any(folder.checkpoints.glob("*.ckpt")):
         raise ConfigError(
             f"{folder.path} holds a run already: go on with it (resume=auto), give another output_dir, or remove it"
+        )
+
+
+def _refuse_beginning_anew(folder: RunFolder) -> None:
+    if folder.first and folder.best.exists() and status_of(folder.path).state == "done":
+        raise ConfigError(
+            f"{folder.path} is done and kept no last.ckpt to go on from: give another output_dir, or remove it"
         )
 
 

@@ -131,6 +131,8 @@ def _train(
             step = {**best.metrics, "step": float(best.step)}
         metrics = {**step, "train_seconds": last.seconds}
         folder.summarise(metrics)
+        if not cfg.keep_last and folder.first and folder.best.exists():
+            folder.last.unlink(missing_ok=True)
     return metrics
 
 

@@ -174,9 +174,9 @@ def table_markdown(results: BenchResults, lines: Sequence[Line]) -> str:
         f"{VERSION}; setting: {results.setting}. AP in percent, mean ± sample standard deviation over n seeds, of the "
         "checkpoint with the best validation, which was on the same videos. Differences are in points, of runs with "
         "equal seeds, which saw the same samples and began with the same values where they have the same part. "
-        f"Brackets: {100 * LEVEL:.0f} % percentile intervals of {RESAMPLES} draws of seeds and videos with replacement, "
-        f"from {LEAST_SEEDS} seeds on. They are too narrow for few seeds: of differences that vary with the seed alone, and "
-        f"normally, such an interval covers {_COVERAGE}."
+        f"Brackets: {100 * LEVEL:.0f} % percentile intervals of {RESAMPLES} draws of seeds and videos with "
+        f"replacement, from {LEAST_SEEDS} seeds on. They are too narrow for few seeds: of differences that vary with "
+        f"the seed alone, and normally, such an interval covers {_COVERAGE}."
     )
     parts = ["# The tables on synthetic videos", "", about, ""]
     parts += [f"- {note}" for note in results.notes] + ([""] if results.notes else [])

@@ -227,6 +227,22 @@ def test_a_run_that_is_done_stays_as_it_is(short: Path, dataset: Path) -> None:
     assert state_of(short) == "done"
 
 
+def test_a_run_that_is_done_may_keep_its_best_checkpoint_alone(dataset: Path, tmp_path: Path) -> None:
+    small = ["data.samples_per_epoch=4", "trainer.max_steps=2", "keep_last=false"]
+    fit(dataset, tmp_path, *small)
+    assert [file.name for file in (tmp_path / "checkpoints").iterdir()] == ["best.ckpt"]
+    before = (tmp_path / "checkpoints" / "best.ckpt").read_bytes()
+    with pytest.raises(ConfigError, match=r"is done and kept no last\.ckpt to go on from"):
+        fit(dataset, tmp_path, *small, "resume=auto")
+    assert state_of(tmp_path) == "done"
+    assert (tmp_path / "checkpoints" / "best.ckpt").read_bytes() == before
+
+
+def test_without_a_best_checkpoint_the_last_one_is_kept(dataset: Path, tmp_path: Path) -> None:
+    fit(dataset, tmp_path, "trainer.max_steps=2", "data.valid=null", "keep_last=false")
+    assert [file.name for file in (tmp_path / "checkpoints").iterdir()] == ["last.ckpt"]
+
+
 def test_a_run_may_be_prolonged_and_moved(short: Path, dataset: Path, tmp_path: Path) -> None:
     fit(dataset, tmp_path / "whole")
     moved = short.rename(tmp_path / "moved")
