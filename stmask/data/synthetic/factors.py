@@ -119,21 +119,21 @@ def _alike(shot: Shot, share: float, rng: np.random.Generator) -> Shot:
 FACTORS: dict[str, Factor] = {
     "occlusion": Factor(
         "share of the way by which the objects' paths are shifted towards each other, as they lie in mid-video",
-        (0.45, 0.7, 0.95),
+        (0.3, 0.5, 0.7),
         "hidden",
         _occluded,
     ),
     "blur": Factor(
-        "exposure, in frame intervals; more than one is a camera that adds up frames", (1.0, 2.0, 3.0), "blur", _blurred
+        "exposure, in frame intervals; more than one is a camera that adds up frames", (1.5, 2.75, 4.0), "blur", _blurred
     ),
-    "speed": Factor("how many times as fast the objects go along their paths", (2.0, 3.0, 4.0), "speed", _faster),
+    "speed": Factor("how many times as fast the objects go along their paths", (1.5, 2.25, 3.0), "speed", _faster),
     "scale": Factor(
-        "added to the largest logarithm of an object's change of size", (0.2, 0.4, 0.6), "scale_change", _rescaled
+        "added to the largest logarithm of an object's change of size", (0.15, 0.3, 0.45), "scale_change", _rescaled
     ),
     "camera": Factor(
         "how many times as fast the camera pans, and as far as it zooms and rolls", (3.0, 6.0, 9.0), "camera", _shaken
     ),
-    "crowding": Factor("objects more, behind those that are there", (2.0, 4.0, 6.0), "objects", _crowded),
+    "crowding": Factor("objects more, behind those that are there", (1.0, 2.0, 4.0), "objects", _crowded),
     "lookalikes": Factor(
         "share of one object's texture in that of all others, which are of its class",
         (0.3, 0.65, 1.0),
