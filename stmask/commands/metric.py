@@ -80,8 +80,12 @@ def main(argv: Sequence[str], *, prog: str = "stmask metric") -> int:
 
         tracking = tracking_report(truth, overlaps, min_score=options.min_score)
         parts.append(tracking_table(tracking, per_class=options.per_class))
-    print("\n\n".join(parts))
-    _write(options, report, explanation, tracking)
+    try:
+        written = _write(options, report, explanation, tracking)
+    finally:  # after the files: `| head` ends a program that prints
+        print("\n\n".join(parts))
+    if written:
+        print("\nwritten:", ", ".join(written))
     return 0
 
 
@@ -128,7 +132,7 @@ def _finite(text: str) -> float:
 
 def _write(
     options: Any, report: VideoAPReport, explanation: Explanation | None, tracking: TrackingReport | None
-) -> None:
+) -> list[str]:
     from stmask.evaluation.report import class_csv
     from stmask.files import atomic_open, write_json
 
@@ -148,5 +152,4 @@ def _write(
         from stmask.evaluation.plots import write_plots
 
         written.extend(map(str, write_plots(options.plots, report, explanation)))
-    if written:
-        print("\nwritten:", ", ".join(written))
+    return written
