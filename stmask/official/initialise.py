@@ -15,6 +15,7 @@ from stmask.class_names import matches
 from stmask.errors import CheckpointError
 from stmask.models import VideoModel
 from stmask.models.layers.resnet import is_deformable
+from stmask.official.condinst import CONDINST, is_condinst
 from stmask.official.datasets import class_names_for
 from stmask.official.keys import RULES, Rule, to_ours
 from stmask.official.masktrack import (
@@ -155,6 +156,8 @@ def _as_known(tensors: Mapping[str, Tensor]) -> _Known:
         return _Known(without_background(tensors), TORCHVISION)
     if is_sipmask(shapes):
         return _Known(red_first(tensors), SIPMASK, SIPMASK_INPUT, stride_in_1x1=True)
+    if is_condinst(shapes):
+        return _Known(tensors, CONDINST)
     if is_mmdet(shapes):
         return _Known(background_first(as_mmtracking(tensors)), MMDET)
     return _Known(tensors, RULES)

@@ -136,8 +136,9 @@ def recognise_masktrack(shapes: Shapes, *, source: str) -> MaskTrackArchitecture
         heads = sorted({name.removeprefix(_DETECTOR).split(".")[0] for name in shapes} - {"backbone", "neck"})
         inner = next((name for name in shapes if name.removeprefix(_DETECTOR).split(".")[0] == heads[0]), "") or "none"
         raise CheckpointError(
-            f"{source} is another network of mmdet than MaskTrack R-CNN: it has no {_TRACK}.0.weight, its heads are "
-            f"{', '.join(heads) or 'none'} ({inner}); Mask R-CNN of mmdet can start a training: init_from={source}"
+            f"{source} is another network of mmdet than MaskTrack R-CNN and CondInst: it has no {_TRACK}.0.weight, its "
+            f"heads are {', '.join(heads) or 'none'} ({inner}); Mask R-CNN of mmdet can start a training: "
+            f"init_from={source}"
         )
     first = shape_of(shapes, "detector.backbone.layer1.0.conv2.weight", source)
     width = first[0]

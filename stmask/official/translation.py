@@ -17,6 +17,7 @@ from stmask.errors import CheckpointError, ConfigError
 from stmask.models import VideoModel
 from stmask.models.stmask import STMask
 from stmask.official.architecture import Shapes, is_yolact, recognise
+from stmask.official.condinst import CONDINST, is_condinst, recognise_condinst
 from stmask.official.datasets import class_names_for, preprocessor_for
 from stmask.official.keys import RULES, Rule, to_official, to_ours
 from stmask.official.masktrack import MMDET, background_first, is_mmdet, recognise_masktrack
@@ -313,7 +314,31 @@ class SipMaskFormat:
         return red_first(tensors), card, found.describe()
 
 
-FORMATS: tuple[Format, ...] = (SipMaskFormat(), MaskTrackFormat(), YolactFormat(), StmaskFormat())
+class CondInstFormat:
+    """Files of mmdet 3's CondInst, and of its BoxInst, which has the same network."""
+
+    rules = CONDINST
+
+    def recognises(self, shapes: Shapes) -> bool:
+        return is_condinst(shapes)
+
+    def why_unused(self, name: str) -> str | None:
+        return None
+
+    def translate(
+        self, tensors: Mapping[str, Tensor], *, source: str, class_names: Sequence[str] | None, quirks: bool
+    ) -> tuple[Mapping[str, Tensor], ModelCard, Sequence[str]]:
+        found = recognise_condinst({name: tuple(value.shape) for name, value in tensors.items()}, source=source)
+        card = ModelCard(
+            model=found.model_config(),
+            class_names=_class_names(found.num_classes, source=source, given=class_names),
+            preprocessor=FramePreprocessor(height=360, width=640),  # COCO's images have no one size
+            origin=f"{source}, weights of mmdet",
+        )
+        return tensors, card, found.describe()
+
+
+FORMATS: tuple[Format, ...] = (SipMaskFormat(), CondInstFormat(), MaskTrackFormat(), YolactFormat(), StmaskFormat())
 
 
 def _class_names(num_classes: int, *, source: str, given: Sequence[str] | None) -> tuple[str, ...]:

@@ -161,12 +161,12 @@ class DenseMasks:
     def __len__(self) -> int:
         return self.probabilities.shape[0]
 
-    def __getitem__(self, index: Tensor) -> DenseMasks:
-        return DenseMasks(self.probabilities[index])
+    def __getitem__(self, index: Tensor) -> Self:
+        return type(self)(self.probabilities[index])
 
-    def followed_by(self, later: DenseMasks) -> DenseMasks:
+    def followed_by(self, later: Self) -> Self:
         """These masks, then the later ones."""
-        return DenseMasks(torch.cat([self.probabilities, later.probabilities]))
+        return type(self)(torch.cat([self.probabilities, later.probabilities]))
 
     def binary(self) -> Tensor:
         """(N, h, w) bool: more probable than not."""

@@ -245,24 +245,25 @@ class PointLoss:
 
 
 class NormedTower(nn.Sequential):
-    """3x3 convolutions without biases, each followed by a group norm and a ReLU.
+    """3x3 convolutions, each followed by a group norm and a ReLU.
 
     Args:
         channels: of the maps that come in and go out.
         depth: how many.
+        bias: whether the convolutions have biases.
     """
 
-    def __init__(self, *, channels: int, depth: int) -> None:
+    def __init__(self, *, channels: int, depth: int, bias: bool = False) -> None:
         require_integer(channels=channels, depth=depth)
-        super().__init__(*(NormedConv(channels) for _ in range(depth)))
+        super().__init__(*(NormedConv(channels, bias=bias) for _ in range(depth)))
 
 
 class NormedConv(nn.Module):
     """A layer of a `NormedTower`."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, *, bias: bool) -> None:
         super().__init__()
-        self.conv = Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.conv = Conv2d(channels, channels, 3, padding=1, bias=bias)
         self.norm = grouped_norm(channels, groups=32, least=8)
         # how large weights before a norm are says only how fast they turn: FCOS has 0.01, with which Adam spins them
         nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu")
