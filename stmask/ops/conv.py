@@ -56,7 +56,7 @@ def conv2d(
     if weight.shape[2:] == (1, 1) and padding == (0, 0):
         cells = x[:, :, :: stride[0], :: stride[1]].permute(0, 2, 3, 1)  # (B, h, w, C)
         rows = linear(cells.flatten(0, 2), weight.flatten(1), bias, relu=relu)
-        return rows.view(*cells.shape[:3], -1).permute(0, 3, 1, 2)
+        return rows.view(*cells.shape[:3], weight.shape[0]).permute(0, 3, 1, 2)
     if not torch.is_grad_enabled() or len(x) == 0:
         return convolution(x, weight, bias, stride, padding, relu)
     convolved: Tensor = _Convolution.apply(x, weight, bias, stride, padding, few, relu)  # type: ignore[no-untyped-call]

@@ -8,6 +8,7 @@ from stmask.models.layers import ResNet
 from stmask.models.sipmask import SipMask, SipMaskLoss
 from stmask.models.sipmask.detector import features_at
 from stmask.models.sipmask.masks import quarter_logits
+from stmask.models.sipmask.rescoring import MaskRescorer, iou_errors
 from stmask.structures import Clip, FrameTargets
 from stmask.structures.clip import empty_targets
 
@@ -102,6 +103,53 @@ def test_track_features_are_read_within_the_map() -> None:
     track = torch.arange(6.0).view(1, 2, 3)
     boxes = torch.tensor([[0.0, 0, 15, 15], [0, 0, 16, 16], [40, 40, 90, 90], [-50, 8, -20, 8], [torch.nan] * 4])
     assert features_at(track, boxes)[:, 0].tolist() == [0, 4, 5, 3, 0]
+
+
+def rescoring() -> SipMask:
+    torch.manual_seed(0)
+    backbone = ResNet(depth=18, width=16, norm="group")
+    return SipMask(backbone=backbone, num_classes=3, channels=16, num_prototypes=4, hidden=16, embedding_dim=8,
+                   rescoring=True)  # fmt: skip
+
+
+@torch.no_grad()
+def test_rescoring_multiplies_scores_by_predicted_ious() -> None:
+    model = rescoring().eval()
+    assert model.rescorer is not None
+    torch.nn.init.zeros_(model.head.class_logits.bias)
+    torch.nn.init.zeros_(model.rescorer.output.weight)
+    assert model.rescorer.output.bias is not None
+    model.rescorer.output.bias.copy_(torch.tensor([0.5, 0.0, 3.0]))  # above 1 is 1, and 0 nearly so
+    frames = torch.randn(1, 3, 64, 96)
+    (plain,) = model.detector(model(frames), image_size=(64, 96), input_size=(64, 96))
+    (frame,) = model.detect(frames)
+    factors = torch.tensor([0.5, 1e-3, 1.0])[plain.labels - 1]
+    torch.testing.assert_close(frame.instances.scores, (plain.scores * factors).sort(descending=True).values)
+    assert len(set(plain.labels.tolist())) > 1
+
+
+def test_rescoring_learns_from_masks_that_are_not_too_poor() -> None:
+    rescorer = MaskRescorer(2)
+    torch.nn.init.zeros_(rescorer.output.weight)
+    objects, masks = torch.zeros(4, 20, 20, dtype=torch.bool), torch.zeros(4, 20, 20)
+    objects[:, :10, :10] = True
+    objects[3, 5:] = False  # 50 cells
+    masks[0, :10, :10] = masks[2, :10, :1] = masks[3, :5, :10] = 0.9
+    masks[1, :10, :5] = 0.9
+    assert iou_errors(rescorer, masks, objects, torch.tensor([1, 2, 1, 2]), cells=100).tolist() == [1, 0.25]
+    assert iou_errors(rescorer, masks, objects, torch.tensor([1, 2, 1, 2]), cells=50).tolist() == [1, 0.25, 1]
+
+
+@pytest.mark.parametrize("shown", [False, True])
+def test_rescoring_has_a_term_and_gradients(shown: bool) -> None:
+    model, nothing = rescoring(), empty_targets(64, 96)
+    torch.nn.init.constant_(model.head.distances.bias, 3.0)
+    pair = (one_object(), one_object()) if shown else (nothing, nothing)
+    model.loss = SipMaskLoss(rescored_cells=50)
+    report = model.losses(clip_of(pair), generator=torch.Generator().manual_seed(0))
+    report.total.backward()
+    assert (report.terms["rescoring"].item() > 0) == shown
+    assert all(value.grad is not None and value.grad.isfinite().all() for value in model.parameters())
 
 
 @torch.no_grad()

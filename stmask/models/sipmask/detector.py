@@ -10,6 +10,7 @@ from torch import Tensor
 from stmask.models.layers.fcos import Points, by_point
 from stmask.models.sipmask.masks import STRIDE, quarter_logits
 from stmask.models.sipmask.records import SipMaskInstances, SipMaskMaps
+from stmask.models.sipmask.rescoring import MaskRescorer
 from stmask.number_checks import require_integer, require_number
 from stmask.ops.nms import PerClassNMS
 from stmask.structures import DenseMasks
@@ -40,7 +41,12 @@ class PointDetector:
 
     @torch.no_grad()
     def __call__(
-        self, maps: SipMaskMaps, *, image_size: tuple[int, int], input_size: tuple[int, int]
+        self,
+        maps: SipMaskMaps,
+        *,
+        image_size: tuple[int, int],
+        input_size: tuple[int, int],
+        rescorer: MaskRescorer | None = None,
     ) -> list[SipMaskInstances]:
         """The instances of each of B frames, images of (h, w) pixels in inputs of (H, W)."""
         points, predictions = Points.of(maps.class_logits), maps.by_point()
@@ -58,16 +64,18 @@ class PointDetector:
             rows = rows[kept.indices]
             box = boxes[b, rows]
             logits, inside = quarter_logits(maps.prototypes[b].float(), coefficients[b, rows], box / STRIDE)
+            masks, scores = logits.sigmoid() * inside, kept.scores
+            if rescorer is not None:
+                scores = rescorer.rescored(scores, masks, kept.labels)
             size = box.new_tensor(input_size[::-1] * 2)
-            found.append(
-                SipMaskInstances(
-                    boxes=(box + box.new_tensor([0, 0, EXTENT, EXTENT])) / size,
-                    scores=kept.scores,
-                    labels=kept.labels,
-                    masks=DenseMasks(logits.sigmoid() * inside),
-                    track_features=features_at(maps.track[b], box),
-                )
+            instances = SipMaskInstances(
+                boxes=(box + box.new_tensor([0, 0, EXTENT, EXTENT])) / size,
+                scores=scores,
+                labels=kept.labels,
+                masks=DenseMasks(masks),
+                track_features=features_at(maps.track[b], box),
             )
+            found.append(instances if rescorer is None else instances[scores.argsort(descending=True, stable=True)])
         return found
 
     def _best(self, scores: Tensor, points: Points) -> Tensor:

@@ -20,11 +20,13 @@ from stmask.models.layers.fcos import (
 from stmask.models.sipmask.detector import EXTENT, features_at
 from stmask.models.sipmask.masks import STRIDE, quarter_logits
 from stmask.models.sipmask.records import SipMaskMaps
-from stmask.number_checks import require_number
+from stmask.models.sipmask.rescoring import MaskRescorer, iou_errors
+from stmask.number_checks import require_integer, require_number
 from stmask.structures import Clip, FrameTargets, LossReport
 
 _SMALLEST = 1.0  # cells of the prototypes that a predicted box must cover to have a mask
 _LEAST_SUM = 1e-4  # of the weights of a frame's masks
+_RESCORING = 10.0  # weight of its term
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class SipMaskLoss:
         radius, limits: as of `PointMatcher`.
         alpha, gamma: as of `PointLoss`.
         jitter: the annotated centres are moved at random, by at most this part of the box's sides.
+        rescored_cells: rescoring learns from objects of so many cells of the prototypes or more.
     """
 
     radius: float = 1.5
@@ -45,13 +48,23 @@ class SipMaskLoss:
     alpha: float = 0.25
     gamma: float = 2.0
     jitter: float = 0.05
+    rescored_cells: int = 100
 
     def __post_init__(self) -> None:
         require_number(jitter=self.jitter)
+        require_integer(rescored_cells=self.rescored_cells)
         self._matcher()
         self._of_points()
 
-    def __call__(self, maps: SipMaskMaps, clip: Clip, *, reference: Tensor, generator: torch.Generator) -> LossReport:
+    def __call__(
+        self,
+        maps: SipMaskMaps,
+        clip: Clip,
+        *,
+        reference: Tensor,
+        generator: torch.Generator,
+        rescorer: MaskRescorer | None = None,
+    ) -> LossReport:
         """The losses of B clips.
 
         Args:
@@ -59,6 +72,7 @@ class SipMaskLoss:
             clip: their targets.
             reference: (B, E, h, w), the track maps of their second frames.
             generator: of the jitter.
+            rescorer: of the network, if it has one.
         """
         first, second = ([row[t] for row in clip.targets] for t in (0, 1))
         input_size = (clip.frames.shape[3], clip.frames.shape[4])
@@ -68,19 +82,25 @@ class SipMaskLoss:
         boxes_px = points.boxes_px(predictions.distances_px.detach())
         coefficients = by_point(maps.coefficients).float()
         size = boxes_px.new_tensor(input_size[::-1] * 2)
-        masks, tracks = [], []
+        masks, tracks, judged = [], [], []
         for b, (own, other) in enumerate(zip(first, second, strict=True)):
             rows = targets.positive[b].nonzero().flatten()
             sides = (boxes_px[b, rows, 2:] - boxes_px[b, rows, :2]) / STRIDE
             rows = rows[sides.prod(dim=1) > _SMALLEST]
             box, objects = boxes_px[b, rows], targets.objects[b, rows]
             weights = _weights(predictions, targets, box, frame=b, rows=rows)
-            masks.append(
-                _mask_cost(maps.prototypes[b].float(), coefficients[b, rows], box, own.masks, objects, weights)
-            )
+            logits, inside = quarter_logits(maps.prototypes[b].float(), coefficients[b, rows], box / STRIDE)
+            # a cell is the object's where more than half of its pixels are
+            wanted = (F.avg_pool2d(own.masks[:, None].float(), STRIDE)[:, 0] > 0.5)[objects]
+            masks.append(_mask_cost(logits, inside, wanted, box / STRIDE, weights))
+            if rescorer is not None:
+                found = logits.detach().sigmoid() * inside
+                judged.append(iou_errors(rescorer, found, wanted, own.labels[objects], cells=self.rescored_cells))
             known = features_at(reference[b], self._jittered(other.boxes.float() * size, generator))
             tracks.append(_track_cost(features_at(maps.track[b], box), known, own.track_ids[objects], other))
         terms |= {"mask": torch.stack(masks).mean(), "track": torch.stack(tracks).mean()}
+        if judged:
+            terms["rescoring"] = _RESCORING * torch.cat(judged).sum() / max(1, sum(map(len, judged)))
         return LossReport(terms, {"positive_points": float(targets.positive.sum()) / len(clip)})
 
     def _matcher(self) -> PointMatcher:
@@ -106,20 +126,15 @@ def _weights(
     return weights / (weights.sum() + _LEAST_SUM)
 
 
-def _mask_cost(
-    prototypes: Tensor, coefficients: Tensor, boxes_px: Tensor, masks: Tensor, objects: Tensor, weights: Tensor
-) -> Tensor:
+def _mask_cost(logits: Tensor, inside: Tensor, wanted: Tensor, boxes: Tensor, weights: Tensor) -> Tensor:
     """The mean cross entropy within each predicted box, weighted.
 
     Args:
-        prototypes: (D, h, w).
-        coefficients, boxes_px, objects, weights: of P points, (P, 4 * D), (P, 4), (P,), (P,).
-        masks: (N, H, W) bool, of the frame's objects.
+        logits, inside: (P, h, w), as `quarter_logits` gives them.
+        wanted: (P, h, w) bool, the objects.
+        boxes: (P, 4) in cells.
+        weights: (P,).
     """
-    boxes = boxes_px / STRIDE
-    logits, inside = quarter_logits(prototypes, coefficients, boxes)
-    # a cell is the object's where more than half of its pixels are
-    wanted = (F.avg_pool2d(masks[:, None].float(), STRIDE)[:, 0] > 0.5)[objects]
     costs = F.binary_cross_entropy_with_logits(logits, wanted.to(logits), reduction="none")
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
     return ((costs * inside).flatten(1).sum(dim=1) / areas * weights).sum()

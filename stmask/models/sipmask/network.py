@@ -16,6 +16,7 @@ from stmask.models.sipmask.detector import PointDetector
 from stmask.models.sipmask.head import SipMaskHead
 from stmask.models.sipmask.losses import SipMaskLoss
 from stmask.models.sipmask.records import SipMaskMaps
+from stmask.models.sipmask.rescoring import MaskRescorer
 from stmask.number_checks import require_integer
 from stmask.structures import Clip, Frame, LossReport
 from stmask.tracking import MemoryTracker, SoftmaxScores
@@ -34,6 +35,7 @@ class SipMask(VideoModel):
         hidden: channels of the layer before the prototypes.
         embedding_dim: E, of the track features.
         tower_depth: convolutions of the box tower; the towers of classes and tracks have one fewer.
+        rescoring: a `MaskRescorer` judges the masks, as in SipMask++.
         detector: from maps to instances.
         tracker: a factory; None is `MemoryTracker` with `SoftmaxScores`, which remembers an object's first class and
             forgets none.
@@ -52,6 +54,7 @@ class SipMask(VideoModel):
         hidden: int = 512,
         embedding_dim: int = 512,
         tower_depth: int = 3,
+        rescoring: bool = False,
         detector: PointDetector | None = None,
         tracker: TrackerFactory | None = None,
         loss: SipMaskLoss | None = None,
@@ -71,6 +74,7 @@ class SipMask(VideoModel):
             embedding_dim=embedding_dim,
             depth=tower_depth,
         )
+        self.rescorer = MaskRescorer(num_classes) if rescoring else None
         self.detector = detector or PointDetector()
         self.loss = loss or SipMaskLoss()
         self._tracker = tracker or _tracker
@@ -95,7 +99,13 @@ class SipMask(VideoModel):
         frames = clip.frames[:, :2].transpose(0, 1).flatten(0, 1)  # (2 * B, 3, H, W), the first ones first
         levels = self.pyramid(frames.contiguous(memory_format=torch.channels_last))
         first, second = ([level[part] for level in levels] for part in (slice(len(clip)), slice(len(clip), None)))
-        return self.loss(self.head(first), clip, reference=self.head.track_map(second), generator=generator)
+        return self.loss(
+            self.head(first),
+            clip,
+            reference=self.head.track_map(second),
+            generator=generator,
+            rescorer=self.rescorer,
+        )
 
     def detect(self, frames: Tensor) -> list[Frame]:
         """Frames of `SipMaskInstances`; the images fill the frames."""
@@ -103,8 +113,12 @@ class SipMask(VideoModel):
 
     def detect_within(self, frames: Tensor, *, image_size: tuple[int, int]) -> list[Frame]:
         """As `detect`, of images of (h, w) pixels: no box reaches into the padding."""
-        input_size = (frames.shape[2], frames.shape[3])
-        found = self.detector(self(frames), image_size=image_size, input_size=input_size)
+        found = self.detector(
+            self(frames),
+            image_size=image_size,
+            input_size=(frames.shape[2], frames.shape[3]),
+            rescorer=self.rescorer,
+        )
         return [Frame(instances) for instances in found]
 
     def tracker(self) -> Tracker:
