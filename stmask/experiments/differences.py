@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,17 +20,18 @@ _POINTS = 100  # of AP in 1
 
 Runs = Mapping[int, MatchedVideos]
 """By seed what the runs of a row found in the same videos."""
+_Sum = list[tuple[int, MatchedVideos]]
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """AP of a row less AP of another, in points.
+    """AP of a row less AP of another, or a sum of such, in points.
 
     Attributes:
-        mean: over the seeds that both rows have.
+        mean: over the seeds that all rows have.
         low, high: of the interval; None with fewer than `LEAST_SEEDS` seeds.
-        seeds: that both have, ascending.
-        better: with how many of them the first row has more AP.
+        seeds: that all have, ascending.
+        better: with how many of them it is above 0.
     """
 
     mean: float
@@ -77,31 +78,40 @@ class Bootstrap:
         Raises:
             ValueError: runs of different videos.
         """
-        seeds = sorted(after.keys() & before.keys())
-        pairs = [(after[seed], before[seed]) for seed in seeds]
-        if not pairs:
+        return self._sum([(1, after), (-1, before)])
+
+    def change(self, then: tuple[Runs, Runs], now: tuple[Runs, Runs]) -> Difference | None:
+        """The difference (after, before) of now less that of then, on the same videos under other conditions.
+
+        Raises:
+            ValueError: runs of different videos.
+        """
+        return self._sum([(1, now[0]), (-1, now[1]), (-1, then[0]), (1, then[1])])
+
+    def _sum(self, terms: Sequence[tuple[int, Runs]]) -> Difference | None:
+        seeds = sorted(set.intersection(*(set(runs) for _, runs in terms)))
+        sums: list[_Sum] = [[(sign, runs[seed]) for sign, runs in terms] for seed in seeds]
+        if not sums:
             return None
-        videos = pairs[0][0].video_ids
-        if any(not np.array_equal(run.video_ids, videos) for pair in pairs for run in pair):
+        videos = sums[0][0][1].video_ids
+        if any(not np.array_equal(run.video_ids, videos) for one in sums for _, run in one):
             raise ValueError("differences are of runs on the same videos")
         whole = np.ones((1, len(videos)), dtype=np.int64)
-        each = _POINTS * np.array([_ap(one, whole)[0] - _ap(other, whole)[0] for one, other in pairs])
-        low, high = self._interval(pairs) if len(seeds) >= LEAST_SEEDS else (None, None)
+        each = _POINTS * np.array([sum(sign * _ap(run, whole)[0] for sign, run in one) for one in sums])
+        low, high = self._interval(sums, videos=len(videos)) if len(seeds) >= LEAST_SEEDS else (None, None)
         return Difference(float(each.mean()), low, high, tuple(seeds), int((each > 0).sum()))
 
-    def _interval(self, pairs: list[tuple[MatchedVideos, MatchedVideos]]) -> tuple[float, float]:
+    def _interval(self, sums: Sequence[_Sum], *, videos: int) -> tuple[float, float]:
         from scipy.stats import bootstrap
 
-        count = len(pairs[0][0].video_ids)
-
-        def statistic(seeds: npt.NDArray[np.int64], videos: npt.NDArray[np.int64], axis: int = -1) -> Any:
+        def statistic(seeds: npt.NDArray[np.int64], drawn: npt.NDArray[np.int64], axis: int = -1) -> Any:
             """Mean differences (...) of drawn seeds (..., S) on drawn videos (..., V)."""
-            times = (videos[..., None, :] == np.arange(count)[:, None]).sum(axis=-1)  # (..., V)
-            each = [self._of(one, times) - self._of(other, times) for one, other in pairs]
+            times = (drawn[..., None, :] == np.arange(videos)[:, None]).sum(axis=-1)  # (..., V)
+            each = [sum(sign * self._of(run, times) for sign, run in one) for one in sums]
             return np.take_along_axis(np.stack(each, axis=-1), seeds, axis=-1).mean(axis=axis)
 
         found = bootstrap(
-            (np.arange(len(pairs)), np.arange(count)),
+            (np.arange(len(sums)), np.arange(videos)),
             statistic,
             n_resamples=self.resamples,
             batch=_AT_ONCE,

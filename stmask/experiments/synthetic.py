@@ -23,7 +23,7 @@ FOLDER = "synthetic"
 _DIGITS = 4
 _MISSING = "-"
 _COLUMNS = ("table", "row", "before", "split", "factor", "step", "videos", "n", "seeds", "AP", "AP_std", "difference",
-            "low", "high", "pairs", "better")  # fmt: skip
+            "low", "high", "pairs", "better", "change", "change_low", "change_high")  # fmt: skip
 # measured: shares of 4000 samples of normal differences whose mean of 0 lay in the percentile interval
 _COVERAGE = "84 % with five seeds, 88 % with eight, 89 % with ten"
 
@@ -40,6 +40,7 @@ class Line:
         seeds: of the runs.
         values: AP of each, in percent.
         difference: None where there is nothing to compare.
+        change: of the difference, from that in the same videos without the factor; None without such.
     """
 
     table: str
@@ -52,6 +53,7 @@ class Line:
     seeds: tuple[int, ...]
     values: tuple[float, ...]
     difference: Difference | None
+    change: Difference | None = None
 
     @property
     def mean(self) -> float | None:
@@ -108,6 +110,9 @@ def _line(
     step: int = 0,
 ) -> Line:
     runs, before = runs_of(row), table.before(row)
+    change = None
+    if step and before is not None:
+        change = bootstrap.change((row.beside(split), before.beside(split)), (runs, runs_of(before)))
     return Line(
         table=table.name,
         row=row.row.name,
@@ -119,6 +124,7 @@ def _line(
         seeds=tuple(sorted(runs)),
         values=average_precision(runs),
         difference=None if before is None else bootstrap.difference(runs, runs_of(before)),
+        change=change,
     )
 
 
@@ -156,8 +162,9 @@ def results_csv(lines: Sequence[Line]) -> str:
             [
                 *(line.table, line.row, line.before, line.split, line.factor, line.step, line.videos or ""),
                 *(len(line.seeds), " ".join(map(str, line.seeds)), _number(line.mean), _number(std)),
-                *(_number(None if there is None else value) for value in _values(there)),
+                *map(_number, _values(there)),
                 *(("", "") if there is None else (len(there.seeds), there.better)),
+                *map(_number, _values(line.change)),
             ]
         )
     return text.getvalue()
@@ -176,7 +183,9 @@ def table_markdown(results: BenchResults, lines: Sequence[Line]) -> str:
         "equal seeds, which saw the same samples and began with the same values where they have the same part. "
         f"Brackets: {100 * LEVEL:.0f} % percentile intervals of {RESAMPLES} draws of seeds and videos with "
         f"replacement, from {LEAST_SEEDS} seeds on. They are too narrow for few seeds: of differences that vary with "
-        f"the seed alone, and normally, such an interval covers {_COVERAGE}."
+        f"the seed alone, and normally, such an interval covers {_COVERAGE}. "
+        "Bold: the interval of the change, from the difference in the same videos without the factor, leaves out 0. Of "
+        "so many intervals some do by chance."
     )
     parts = ["# The tables on synthetic videos", "", about, ""]
     parts += [f"- {note}" for note in results.notes] + ([""] if results.notes else [])
@@ -209,8 +218,10 @@ def _by_step(lines: Sequence[Line]) -> list[str]:
     cells = []
     for row in dict.fromkeys(line.row for line in lines):
         own = {line.step: line for line in lines if line.row == row}
+        if not any(line.seeds for line in own.values()):
+            continue
         if any(line.before for line in own.values()):
-            cells.append([f"`{row}`", *(_difference(own[step].difference) for step in steps)])
+            cells.append([f"`{row}`", *(_changed(own[step]) for step in steps)])
         else:
             cells.append([f"`{row}` (AP)", *(_ap(own[step]) for step in steps)])
     return markdown_table(heads, cells)
@@ -229,6 +240,12 @@ def _difference(difference: Difference | None) -> str:
         count = len(difference.seeds)
         return f"{difference.mean:+.1f} ({count} {'seed' if count == 1 else 'seeds'}: too few)"
     return f"{difference.mean:+.1f} [{difference.low:+.1f}, {difference.high:+.1f}]"
+
+
+def _changed(line: Line) -> str:
+    text, change = _difference(line.difference), line.change
+    sure = change is not None and change.low is not None and change.high is not None
+    return f"**{text}**" if sure and not change.low <= 0 <= change.high else text  # type: ignore[union-attr, operator]
 
 
 def _number(value: float | None) -> str:

@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from stmask.errors import DataError
+from stmask.errors import ConfigError, DataError
 from stmask.files import read_json, write_json
 from stmask.runs.validations import RESULTS
+from stmask.signatures import check_arguments
 
 RECORD, METRICS = "evaluation.json", "metrics.json"
 TABLE = "splits.csv"  # of several splits, in the folder above theirs
@@ -71,8 +72,10 @@ def read_evaluation(folder: str | os.PathLike[str]) -> EvaluationRecord | None:
     content = read_json(path)
     try:
         known = {one.name for one in fields(EvaluationRecord)}
-        record = EvaluationRecord(**{name: value for name, value in content.items() if name in known})
-    except (TypeError, AttributeError) as error:
+        said = {name: value for name, value in content.items() if name in known}
+        check_arguments(EvaluationRecord, said, key=RECORD)
+        record = EvaluationRecord(**said)
+    except (TypeError, AttributeError, ConfigError) as error:
         raise DataError(f"{path} is not as evaluation writes it ({error})") from error
     return record
 

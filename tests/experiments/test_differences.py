@@ -92,6 +92,16 @@ def test_the_same_draws_every_time_and_rows_are_paired_by_seed_and_video() -> No
     assert width(one) < 0.5 * width(loose)
 
 
+def test_a_change_is_a_difference_of_differences_on_the_same_draws() -> None:
+    after, before, equal = rows(12, 22, 32, 17, 27), rows(10, 20, 30, 15, 25), rows(10, 20, 30, 15, 25)
+    bootstrap = Bootstrap(resamples=300)
+    assert bootstrap.change((before, equal), (after, before)) == bootstrap.difference(after, before)
+    none = bootstrap.change((after, before), (after, before))
+    assert none is not None
+    assert (none.mean, none.low, none.high) == (0, 0, 0)
+    assert bootstrap.change((after, before), (after, {9: run_with(3)})) is None
+
+
 def test_too_few_seeds_have_a_mean_and_no_interval() -> None:
     four = Bootstrap().difference(rows(12, 22, 32, 17), {**rows(10, 20, 30, 15), 9: run_with(5)})
     assert four is not None

@@ -120,8 +120,12 @@ def test_by_factor_and_step_beside_the_same_videos_without_it(
     ]  # fmt: skip
     assert [float(line["AP"]) for line in lines] == pytest.approx([80, 80, 60, 40], abs=1)
     assert [float(line["difference"]) for line in lines] == pytest.approx([0, 20, 20, 20], abs=1)
+    assert [line["change"] for line in lines] == ["", *(line["difference"] for line in lines[1:])]
+    # one of five videos more, which every third draw lacks: no more than can be chance
+    assert [(line["low"], line["change_low"]) for line in lines[1:]] == [("0.0", "0.0")] * 3
     text = (tmp_path / "synthetic" / "table.md").read_text()
     assert "Differences with more of blur:" in text
+    assert "t5_tf" not in text.split("more of blur:")[1]
     assert (tmp_path / "synthetic" / "table5.png").read_bytes()[1:4] == b"PNG"
     assert (tmp_path / "synthetic" / "table4.png").exists()  # of the rows that are the same networks
 
@@ -215,6 +219,23 @@ def test_a_recipe_that_changed_under_its_name(
     line = refused()
     assert "was trained with trainer.max_steps=200 and" in line
     assert "with trainer.max_steps=300: runs of different settings can't stand in one table" in line
+
+
+@pytest.mark.parametrize("content", ["[1]", "{", '{"checkpoint": 1}', '{"settings": []}'])
+def test_a_broken_record(content: str, tmp_path: Path, truths: dict[str, Path], refused: Callable[[], str]) -> None:
+    run, *_ = write_row(tmp_path / "runs", truths, "table5/t5_baseline", [4])
+    (run / "bench" / "valid" / "evaluation.json").write_text(content)
+    assert "bench/valid/evaluation.json" in refused()
+
+
+def test_what_changes_is_bold(tmp_path: Path, truths: dict[str, Path], tables: Tables) -> None:
+    for experiment, found in (("table5/t5_baseline", []), ("table5/t5_fca", range(1, 6))):
+        for run in write_row(tmp_path / "runs", truths, experiment, [0] * 5):
+            evaluate_run(run, BLUR[0], truths[BLUR[0]], found)
+    tables("table5")
+    row = next(line for line in (tmp_path / "synthetic" / "table.md").read_text().splitlines() if "**" in line)
+    assert row.startswith("| `t5_fca`")
+    assert "+0.0 [+0.0, +0.0] | **+100.0 [+100.0, +100.0]** |" in row
 
 
 def test_results_of_other_videos(tmp_path: Path, truths: dict[str, Path], refused: Callable[[], str]) -> None:

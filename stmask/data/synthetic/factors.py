@@ -124,7 +124,10 @@ FACTORS: dict[str, Factor] = {
         _occluded,
     ),
     "blur": Factor(
-        "exposure, in frame intervals; more than one is a camera that adds up frames", (1.5, 2.75, 4.0), "blur", _blurred
+        "exposure, in frame intervals; more than one is a camera that adds up frames",
+        (1.5, 2.75, 4.0),
+        "blur",
+        _blurred,
     ),
     "speed": Factor("how many times as fast the objects go along their paths", (1.5, 2.25, 3.0), "speed", _faster),
     "scale": Factor(
