@@ -34,7 +34,7 @@ _RANGES = {
     "scheduler.warmup_factor": _SHARE,
     "scheduler.total_steps": "at least 1, or -1",  # -1: no number of steps, of which the scheduler says more
     "scheduler.final_factor": _SHARE,
-    "scheduler.milestones.*": _COUNT,
+    "scheduler.milestones.*": "above 0",  # steps, or shares of them
     "scheduler.gamma": "above 0 and at most 1",
     "trainer.num_nodes": _COUNT,
     "ema.decay": _SHARE,

@@ -43,20 +43,31 @@ def _parser() -> Parser:
         "stopped ones. Prints the equivalent `stmask train -m ...` first.",
     )
     parser.add_argument("words", nargs="+", metavar="TABLE|KEY=VALUE", help="tables (table1 .. table6, coco, quirks, "
-                        "or all), overrides as of `stmask train`, such as recipe=tiny, hydra/launcher=gpus or "
-                        "optimizer.lr=1e-4,2e-4, and seeds=0,1,2 (default: 0)")  # fmt: skip
+                        "or all) or rows of them (table4/t4_fca), overrides as of `stmask train`, such as recipe=tiny, "
+                        "hydra/launcher=gpus or optimizer.lr=1e-4,2e-4, and seeds=0,1,2 (default: 0)")  # fmt: skip
     parser.add_argument("--list", action="store_true", help="print the names of the rows and stop")
     parser.add_argument("--retry-failed", action="store_true", help="also restart runs that failed")
     return parser
 
 
 def _rows(names: Sequence[str]) -> list[Row]:
-    from stmask.experiments.rows import ALL_TABLES, BESIDES, rows, tables
+    from stmask.experiments.rows import ALL_TABLES, BESIDES, tables
 
     if not names:
         raise ConfigError(f"which table? There are: {', '.join([*tables(), *BESIDES, ALL_TABLES])}")
     wanted = dict.fromkeys(table for name in names for table in (tables() if name == ALL_TABLES else [name]))
-    return [row for name in wanted for row in rows(name)]
+    return list({row.experiment: row for name in wanted for row in _named(name)}.values())
+
+
+def _named(name: str) -> list[Row]:
+    """The rows of a table, or the one that is named as `experiment=` names it: table6/t6_masktrack_r50."""
+    from stmask.experiments.rows import rows
+
+    table, slash, row = name.partition("/")
+    found = [one for one in rows(table) if not slash or one.name == row]
+    if not found:
+        raise ConfigError(f"{table} has no row {row!r}; there are: {', '.join(one.name for one in rows(table))}")
+    return found
 
 
 def _distinct(rows: Sequence[Row]) -> list[Row]:

@@ -17,19 +17,29 @@ def warmup_steps(
     *,
     warmup_steps: int = 500,
     warmup_factor: float = 0.1,
-    milestones: Sequence[int] = (),
+    milestones: Sequence[float] = (),
     gamma: float = 0.1,
+    total_steps: int | None = None,
 ) -> LambdaLR:
     """Linear warm-up from `warmup_factor`, then the learning rate times `gamma` at each milestone.
 
+    Args:
+        milestones: steps; one below 1 is a share of `total_steps`.
+
     Raises:
-        ConfigError: milestones that do not increase.
+        ConfigError: milestones that do not increase, or shares of a run without a number of steps.
     """
     if list(milestones) != sorted(set(milestones)):
         raise ConfigError(f"scheduler.milestones must increase, got {list(milestones)}")
+    if (total_steps is None or total_steps < 0) and (shares := [one for one in milestones if 0 < one < 1]):
+        raise ConfigError(
+            f"scheduler.milestones={shares[0]} is a share of scheduler.total_steps, which is {total_steps}: give "
+            "trainer.max_steps, or milestones in steps"
+        )
+    steps = [round(one * (total_steps or 0)) if 0 < one < 1 else one for one in milestones]
 
     def factor(step: int) -> float:
-        passed = sum(step >= milestone for milestone in milestones)
+        passed = sum(step >= milestone for milestone in steps)
         return float(_warmup(step, warmup_steps, warmup_factor) * gamma**passed)
 
     return LambdaLR(optimizer, factor)

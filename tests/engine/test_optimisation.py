@@ -26,6 +26,17 @@ def test_warm_up_and_steps() -> None:
     assert got == pytest.approx([0.5, 0.75, 1, 1, 0.1, 0.1, 0.01, 0.01])
 
 
+def test_milestones_may_be_shares_of_the_run() -> None:
+    shares = [0.5, 0.8333]
+    got = rates(lambda o: warmup_steps(o, warmup_steps=2, warmup_factor=0.5, milestones=shares, total_steps=6), 6)
+    assert got == pytest.approx([0.5, 0.75, 1, 0.1, 0.1, 0.01])
+    for total in (None, -1):
+        with pytest.raises(
+            ConfigError, match=rf"milestones=0.5 is a share of scheduler.total_steps, which is {total}: "
+        ):
+            rates(lambda o, total=total: warmup_steps(o, milestones=shares, total_steps=total), 1)
+
+
 def test_warm_up_and_cosine() -> None:
     got = rates(lambda o: warmup_cosine(o, total_steps=6, warmup_steps=2, warmup_factor=0, final_factor=0.2), 8)
     assert got == pytest.approx([0, 0.5, 1, 0.6 + 0.4 * 0.70711, 0.6, 0.6 - 0.4 * 0.70711, 0.2, 0.2], abs=1e-4)

@@ -77,6 +77,13 @@ def test_list_prints_the_rows_and_nothing_else(table: str, capsys: pytest.Captur
     assert not Path("runs").exists()
 
 
+def test_rows_are_named_as_experiments_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert stmask.commands.sweep.main(["table6/t6_masktrack_r50", "table1/t1_3x5", "table6", "--list"]) == 0
+    listed = capsys.readouterr().out.split()
+    assert listed[:2] == ["t6_masktrack_r50", "t1_3x5"]
+    assert len(listed) == 1 + len(rows("table6"))
+
+
 def test_the_command_is_a_multirun_that_is_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -99,6 +106,7 @@ def test_the_command_is_a_multirun_that_is_told(
     [
         (["tabel4"], "unknown table 'tabel4'; did you mean 'table4'?"),
         (["t4_fca_ada"], "unknown table 't4_fca_ada'; it is a row of table4: `stmask train exp"),
+        (["table1/t4_fca_ada"], "table1 has no row 't4_fca_ada'; there are: t1_3x3, t1_3x2, t1_3x5"),
         (["seeds=0"], "which table? There are: table1, "),
         (["table1", "seed=1", "seeds=0"], "seed=1 and seeds=0 contradict each other; give seeds=0,1,2 once"),
         (["table1", "experiment=demo"], "experiment= follows from the table"),
