@@ -13,12 +13,13 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from stmask.config import plain
-from stmask.data.synthetic.bench import FACTOR_SETS, NAME, require_bench
+from stmask.data.synthetic.bench import FACTOR_SETS, NAME, VERSION, require_bench
 from stmask.engine.evaluate import Evaluator, Job, counted_frames
 from stmask.errors import ConfigError, DataError, Interrupted
 from stmask.evaluation.report import TextTable, percent
 from stmask.files import atomic_open, read_json
 from stmask.runs.evaluations import METRICS, TABLE
+from stmask.runs.provenance import bench_beside
 from stmask.runs.validations import RESULTS
 
 _BASE = "valid"  # the split of which the sets with more of one factor are the first videos
@@ -62,6 +63,11 @@ def evaluate_splits(cfg: DictConfig, names: Sequence[str]) -> dict[str, dict[str
         if evaluator.root is None:
             raise DataError(f"split={NAME}: give data.root=FOLDER, the folder of the benchmark")
         require_bench(evaluator.root)
+        if (trained := bench_beside(evaluator.checkpoint)) not in (None, VERSION):
+            raise DataError(
+                f"{evaluator.checkpoint} was trained on version {trained} of the benchmark {NAME}, and "
+                f"{evaluator.root} holds version {VERSION}: results are not comparable; train it again"
+            )
     jobs = {name: evaluator.job(name) for name in names}
     due = {name: job for name, job in jobs.items() if not job.record.is_of(output / name)}
     if kept := len(jobs) - len(due):

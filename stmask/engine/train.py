@@ -17,6 +17,7 @@ from stmask.checkpoints.construct import names_in
 from stmask.config import plain
 from stmask.data import DataModule
 from stmask.data.loaders import PairLoader
+from stmask.data.synthetic.bench import stated
 from stmask.engine.build import (
     batch_size_of,
     build_module,
@@ -121,7 +122,9 @@ def _train(
         check_content(resume, module.model)
     elif cfg.init_from is not None:
         start_from(module, cfg.init_from, report=folder.path / "init_from.txt")
-    folder.describe(cfg, describe(cfg, module.model, origin), changes=code_changes())
+    states = stated(data.train_dataset.annotations_path)
+    record = describe(cfg, module.model, origin, bench=None if states is None else states.version)
+    folder.describe(cfg, record, changes=code_changes())
     with wandb_runs(trainer.loggers), taking_up(resume):
         _fit(trainer, module, data, resume, processes)
         step = {"step": float(trainer.global_step)}

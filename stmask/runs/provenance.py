@@ -30,12 +30,18 @@ _SOURCES = ("*.py", "*.yaml", "*.c")
 _GIT_PATIENCE = 20  # seconds, on a slow network disk
 
 
-def describe(cfg: DictConfig, model: nn.Module, origin: Origin) -> dict[str, Any]:
-    """What goes to run.json: plain values only."""
+def describe(cfg: DictConfig, model: nn.Module, origin: Origin, *, bench: int | None = None) -> dict[str, Any]:
+    """What goes to run.json: plain values only.
+
+    Args:
+        cfg, model, origin: of the run.
+        bench: the version of the synthetic benchmark that it trains on; None: other data.
+    """
     return {
         **asdict(origin),
         "hash": config_hash(cfg),
         "seed": cfg.seed,
+        "bench": bench,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "versions": _versions(),
         "git": _git(),
@@ -50,6 +56,15 @@ def threads_beside(checkpoint: Path) -> int | None:
     except (DataError, KeyError, TypeError):
         return None
     return threads if type(threads) is int and threads > 0 else None
+
+
+def bench_beside(checkpoint: Path) -> int | None:
+    """The version of the benchmark that the run around a checkpoint trained on; None where none is said."""
+    try:
+        version = read_json(checkpoint.resolve().parent.parent / RECORD)["bench"]
+    except (DataError, KeyError, TypeError):
+        return None
+    return version if type(version) is int else None
 
 
 def code_changes() -> str | None:

@@ -127,6 +127,17 @@ def test_another_version_is_refused(run: Path, root: Path, tmp_path: Path, refus
     assert not list((tmp_path / "out").glob("*"))
 
 
+def test_a_run_that_was_trained_on_another_version_is_refused(
+    run: Path, root: Path, tmp_path: Path, refused: Callable[..., str]
+) -> None:
+    made = json.loads((run / "run.json").read_text())
+    assert made["bench"] == bench.VERSION
+    copy = shutil.copytree(run, tmp_path / "copy")
+    (copy / "run.json").write_text(json.dumps({**made, "bench": bench.VERSION + 1}))
+    message = refused(f"checkpoint={copy}", "split=bench", f"output={tmp_path / 'out'}")
+    assert "was trained on version 2 of the benchmark bench" in message
+
+
 def test_another_version_is_told_of_a_single_split(
     run: Path, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
