@@ -35,6 +35,7 @@ def conv2d(
     padding: Pair = (0, 0),
     few: bool = False,
     relu: bool = False,
+    inside: Tensor | None = None,
 ) -> Tensor:
     """As `torch.nn.functional.conv2d`, in values and gradients; best with channels-last maps and weights.
 
@@ -49,6 +50,7 @@ def conv2d(
         padding: rows and columns of zeros on each side.
         few: whether it is likely that few output cells get a gradient; the backward pass then costs no more than these.
         relu: whether a ReLU follows.
+        inside: (1, 1, h, w), after the ReLU a factor of every cell, 0 or 1; see `ops.sheet`. Not for 1x1 convolutions.
     """
     if not is_plain_cpu(x):
         result = F.conv2d(x, weight, bias, stride=stride, padding=padding)
@@ -58,17 +60,30 @@ def conv2d(
         rows = linear(cells.flatten(0, 2), weight.flatten(1), bias, relu=relu)
         return rows.view(*cells.shape[:3], weight.shape[0]).permute(0, 3, 1, 2)
     if not torch.is_grad_enabled() or len(x) == 0:
-        return convolution(x, weight, bias, stride, padding, relu)
-    convolved: Tensor = _Convolution.apply(x, weight, bias, stride, padding, few, relu)  # type: ignore[no-untyped-call]
+        result = convolution(x, weight, bias, stride, padding, relu)
+        return result if inside is None else result.mul_(inside)
+    convolved: Tensor = _Convolution.apply(  # type: ignore[no-untyped-call]
+        x, weight, bias, stride, padding, few, relu, inside
+    )
     return convolved
 
 
 class _Convolution(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair, few: bool, relu: bool
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: Pair,
+        padding: Pair,
+        few: bool,
+        relu: bool,
+        inside: Tensor | None,
     ) -> Tensor:
         result = convolution(x, weight, bias, stride, padding, relu)
+        if inside is not None:  # the gradient through the ReLU is zero where the result is
+            result.mul_(inside)
         ctx.save_for_backward(x, weight, *([result] if relu else []))
         ctx.stride, ctx.padding, ctx.few = stride, padding, few
         return result
@@ -89,7 +104,7 @@ class _Convolution(torch.autograd.Function):
             grad_x = few.grad_x() if need_x else None
             grad_weight = few.grad_weight() if need_weight else None
             grad_bias = mine.sum(dim=0) if need_bias else None
-            return grad_x, grad_weight, grad_bias, None, None, None, None
+            return grad_x, grad_weight, grad_bias, *[None] * 5
         if result:
             rows = through_relu(rows, result[0].permute(0, 2, 3, 1).flatten(0, 2))
             b, out, h, w = grad.shape
@@ -107,7 +122,7 @@ class _Convolution(torch.autograd.Function):
             grad_x, grad_weight, grad_bias = (
                 b if a is None else a for a, b in zip((grad_x, grad_weight, grad_bias), theirs)
             )
-        return grad_x, grad_weight, grad_bias, None, None, None, None
+        return grad_x, grad_weight, grad_bias, *[None] * 5
 
 
 def _padded(x: Tensor, padding: Pair) -> Tensor:

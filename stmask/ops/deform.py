@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from functools import cache, partial
+from collections.abc import Sequence
+from functools import cache, lru_cache, partial
 from typing import Any
 
 import torch
@@ -162,7 +163,9 @@ def _by_rows(
     with torch.autocast(x.device.type, enabled=False):
         dtype = torch.promote_types(x.dtype, torch.float32)
         points = sampling_points(offsets.to(dtype), (kh, kw), stride=stride)  # (B, taps, h, w, 2)
-        cells, factors = _corners(points, in_h, in_w)
+        size = torch.tensor([in_h, in_w], dtype=torch.int32)
+        frames = torch.arange(b, dtype=torch.int32).view(-1, 1, 1, 1, 1) * (in_h * in_w)
+        cells, factors = _corners(points, size, frames)
         if mask is not None:
             factors = factors * mask.to(dtype)[..., None]
         cells, factors = (value.permute(0, 2, 3, 1, 4).reshape(-1, kh * kw, 4) for value in (cells, factors))
@@ -174,24 +177,69 @@ def _by_rows(
     return maps
 
 
-def _corners(points: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """The four cells around each point (B, ..., 2) of maps of a size, as rows of all maps' cells, and their factors.
+def _corners(points: Tensor, size: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+    """The four cells around each point, as rows of all maps' cells, and their factors.
+
+    Args:
+        points: (..., 2), (y, x) in cells of the point's map.
+        size: int32, (h, w) of that map on the last axis.
+        first: int32, the row of its first cell; shapes broadcast to (..., 1).
 
     Returns:
-        cells (B, ..., 4) int32 and bilinear factors (B, ..., 4), 0 for cells outside of the map.
+        cells (..., 4) int32 and bilinear factors (..., 4), 0 for cells outside of the map.
     """
+    height, width = size[..., :1], size[..., 1:]
     with torch.no_grad():
         low = points.floor()
     inside = points - low
-    y0, x0 = low.nan_to_num().clamp(-2, max(height, width)).int().unbind(dim=-1)
+    y0, x0 = low.nan_to_num().clamp(-2, int(size.max())).int().unbind(dim=-1)
     y, x = torch.stack([y0, y0, y0 + 1, y0 + 1], dim=-1), torch.stack([x0, x0 + 1, x0, x0 + 1], dim=-1)
     down, right = inside.unbind(dim=-1)
     up, left = 1 - down, 1 - right
     factors = torch.stack([up * left, up * right, down * left, down * right], dim=-1)
     exists = (y >= 0) & (y < height) & (x >= 0) & (x < width)
-    frame = torch.arange(len(points), dtype=torch.int32).view(-1, *[1] * (points.ndim - 1))
-    cells = (frame * height + y.clamp(0, height - 1)) * width + x.clamp(0, width - 1)
+    cells = first + y.clamp(min=0).minimum(height - 1) * width + x.clamp(min=0).minimum(width - 1)
     return cells, factors * exists
+
+
+def deform_conv_rows(
+    rows: Tensor, offsets: Tensor, weight: Tensor, *, sizes: Sequence[tuple[int, int]], relu: bool = False
+) -> Tensor:
+    """`deform_conv` of the maps of several levels at once, on the CPU.
+
+    Args:
+        rows: (B, P, C), the cells of all levels, level by level.
+        offsets: (B, P, 2 * kh * kw), (dy, dx) for each tap in row order, in cells.
+        weight: (O, C, kh, kw).
+        sizes: (h, w) of each level.
+        relu: whether a ReLU follows.
+
+    Returns:
+        (B, P, O).
+    """
+    (b, p, c), (out, _, kh, kw) = rows.shape, weight.shape
+    taps, size, first = _level_cells(tuple(sizes), (kh, kw))
+    points = offsets.view(b, p, kh * kw, 2) + taps.to(offsets.dtype)
+    frames = torch.arange(b, dtype=torch.int32).view(-1, 1, 1, 1) * p
+    cells, factors = _corners(points, size, frames + first)
+    flat_weight = weight.permute(0, 2, 3, 1).flatten(1)  # (O, taps * C)
+    result: Tensor = _Reading.apply(  # type: ignore[no-untyped-call]
+        rows.reshape(-1, c), cells.flatten(0, 1), factors.flatten(0, 1), flat_weight, None, relu
+    )
+    return result.view(b, p, out)
+
+
+@lru_cache(maxsize=64)
+def _level_cells(sizes: tuple[tuple[int, int], ...], kernel: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+    """Of all levels' P cells: what the taps read without offsets (P, taps, 2), and the level's size (P, 1, 2) and first
+    cell (P, 1, 1)."""
+    taps = kernel[0] * kernel[1]
+    with torch.inference_mode(False):  # training uses the same
+        points = [sampling_points(torch.zeros(1, 2 * taps, h, w), kernel)[0].flatten(1, 2) for h, w in sizes]
+        cells = torch.tensor([h * w for h, w in sizes])
+        size = torch.tensor(sizes, dtype=torch.int32).repeat_interleave(cells, dim=0)
+        first = (cells.cumsum(0) - cells).int().repeat_interleave(cells)
+        return torch.cat(points, dim=1).transpose(0, 1).contiguous(), size[:, None], first[:, None, None]
 
 
 class _Reading(torch.autograd.Function):

@@ -11,6 +11,7 @@ from torch import Tensor
 from stmask.models.layers import Pyramid
 from stmask.models.stmask import AdaptiveCalibration, AlignedCalibration, Calibration, NoCalibration, PredictionHead
 from stmask.models.stmask.branches import LazyBranches
+from stmask.ops import sheet
 
 SIZES = ((10, 15), (5, 8), (3, 4), (2, 2), (1, 1))
 ANCHORS = 3 * sum(h * w for h, w in SIZES)
@@ -93,3 +94,32 @@ def test_the_precision_is_that_of_the_network() -> None:
     with torch.autocast("cpu", enabled=False):
         assert branches.at(*chosen(3))[0].dtype == torch.bfloat16
         assert branches.everywhere()[0].dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    "align", [None, AdaptiveCalibration(), AlignedCalibration(), AdaptiveCalibration(branches=["class"])]
+)
+@pytest.mark.parametrize("kernels", [((3, 3), (3, 5), (5, 3)), ((3, 3), (2, 4), (1, 5))])
+def test_levels_on_a_sheet_are_those_by_themselves(
+    monkeypatch: pytest.MonkeyPatch, align: Calibration | None, kernels: tuple[tuple[int, int], ...]
+) -> None:
+    torch.manual_seed(0)
+    head = PredictionHead(num_classes=2, channels=8, num_prototypes=4, align=align, kernels=kernels).double()
+    for parameter in head.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    levels = {f"P{3 + n}": torch.randn(2, 8, *size, dtype=torch.float64) for n, size in enumerate(SIZES)}
+    inputs = [level.requires_grad_() for level in levels.values()]
+    both = []
+    for few in (2**16, 0):
+        monkeypatch.setattr(sheet, "_FEW_VALUES", few)
+        out = head(Pyramid(levels))
+        assert out.centerness is not None
+        towers = [out.towers[name] for name in levels]
+        values = [out.box_deltas, out.class_logits, out.centerness, *towers, *out.branches.everywhere()]
+        total = sum((value**3).sum() for value in values)
+        both.append((values, torch.autograd.grad(total, [*inputs, *head.parameters()], allow_unused=True)))
+    (mine, gradients), (theirs, wanted) = both
+    for a, b in zip(mine, theirs, strict=True):
+        torch.testing.assert_close(a, b)
+    for a, b in zip(gradients, wanted, strict=True):
+        torch.testing.assert_close(a, b)

@@ -43,10 +43,12 @@ class Conv2d(nn.Conv2d):
         """Maps (B, in, H, W) to (B, out, h, w)."""
         return self.convolved(x)
 
-    def convolved(self, x: Tensor, *, relu: bool = False) -> Tensor:
-        """As `forward`, and with a ReLU."""
+    def convolved(self, x: Tensor, *, relu: bool = False, inside: Tensor | None = None) -> Tensor:
+        """As `forward`, and with a ReLU; `inside` as in `ops.conv.conv2d`."""
         stride, (down, right) = (self.stride[0], self.stride[1]), map(int, self.padding)
-        return conv2d(x, self.weight, self.bias, stride=stride, padding=(down, right), few=self.few, relu=relu)
+        return conv2d(
+            x, self.weight, self.bias, stride=stride, padding=(down, right), few=self.few, relu=relu, inside=inside
+        )
 
 
 class SameConv2d(Conv2d):
@@ -59,9 +61,9 @@ class SameConv2d(Conv2d):
         self.kernel = kernel
         self._pad = None if odd else same_padding(kernel)
 
-    def convolved(self, x: Tensor, *, relu: bool = False) -> Tensor:
+    def convolved(self, x: Tensor, *, relu: bool = False, inside: Tensor | None = None) -> Tensor:
         """Maps (B, in, h, w) to (B, out, h, w)."""
-        return super().convolved(x if self._pad is None else F.pad(x, self._pad), relu=relu)
+        return super().convolved(x if self._pad is None else F.pad(x, self._pad), relu=relu, inside=inside)
 
 
 class GroupNorm(nn.GroupNorm):
@@ -88,20 +90,23 @@ class Tower(nn.Sequential):
     def __init__(self, *convs: nn.Module) -> None:
         super().__init__(*(layer for conv in convs for layer in (conv, nn.ReLU(inplace=True))))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps (B, C, h, w) to (B, C', h, w)."""
+    def forward(self, x: Tensor, *, inside: Tensor | None = None) -> Tensor:
+        """Maps (B, C, h, w) to (B, C', h, w); `inside` as in `ops.conv.conv2d`, for layers `Conv2d`."""
         for conv in self:
             if not isinstance(conv, nn.ReLU):
-                x = conv_relu(conv, x)
+                x = conv_relu(conv, x, inside=inside)
         return x
 
 
-def conv_relu(conv: nn.Module, x: Tensor, *, add: Tensor | None = None) -> Tensor:
-    """relu(conv(x) + add), by one kernel where there is one: cuDNN has it for half precision without gradients."""
+def conv_relu(conv: nn.Module, x: Tensor, *, add: Tensor | None = None, inside: Tensor | None = None) -> Tensor:
+    """relu(conv(x) + add), by one kernel where there is one: cuDNN has it for half precision without gradients.
+
+    `inside` is for layers `Conv2d`, see `ops.conv.conv2d`.
+    """
     if x.is_cuda and isinstance(conv, nn.Conv2d) and conv.weight.dtype in _HALF and not torch.is_grad_enabled():
         return _by_cudnn(conv, x, add)
     if isinstance(conv, Conv2d) and add is None:
-        return conv.convolved(x, relu=True)
+        return conv.convolved(x, relu=True, inside=inside)
     y: Tensor = conv(x)
     return F.relu(y if add is None else y + add)
 

@@ -16,6 +16,7 @@ from stmask.models.layers.conv import SameConv2d
 from stmask.models.stmask.calibration import CalibratedConv
 from stmask.ops.cells import Sizes, conv_rows, distinct, filled_up, frame_cells, rows_of, taps_of
 from stmask.ops.layout import anchors_last
+from stmask.ops.sheet import Sheet, sheet_for
 from stmask.ops.streams import at_once
 
 _MOSTLY = 0.5  # beyond this share of all cells gathering costs more than it saves
@@ -52,6 +53,12 @@ class ComputedBranches:
         return self.mask_coeffs, self.embeddings
 
 
+def kernels_of(outputs: nn.ModuleList) -> list[tuple[int, int]]:
+    """The kernels of the output convolutions of a branch."""
+    last = [layer.output if isinstance(layer, CalibratedConv) else layer for layer in outputs]
+    return [conv.kernel for conv in last if isinstance(conv, SameConv2d)]
+
+
 @dataclass(frozen=True, slots=True)
 class Branch:
     """One branch of a head.
@@ -81,8 +88,23 @@ class Branch:
 
     def everywhere(self, maps: Sequence[Tensor], box_deltas: Sequence[Sequence[Tensor]]) -> Tensor:
         """All anchors' values (B, A, O); see `LazyBranches` for the arguments."""
+        if (sheet := sheet_for(maps, kernels_of(self.outputs))) is not None:
+            return self._on_sheet(sheet, maps, box_deltas)
         jobs = [partial(self._level, x, deltas) for x, deltas in zip(maps, box_deltas, strict=True)]
         return torch.cat(at_once(jobs, device=maps[0].device), dim=1)
+
+    def _on_sheet(self, sheet: Sheet, maps: Sequence[Tensor], box_deltas: Sequence[Sequence[Tensor]]) -> Tensor:
+        joined = sheet.joined(maps)
+        features = self.tower(joined, inside=sheet.inside(joined))
+        cells = sheet.rows(features) if self.is_calibrated else joined
+        outputs = []
+        for conv, deltas in zip(self.outputs, zip(*box_deltas, strict=True), strict=True):
+            if isinstance(conv, CalibratedConv):
+                of_cells = torch.cat([one.permute(0, 2, 3, 1).flatten(1, 2) for one in deltas], dim=1)
+                outputs.append(conv.on_sheet(cells, of_cells, sheet))
+            else:
+                outputs.append(sheet.rows(conv(features)))
+        return torch.stack(outputs, dim=2).flatten(1, 2)
 
     def _level(self, x: Tensor, box_deltas: Sequence[Tensor]) -> Tensor:
         features = self.tower(x)

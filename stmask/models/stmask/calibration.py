@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from stmask.models.layers.conv import SameConv2d
 from stmask.ops.alignment import aligned_offsets
-from stmask.ops.deform import deform_conv
+from stmask.ops.deform import deform_conv, deform_conv_rows
+from stmask.ops.sheet import Sheet
 
 BRANCHES = ("class", "mask", "track")
 
@@ -102,3 +103,11 @@ class CalibratedConv(nn.Module):
         calibrated = deform_conv(x, self.offsets(box_deltas.detach()), self.adapt, relu=True)
         out: Tensor = self.output(calibrated)
         return out
+
+    def on_sheet(self, rows: Tensor, box_deltas: Tensor, sheet: Sheet) -> Tensor:
+        """`forward` for all levels at once: their cells (B, P, C) and box regression (B, P, 4) to (B, P, out)."""
+        offsets = self.offsets(box_deltas.detach().permute(0, 2, 1)[..., None])  # as of a map of one column
+        offsets = offsets[..., 0].permute(0, 2, 1).contiguous()
+        calibrated = deform_conv_rows(rows, offsets, self.adapt, sizes=sheet.sizes, relu=True)
+        out: Tensor = self.output(sheet.joined(sheet.maps(calibrated)))
+        return sheet.rows(out)

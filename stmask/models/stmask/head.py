@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from stmask.models.layers.conv import Conv2d, SameConv2d, Tower
 from stmask.models.layers.fpn import Pyramid
-from stmask.models.stmask.branches import Branch, LazyBranches
+from stmask.models.stmask.branches import Branch, LazyBranches, kernels_of
 from stmask.models.stmask.calibration import AnchorShape, CalibratedConv, Calibration, NoCalibration
 from stmask.number_checks import require_integer, require_number
 from stmask.ops.layout import anchors_last
+from stmask.ops.sheet import Sheet, sheet_for
 from stmask.ops.streams import at_once
 
 
@@ -112,8 +113,12 @@ class PredictionHead(nn.Module):
     def forward(self, pyramid: Pyramid) -> HeadOutputs:
         """Predicts for every anchor of every level."""
         levels = [pyramid[name] for name in pyramid]
-        jobs = [partial(self._boxes, level) for level in levels]
-        maps, deltas, centres = zip(*at_once(jobs, device=levels[0].device))
+        sheet = sheet_for(levels, kernels_of(self.box_outputs))
+        if sheet is None:
+            jobs = [partial(self._boxes, level) for level in levels]
+            maps, deltas, centres = zip(*at_once(jobs, device=levels[0].device))
+        else:
+            maps, deltas, centres = zip(*self._boxes_on(sheet, levels))
         device = maps[0].device.type
         return HeadOutputs(
             box_deltas=torch.cat([anchors_last(level) for level in deltas], dim=1),
@@ -137,6 +142,19 @@ class PredictionHead(nn.Module):
         if self.centerness_outputs is None:
             return shared, deltas, None
         return shared, deltas, self.centerness_of([conv(features) for conv in self.centerness_outputs])
+
+    def _boxes_on(self, sheet: Sheet, levels: Sequence[Tensor]) -> list[tuple[Tensor, list[Tensor], Tensor | None]]:
+        """`_boxes` of each level, computed together."""
+        joined = sheet.joined(levels)
+        inside = sheet.inside(joined)
+        shared = self.tower(joined, inside=inside)
+        features = self.box_tower(shared, inside=inside)
+        maps = sheet.maps(sheet.rows(shared))
+        deltas = zip(*(sheet.maps(sheet.rows(conv(features))) for conv in self.box_outputs))
+        if self.centerness_outputs is None:
+            return [(one, list(of_level), None) for one, of_level in zip(maps, deltas)]
+        centres = zip(*(sheet.maps(sheet.rows(conv(features))) for conv in self.centerness_outputs))
+        return [(one, list(d), self.centerness_of(list(c))) for one, d, c in zip(maps, deltas, centres)]
 
     @staticmethod
     def centerness_of(maps: Sequence[Tensor]) -> Tensor:
