@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import importlib.util
 import re
 import shlex
@@ -167,11 +166,3 @@ def test_a_mistake_ends_the_build(site: Path, file: str, old: str, new: str, com
     assert code != 0
     assert complaint in log
     assert "Aborted with 1 warnings in strict mode" in log
-
-
-def test_the_demos_numbers_are_those_of_its_runs() -> None:
-    with (ROOT / "experiments" / "demo" / "results.csv").open() as handle:
-        rows = list(csv.DictReader(handle))
-    ap, ap50 = ([f"{float(row[name]):.2f}" for row in rows] for name in ("AP", "AP50"))
-    told = " ".join((ROOT / "README.md").read_text().split())
-    assert f"Seeds 0, 1 and 2 reached a video AP of {ap[0]}, {ap[1]} and {ap[2]} (AP50 {', '.join(ap50)})" in told

@@ -24,6 +24,7 @@ from stmask.runs.config import read_config
 from stmask.runs.evaluations import EvaluationRecord, read_evaluations
 from stmask.runs.folder import CONFIG, RECORD
 from stmask.runs.identity import leaves_of
+from stmask.runs.provenance import bench_beside
 from stmask.runs.validations import RESULTS
 from stmask.signatures import shown
 
@@ -154,6 +155,11 @@ def _evaluations(run: RunRecord) -> dict[str, tuple[Path, EvaluationRecord]]:
     records = {name: one for name, one in read_evaluations(own).items() if name in (BASE, *FACTOR_SETS)}
     best = run.folder / "checkpoints" / "best.ckpt"
     digest = sha256_of(best) if records and best.is_file() else None
+    if records and (trained := bench_beside(best)) not in (None, VERSION):
+        raise DataError(
+            f"{run.folder} was trained on version {trained} of the benchmark, and this is version {VERSION}: train it "
+            "again, or name other runs with --runs"
+        )
     for path, record in records.values():
         again = f"evaluate it again (`{HOW}`)"
         if record.benchmark != NAME:

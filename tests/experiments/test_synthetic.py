@@ -194,6 +194,13 @@ def test_weights_that_were_replaced_after_the_evaluation(
     assert "was measured with other weights than" in refused()
 
 
+def test_training_on_another_version(tmp_path: Path, truths: dict[str, Path], refused: Callable[[], str]) -> None:
+    run, *_ = write_row(tmp_path / "runs", truths, "table5/t5_baseline", [4])
+    made = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**made, "bench": VERSION + 1}))
+    assert f"was trained on version {VERSION + 1} of the benchmark, and this is version {VERSION}" in refused()
+
+
 def test_annotations_that_are_gone_or_changed(
     tmp_path: Path, truths: dict[str, Path], refused: Callable[[], str]
 ) -> None:
