@@ -67,7 +67,7 @@ def weights(folder: Path) -> dict[str, Any]:
 def test_all_is_the_six_tables_and_others_can_stand_beside(capsys: pytest.CaptureFixture[str]) -> None:
     assert stmask.commands.sweep.main(["all", "coco", "table4", "--list"]) == 0
     listed = capsys.readouterr().out.splitlines()
-    assert len(listed) == 29 + 8 == len(set(listed))
+    assert len(listed) == 31 + 8 == len(set(listed))
 
 
 @pytest.mark.parametrize("table", ["table2", "table4"])
