@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from stmask.benchmarks.record import Report, Result
 
-_NAME_LENGTH = 60  # of what stands in a table
+_NAME_LENGTH = 60  # of what stands in a table; of many columns less
+_MANY, _SHORT = 4, 20
 
 
 def table(report: Report) -> str:
@@ -92,7 +93,8 @@ def number(milliseconds: float) -> str:
 def _with_short_names(results: Sequence[Result]) -> tuple[list[Result], dict[str, str]]:
     """Results whose long names are numbers, and these numbers' names."""
     names = list(dict.fromkeys(result.name for result in results))
-    short = {name: f"({i})" for i, name in enumerate(names, start=1) if len(name) > _NAME_LENGTH}
+    longest = _NAME_LENGTH if len(names) < _MANY else _SHORT
+    short = {name: f"({i})" for i, name in enumerate(names, start=1) if len(name) > longest}
     named = [replace(result, name=short.get(result.name, result.name)) for result in results]
     return named, {number: name for name, number in short.items()}
 

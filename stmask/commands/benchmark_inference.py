@@ -37,9 +37,10 @@ def main(argv: Sequence[str]) -> int:
     """Runs the command; see `stmask benchmark inference --help`."""
     options = _parser().parse_args(argv)
 
+    from stmask.checkpoint_path import checkpoint_path
     from stmask.experiments.benchmark import inference_entry, keep_speed
 
-    first = options.places[0]
+    first = checkpoint_path(options.places[0])
     entries = [
         inference_entry(
             place,

@@ -24,7 +24,7 @@ TITLES = {
     "table3": "TF: level and window of the correlation",
     "table4": "FCA, FCB and TF, one after the other",
     "table5": "FCA, FCB and TF, each alone",
-    "table6": "STMask on YouTube-VIS 2019",
+    "table6": "STMask and its peers on YouTube-VIS 2019",
     IMAGES: "the image networks that training on videos starts from",
     QUIRKS: "what the authors' code does besides the method, each mended alone and all together",
 }

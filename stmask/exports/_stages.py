@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from stmask.checkpoints import registry
 from stmask.errors import ConfigError, OutputError, StmaskError, one_line
 from stmask.files import atomic_path
 from stmask.models import Exportable, Stage, VideoModel
@@ -40,7 +41,10 @@ def write_stages(model: VideoModel, path: str | os.PathLike[str], write: WriteSt
     """
     target = Path(path)
     if not isinstance(model, Exportable):
-        raise ConfigError(f"a {type(model).__name__} can't be exported: it has no method `stages` (docs/export.md)")
+        raise ConfigError(
+            f"a {type(model).__name__} can't be exported: it has no method `stages` (docs/export.md); of stmask's own "
+            f"models {' and '.join(_exportable())} have one"
+        )
     if target.suffix != suffixes[0]:
         raise ConfigError(f"{target}: the file must end in {suffixes[0]}")
     stages = model.eval().stages(_frames(model))
@@ -56,6 +60,13 @@ def write_stages(model: VideoModel, path: str | os.PathLike[str], write: WriteSt
     height, width = model.card.preprocessor.padded_size
     names = ", ".join(str(stage_path(target, name, first=first).name) for name in stages)
     return f"{names}; input {height} x {width}, differs from PyTorch by at most {worst:.1g}"
+
+
+def _exportable() -> list[str]:
+    """Names of stmask's own models that can be exported."""
+    parts = (registry.find(name, "model") for name in registry.names_of("model"))
+    models = (part for part in parts if isinstance(part, type) and issubclass(part, VideoModel))
+    return sorted(model.__name__ for model in models if issubclass(model, Exportable))
 
 
 def _frames(model: VideoModel) -> Tensor:

@@ -162,7 +162,8 @@ def test_it_is_exported_or_that_is_refused_in_a_line(
     else:
         assert status == 2
         (line,) = capsys.readouterr().err.splitlines()
-        assert "can't be exported" in line
+        assert "can't be exported: it has no method `stages`" in line
+        assert line.endswith("of stmask's own models STMask and Yolact have one")
         assert not list(tmp_path.iterdir())
 
 
