@@ -35,7 +35,10 @@ def split_document(document: Document, ratio: tuple[int, int], *, seed: int | No
         random.Random(seed).shuffle(order)
     count = round(len(videos) * ratio[0] / sum(ratio))
     if not 0 < count < len(videos):
-        raise DataError(f"{len(videos)} videos cannot be divided {ratio[0]}:{ratio[1]}, one part would be empty")
+        instead = f": --ratio {len(videos) - 1}:1 leaves one for the second" if len(videos) > 1 else ""
+        raise DataError(
+            f"{len(videos)} videos cannot be divided {ratio[0]}:{ratio[1]}, one part would be empty{instead}"
+        )
     first = {videos[i]["id"] for i in order[:count]}
     return _select(document, first, inside=True), _select(document, first, inside=False)
 
