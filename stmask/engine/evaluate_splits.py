@@ -12,6 +12,7 @@ from typing import Any
 from omegaconf import DictConfig
 from rich.console import Console
 
+from stmask.class_names import listed
 from stmask.config import plain
 from stmask.data.synthetic.bench import FACTOR_SETS, NAME, VERSION, require_bench
 from stmask.engine.evaluate import Evaluator, Job, counted_frames
@@ -72,6 +73,10 @@ def evaluate_splits(cfg: DictConfig, names: Sequence[str]) -> dict[str, dict[str
     due = {name: job for name, job in jobs.items() if not job.record.is_of(output / name)}
     if kept := len(jobs) - len(due):
         _log.info("%d of %d splits are done already in %s", kept, len(jobs), output)
+    if other := [name for name in due if (output / name / METRICS).exists()]:
+        _log.warning(
+            "%s: made anew in %s, where other weights, settings or files were evaluated", listed(other), output
+        )
     try:
         with counted_frames(sum(job.frames for job in due.values())) as advance:
             for name, job in due.items():

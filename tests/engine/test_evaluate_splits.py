@@ -103,6 +103,7 @@ def test_all_sets_in_one_table_and_again_what_is_missing(
     assert main([*words[:2], "split=valid,valid_blur_1", words[3], "model.detector.score_threshold=0.5"]) == 0
     assert len(evaluated) == 2
     assert [row["split"] for row in table(tmp_path)] == ["valid", "valid_blur_1"]
+    assert "valid, valid_blur_1: made anew" in capsys.readouterr().err
     found = read_evaluations(tmp_path)
     assert found["valid"][1].settings["model"] == {"detector": {"score_threshold": 0.5}}
     assert found["valid_blur_2"][1].settings["model"] == {"detector": {"score_threshold": 0.2}}
