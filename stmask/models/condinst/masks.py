@@ -77,13 +77,15 @@ class DrawnMasks(DenseMasks):
 
     def at(self, size: tuple[int, int], *, placement: Placement = WHOLE) -> Tensor:
         """(N, height, width) bool at `size`: padding cut away, enlarged bilinearly, True above 0.5."""
-        out = torch.zeros(len(self), *size, dtype=torch.bool, device=self.probabilities.device)
+        if self.probabilities.device.type != "cpu":
+            return mask_ops.enlarge(placement.without_padding(enlarged(self.probabilities, MASK_STRIDE)), *size)
+        out = torch.zeros(len(self), *size, dtype=torch.bool)
         for mask, (top, left, part) in zip(out, self._parts(size, placement), strict=True):
-            mask[top : top + part.shape[0], left : left + part.shape[1]] = part.to(mask.device)
+            mask[top : top + part.shape[0], left : left + part.shape[1]] = part
         return out
 
     def cropped_at(self, size: tuple[int, int], *, placement: Placement = WHOLE) -> CroppedMasks:
-        """What `at` gives, in parts."""
+        """What `at` gives on a CPU, in parts."""
         parts = self._parts(size, placement)
         corners = tuple((top, left) for top, left, _ in parts)
         return CroppedMasks(size, corners, tuple(part.numpy() for _, _, part in parts))
