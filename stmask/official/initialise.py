@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
@@ -32,6 +32,7 @@ from stmask.ops.frames import FramePreprocessor
 from stmask.weights import as_in, is_counter, read_file, tensors_of
 
 _BACKBONE = "backbone."
+_OTHER_FRAMES = "the file's frames were normalised otherwise"
 _FIRST, _FIRST_MEAN = "backbone.conv1.weight", "backbone.bn1.running_mean"
 # Layers with rows for each class: so many of the background come first, so many are of each class.
 _CLASS_LAYERS: tuple[tuple[re.Pattern[str], int, int], ...] = (
@@ -59,6 +60,7 @@ class InitReport:
         unused: the file's names of tensors that have no place in this network.
         share: of the network's parameters, those that were taken; 0 to 1.
         other: the name of the file's network, if it is another than this one.
+        changed: tensors that were taken with other values, and why.
     """
 
     taken: Sequence[str]
@@ -66,6 +68,7 @@ class InitReport:
     unused: Sequence[str]
     share: float
     other: str | None = None
+    changed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def mostly_fresh(self) -> bool:
@@ -85,8 +88,9 @@ class InitReport:
 
     def __str__(self) -> str:
         lines = [self.summary()]
-        if self.fresh:
-            lines += ["fresh", *(f"  {name}: {why}" for name, why in self.fresh.items())]
+        for title, reasons in (("fresh", self.fresh), ("changed", self.changed)):
+            if reasons:
+                lines += [title, *(f"  {name}: {why}" for name, why in reasons.items())]
         for title, names in (("of the file, without a place here", self.unused), ("taken", self.taken)):
             if names:
                 lines += [title, *(f"  {name}" for name in names)]
@@ -126,8 +130,10 @@ def initialise(
     places = {name: to_ours(name, known.rules) or (name if name in own else None) for name in tensors}
     given = {ours: tensors[name] for name, ours in places.items() if ours}
     _refuse_other_strides(model, known, source=source)
+    before = given
     if preprocessor is not None:
         given = _for_frames(given, known.frames, preprocessor, source=source)
+    changed = dict.fromkeys((name for name in given if given[name] is not before[name]), _OTHER_FRAMES)
     given, other_classes = _by_class(given, _class_names(content, given, source), class_names)
     taken = {name: given[name] for name in own if name in given and given[name].shape == own[name].shape}
     fresh = {name: other_classes.get(name) or _why(given.get(name), own[name]) for name in own if name not in taken}
@@ -135,7 +141,7 @@ def initialise(
     _refuse_accidents(own, taken, fresh, share=share, held=list(tensors), source=source)
     model.load_state_dict({**own, **as_in(own, taken, source=source)})
     unused = [name for name, ours in places.items() if ours not in own]
-    return InitReport(list(taken), fresh, unused, share, other)
+    return InitReport(list(taken), fresh, unused, share, other, {k: v for k, v in changed.items() if k in taken})
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,10 @@ def test_a_start_on_frames_that_are_normalised_otherwise(tmp_path: Path) -> None
     features = []
     for frames in (SIZE, ours):
         model = network().eval()
-        initialise(model, path, class_names=YOUTUBE_VIS_2019, preprocessor=frames)
+        report = initialise(model, path, class_names=YOUTUBE_VIS_2019, preprocessor=frames)
+        assert list(report.changed) == (
+            [] if frames is SIZE else ["backbone.conv1.weight", "backbone.bn1.running_mean"]
+        )
         stem = model.backbone.bn1(model.backbone.conv1(frames(image)[None])).relu()
         features.append(stem[..., 4:80, 4:150])
     torch.testing.assert_close(features[0], features[1], rtol=1e-3, atol=1e-3)

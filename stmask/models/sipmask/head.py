@@ -65,7 +65,7 @@ class SipMaskHead(nn.Module):
     ) -> None:
         super().__init__()
         require_integer(num_prototypes=num_prototypes, hidden=hidden, embedding_dim=embedding_dim)
-        require_integer(2, depth=depth)
+        require_integer(2, tower_depth=depth)
         self.class_tower = NormedTower(channels=channels, depth=depth - 1)
         self.box_tower = NormedTower(channels=channels, depth=depth)
         self.track_tower = NormedTower(channels=channels, depth=depth - 1)
