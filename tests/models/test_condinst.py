@@ -59,7 +59,9 @@ def test_masks_of_all_instances_at_once_are_those_of_each(channels: int) -> None
     places = {"xy_px": torch.tensor([[4.0, 4], [68, 44], [8, 8], [16, 80], [64, 32]])}
     places["strides"] = torch.tensor([8.0, 8, 16, 32, 128])
     wanted = one_by_one(features, filters, **places)
-    torch.testing.assert_close(drawn(features, filters, **places), wanted, rtol=1e-4, atol=1e-4)
+    for autocast in (False, True):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+            torch.testing.assert_close(drawn(features, filters, **places), wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_how_many_filters() -> None:

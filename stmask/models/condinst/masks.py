@@ -35,6 +35,12 @@ def drawn(features: Tensor, filters: Tensor, *, xy_px: Tensor, strides: Tensor) 
         xy_px: (N, 2), the instances' points.
         strides: (N,), of the points' levels.
     """
+    with torch.autocast(features.device.type, enabled=False):  # coordinates need all their digits
+        return enlarged(_drawn(features, filters, xy_px=xy_px, strides=strides), FEATURE_STRIDE // MASK_STRIDE)
+
+
+def _drawn(features: Tensor, filters: Tensor, *, xy_px: Tensor, strides: Tensor) -> Tensor:
+    """As `drawn`, at stride 8."""
     (c, h, w), n = features.shape, len(filters)
     first, second, third, shift_1, shift_2, shift_3 = torch.split(filters, [(c + 2) * c, c * c, c, c, c, 1], dim=1)
     first = first.reshape(n, c, c + 2)
@@ -52,7 +58,7 @@ def drawn(features: Tensor, filters: Tensor, *, xy_px: Tensor, strides: Tensor) 
     hidden = (weights.flatten(0, 1) @ seen).view(n, c, h * w).relu()
     hidden = torch.baddbmm(shift_2[..., None], second.reshape(n, c, c), hidden).relu()
     logits = torch.baddbmm(shift_3[..., None], third[:, None], hidden)
-    return enlarged(logits.view(n, h, w), FEATURE_STRIDE // MASK_STRIDE)
+    return logits.view(n, h, w)
 
 
 def enlarged(maps: Tensor, factor: int) -> Tensor:
