@@ -182,8 +182,9 @@ def table_markdown(results: BenchResults, lines: Sequence[Line]) -> str:
         "checkpoint with the best validation, which was on the same videos. Differences are in points, of runs with "
         "equal seeds, which saw the same samples and began with the same values where they have the same part. "
         f"Brackets: {100 * LEVEL:.0f} % percentile intervals of {RESAMPLES} draws of seeds and videos with "
-        f"replacement, from {LEAST_SEEDS} seeds on. They are too narrow for few seeds: of differences that vary with "
-        f"the seed alone, and normally, such an interval covers {_COVERAGE}. "
+        f"replacement, from {LEAST_SEEDS} seeds on. Of normal differences that vary with "
+        f"the seed alone such an interval covers {_COVERAGE}; where half of the variance of the mean is that of single "
+        "results (one seed in one video), 97 % with five. "
         "Bold: the interval of the change, from the difference in the same videos without the factor, leaves out 0. Of "
         "so many intervals some do by chance."
     )
