@@ -108,13 +108,14 @@ class TemporalFusion(nn.Module):
         """
         missing = self._read_channels - fused.shape[1]
         wide = F.pad(fused, (0, 0, 0, 0, 0, missing)) if missing else fused
-        count = sum(map(len, boxes))
-        if is_plain_cpu(fused) and torch.is_grad_enabled():
+        filled = is_plain_cpu(fused) and torch.is_grad_enabled()
+        count = sum(map(len, boxes)) if filled else 0  # a program that is exported leaves their number open
+        if filled:
             nothing = boxes[-1].new_zeros(usual_size(count) - count, 4)
             boxes = [*boxes[:-1], torch.cat([boxes[-1], nothing])]
         regions = crop_regions(wide, boxes, size=_REGION_SIZE)
         pooled = self._pooled_by_tiles(regions) if self._many(regions) else self._pooled(regions)
-        pooled = pooled[:count]
+        pooled = pooled[:count] if filled else pooled
         return self.box(pooled), self.coeff(pooled)
 
     def _pooled(self, regions: Tensor) -> Tensor:
