@@ -205,7 +205,7 @@ def test_help_lists_groups_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFix
     (folder / "mine.yaml").write_text("max_age: 3\n")
     assert main(["train", f"--config-dir={tmp_path}", "--help", "model/tracker=mine", "--resolve"]) == 0
     shown = capsys.readouterr().out
-    assert re.search(r"^model/tracker: iou, .*\bmine\b.*\bstmask$", shown, re.M)
+    assert re.search(r"^model/tracker: cosine, iou, .*\bmine\b.*\bstmask$", shown, re.M)
     assert "max_age: 3" in shown
     assert "${" not in shown
     assert main(["train", "--help", "sed=3"]) == 2
