@@ -181,7 +181,7 @@ def test_sizes_that_no_network_can_have(make: Callable[[], object], message: str
         make()
 
 
-@pytest.mark.parametrize("loss", [name for name in options("loss") if name not in ("filters", "regions", "sipmask")])  # those of other models
+@pytest.mark.parametrize("loss", sorted({*options("loss")} - {"filters", "regions", "sipmask"}))  # less other models'
 def test_loss_groups(loss: str) -> None:
     cfg = compose("train", ["model/backbone=r18", f"model/loss={loss}", *SMALL, *SMALL_TEMPORAL])
     model = build_model(plain(cfg.model), num_classes=NUM_CLASSES)
