@@ -55,6 +55,21 @@ class Instances:
         return type(self)(*(_joined(getattr(self, f.name), getattr(later, f.name)) for f in fields(self)))
 
 
+@dataclass(frozen=True, slots=True)
+class RecognisableInstances(Instances):
+    """Instances with features by which their objects are recognised in other frames.
+
+    Attributes:
+        track_features: (N, E) of any length.
+    """
+
+    track_features: Tensor
+
+    def __post_init__(self) -> None:
+        Instances.__post_init__(self)
+        require_shape("track_features", self.track_features, (len(self.scores), None))
+
+
 def _joined(first: Any, second: Any) -> Any:
     return torch.cat([first, second]) if isinstance(first, Tensor) else first.followed_by(second)
 

@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stmask.errors import ConfigError
-from stmask.models.condinst import CondInst, CondInstInstances, CondInstLoss, FilterDetector
+from stmask.models.condinst import CondInst, CondInstLoss, FilterDetector
 from stmask.models.condinst.losses import dice_costs
 from stmask.models.condinst.masks import DrawnMasks, drawn, enlarged, filter_count
 from stmask.models.layers import ResNet
 from stmask.ops import masks as mask_ops
-from stmask.structures import Clip, FrameTargets, Placement
+from stmask.structures import Clip, FrameTargets, Placement, RecognisableInstances
 from stmask.tracking import GatedCosine, MemoryTracker
 
 SIZE = (64, 96)
@@ -200,7 +200,7 @@ def test_frames_that_are_nan_show_nothing() -> None:
 @torch.no_grad()
 def test_no_box_reaches_into_the_padding() -> None:
     for frame in network().eval().detect_within(torch.randn(2, 3, *SIZE), image_size=(40, 80)):
-        assert isinstance(frame.instances, CondInstInstances)
+        assert isinstance(frame.instances, RecognisableInstances)
         assert 0 < len(frame.instances) <= 10
         assert float(frame.instances.boxes[:, 3].max()) <= 40 / 64
         assert float(frame.instances.boxes[:, 2].max()) <= 80 / 96 + 1e-6

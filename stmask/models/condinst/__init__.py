@@ -3,7 +3,7 @@
 from stmask.models.condinst.detector import FilterDetector
 from stmask.models.condinst.losses import CondInstLoss
 from stmask.models.condinst.network import CondInst
-from stmask.models.condinst.records import CondInstInstances, CondInstMaps
+from stmask.models.condinst.records import CondInstMaps
 
-__all__ = ["CondInst", "CondInstInstances", "CondInstLoss", "CondInstMaps", "FilterDetector"]
+__all__ = ["CondInst", "CondInstLoss", "CondInstMaps", "FilterDetector"]
 PARTS = ("CondInst", "CondInstLoss", "FilterDetector")

@@ -9,9 +9,9 @@ from torch import Tensor
 from torchvision.ops import batched_nms
 
 from stmask.models.condinst.masks import DrawnMasks, drawn
-from stmask.models.condinst.records import CondInstInstances, CondInstMaps
+from stmask.models.condinst.records import CondInstMaps
 from stmask.number_checks import require_integer, require_number
-from stmask.structures import Instances
+from stmask.structures import Instances, RecognisableInstances
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class FilterDetector:
     ) -> list[Instances]:
         """The instances of each of B frames, images of (h, w) pixels in inputs of (H, W).
 
-        A score is the probability of the class times the centre-ness. With embeddings they are `CondInstInstances`.
+        A score is the probability of the class times the centre-ness. With embeddings they are `RecognisableInstances`.
         """
         predictions, points = maps.predictions, maps.points
         h, w = image_size
@@ -61,7 +61,7 @@ class FilterDetector:
             )
             one = Instances(boxes[b, place] / size, scores[best], kind + 1, DrawnMasks(logits.sigmoid()))
             if maps.embeddings is not None:
-                one = CondInstInstances(one.boxes, one.scores, one.labels, one.masks, maps.embeddings[b, place])
+                one = RecognisableInstances(one.boxes, one.scores, one.labels, one.masks, maps.embeddings[b, place])
             found.append(one)
         return found
 

@@ -102,7 +102,7 @@ class CondInst(VideoModel):
             return self.loss(maps, clip, generator=generator)
 
     def detect(self, frames: Tensor) -> list[Frame]:
-        """Frames of `CondInstInstances`, without embeddings of `Instances`; the images fill the frames."""
+        """Frames of `RecognisableInstances`, without embeddings of `Instances`; the images fill the frames."""
         return self.detect_within(frames, image_size=(frames.shape[2], frames.shape[3]))
 
     def detect_within(self, frames: Tensor, *, image_size: tuple[int, int]) -> list[Frame]:

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from stmask.models.layers.fcos import PointPredictions, Points
-from stmask.structures import Instances
-from stmask.structures._checks import require_shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,18 +26,3 @@ class CondInstMaps:
     filters: Tensor
     features: Tensor
     embeddings: Tensor | None
-
-
-@dataclass(frozen=True, slots=True)
-class CondInstInstances(Instances):
-    """The instances of a frame, best first, of a network with embeddings.
-
-    Attributes:
-        track_features: (N, E) of any length.
-    """
-
-    track_features: Tensor
-
-    def __post_init__(self) -> None:
-        Instances.__post_init__(self)
-        require_shape("track_features", self.track_features, (len(self.scores), None))

@@ -6,7 +6,7 @@ from stmask.models.masktrack_rcnn.losses import RegionLoss
 from stmask.models.masktrack_rcnn.matching import BoxMatcher
 from stmask.models.masktrack_rcnn.network import MaskTrackRCNN
 from stmask.models.masktrack_rcnn.proposals import Proposer
-from stmask.models.masktrack_rcnn.records import RegionInstances, RegionMaps
+from stmask.models.masktrack_rcnn.records import RegionMaps
 
 __all__ = [
     "BoxMatcher",
@@ -14,7 +14,6 @@ __all__ = [
     "Proposer",
     "RegionDetector",
     "RegionHeads",
-    "RegionInstances",
     "RegionLoss",
     "RegionMaps",
     "RegionPooler",

@@ -12,9 +12,8 @@ from torchvision.ops import batched_nms
 
 from stmask.models.masktrack_rcnn.boxes import REGION_SCALES, Size, decode
 from stmask.models.masktrack_rcnn.heads import RegionHeads
-from stmask.models.masktrack_rcnn.records import RegionInstances
 from stmask.number_checks import require_integer, require_number
-from stmask.structures import BoxedMasks
+from stmask.structures import BoxedMasks, RecognisableInstances
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,7 @@ class RegionDetector:
         *,
         image_size: Size,
         input_size: Size,
-    ) -> list[RegionInstances]:
+    ) -> list[RecognisableInstances]:
         """The instances of each of B frames, images of (h, w) pixels in inputs of (H, W), from proposals_px[b] (P, 4).
 
         levels: P2, P3, .., each (B, C, h, w).
@@ -61,7 +60,7 @@ class RegionDetector:
         counts = [len(group) for group in boxes]
         size = levels[0].new_tensor((*input_size[::-1], *input_size[::-1]), dtype=torch.float32)
         return [
-            RegionInstances(
+            RecognisableInstances(
                 boxes=box / size,
                 scores=score,
                 labels=label,

@@ -124,7 +124,7 @@ class MaskTrackRCNN(VideoModel):
         )
 
     def detect(self, frames: Tensor) -> list[Frame]:
-        """Frames of `RegionInstances`; the images fill the frames."""
+        """Frames of `RecognisableInstances`; the images fill the frames."""
         h, w = frames.shape[-2:]
         return self.detect_within(frames, image_size=(h, w))
 

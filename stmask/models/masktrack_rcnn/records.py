@@ -7,9 +7,6 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from stmask.structures import Instances
-from stmask.structures._checks import require_shape
-
 
 @dataclass(frozen=True, slots=True)
 class RegionMaps:
@@ -24,18 +21,3 @@ class RegionMaps:
     levels: Sequence[Tensor]
     objectness: Sequence[Tensor]
     box_deltas: Sequence[Tensor]
-
-
-@dataclass(frozen=True, slots=True)
-class RegionInstances(Instances):
-    """The instances of a frame, best first.
-
-    Attributes:
-        track_features: (N, E) of any length.
-    """
-
-    track_features: Tensor
-
-    def __post_init__(self) -> None:
-        Instances.__post_init__(self)
-        require_shape("track_features", self.track_features, (len(self.scores), None))

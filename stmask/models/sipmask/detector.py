@@ -9,11 +9,11 @@ from torch import Tensor
 
 from stmask.models.layers.fcos import Points, by_point
 from stmask.models.sipmask.masks import STRIDE, quarter_logits
-from stmask.models.sipmask.records import SipMaskInstances, SipMaskMaps
+from stmask.models.sipmask.records import SipMaskMaps
 from stmask.models.sipmask.rescoring import MaskRescorer
 from stmask.number_checks import require_integer, require_number
 from stmask.ops.nms import PerClassNMS
-from stmask.structures import DenseMasks
+from stmask.structures import DenseMasks, RecognisableInstances
 
 EXTENT = 1.0
 """Pixels that a box of the network must be longer by to reach the far side of its last pixel, as other boxes do."""
@@ -47,7 +47,7 @@ class PointDetector:
         image_size: tuple[int, int],
         input_size: tuple[int, int],
         rescorer: MaskRescorer | None = None,
-    ) -> list[SipMaskInstances]:
+    ) -> list[RecognisableInstances]:
         """The instances of each of B frames, images of (h, w) pixels in inputs of (H, W)."""
         points, predictions = Points.of(maps.class_logits), maps.by_point()
         probabilities, quality = predictions.class_logits.sigmoid(), predictions.centreness_logits.sigmoid()
@@ -68,7 +68,7 @@ class PointDetector:
             if rescorer is not None:
                 scores = rescorer.rescored(scores, masks, kept.labels)
             size = box.new_tensor(input_size[::-1] * 2)
-            instances = SipMaskInstances(
+            instances = RecognisableInstances(
                 boxes=(box + box.new_tensor([0, 0, EXTENT, EXTENT])) / size,
                 scores=scores,
                 labels=kept.labels,

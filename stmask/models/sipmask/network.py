@@ -108,7 +108,7 @@ class SipMask(VideoModel):
         )
 
     def detect(self, frames: Tensor) -> list[Frame]:
-        """Frames of `SipMaskInstances`; the images fill the frames."""
+        """Frames of `RecognisableInstances`; the images fill the frames."""
         return self.detect_within(frames, image_size=(frames.shape[2], frames.shape[3]))
 
     def detect_within(self, frames: Tensor, *, image_size: tuple[int, int]) -> list[Frame]:

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from stmask.models.layers.fcos import PointPredictions, by_point
-from stmask.structures import Instances
-from stmask.structures._checks import require_shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +38,3 @@ class SipMaskMaps:
             by_point(self.distances_px).float(),
             by_point(self.centreness_logits).float()[..., 0],
         )
-
-
-@dataclass(frozen=True, slots=True)
-class SipMaskInstances(Instances):
-    """The instances of a frame, best first.
-
-    Attributes:
-        track_features: (N, E) of any length.
-    """
-
-    track_features: Tensor
-
-    def __post_init__(self) -> None:
-        Instances.__post_init__(self)
-        require_shape("track_features", self.track_features, (len(self.scores), None))
