@@ -245,8 +245,9 @@ def _difference(difference: Difference | None) -> str:
 
 def _changed(line: Line) -> str:
     text, change = _difference(line.difference), line.change
-    sure = change is not None and change.low is not None and change.high is not None
-    return f"**{text}**" if sure and not change.low <= 0 <= change.high else text  # type: ignore[union-attr, operator]
+    if change is None or change.low is None or change.high is None:
+        return text
+    return text if change.low <= 0 <= change.high else f"**{text}**"
 
 
 def _number(value: float | None) -> str:

@@ -87,3 +87,14 @@ def deviation(got: Tensor | np.ndarray, wanted: np.ndarray) -> float:
     if wanted.size == 0:
         return 0.0
     return float(np.abs(got - wanted).max() / max(np.abs(wanted).max(), 1e-12))
+
+
+def check(name: str, got: Tensor, reference: dict[str, np.ndarray], tolerance: float = 1e-4) -> None:
+    """A tensor against its stored values, every n-th, and the statistics of all of it."""
+    array = got.numpy()
+    assert array.shape == tuple(reference[f"{name}__shape"]), name
+    assert deviation(array.ravel()[:: int(reference[f"{name}__step"])], reference[name]) < tolerance, name
+    scale = np.abs(reference[name]).max() * np.array([1, 1, array.size])
+    whole = array.astype(np.float64)
+    stats = np.array([whole.mean(), whole.std(), np.abs(whole).sum()])
+    np.testing.assert_allclose(stats / scale, reference[f"{name}__stats"] / scale, atol=tolerance, err_msg=name)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from official.condinst_reference import CASES, DATA, SIZE, build, four_frames, stored
-from official.reference import deviation
+from official.reference import check, deviation
 from official.reference import stored as stored_beside
 from torch import Tensor
 
@@ -42,17 +42,6 @@ def frames() -> Tensor:
 def found(model: Any, frames: Tensor) -> list[Frame]:
     with torch.inference_mode():
         return [model.detect_within(frame[None], image_size=IMAGE)[0] for frame in frames]
-
-
-def check(name: str, got: Tensor, reference: dict[str, np.ndarray]) -> None:
-    """A tensor against its stored values and the statistics of all of it."""
-    array = got.numpy()
-    assert array.shape == tuple(reference[f"{name}__shape"]), name
-    assert deviation(array.ravel()[:: int(reference[f"{name}__step"])], reference[name]) < TOLERANCE, name
-    scale = np.abs(reference[name]).max() * np.array([1, 1, array.size])
-    whole = array.astype(np.float64)
-    stats = np.array([whole.mean(), whole.std(), np.abs(whole).sum()])
-    np.testing.assert_allclose(stats / scale, reference[f"{name}__stats"] / scale, atol=TOLERANCE, err_msg=name)
 
 
 def test_stages(model: Any, frames: Tensor) -> None:
