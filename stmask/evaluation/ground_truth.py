@@ -98,7 +98,8 @@ class GroundTruth:
     def from_dict(cls, content: Mapping[str, Any], *, source: str = "ground truth") -> GroundTruth:
         """Checks the content of a YouTube-VIS style file; `source` names it in errors."""
         if not isinstance(content, Mapping):
-            raise DataError(f"{source}: expected an object with videos, categories and annotations")
+            swapped = ", not a list, as results are" if isinstance(content, list) else ""
+            raise DataError(f"{source}: expected an object with videos, categories and annotations{swapped}")
         _refuse_images(content, source)
         videos = entries_by_id(content, "videos", _video, source)
         categories = entries_by_id(content, "categories", Category.read, source)

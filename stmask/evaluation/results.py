@@ -183,7 +183,9 @@ def _are_usual(columns: list[list[Any]], videos: Mapping[int, Video], categories
 
 def _entry_list(entries: Any, source: str) -> Any:
     if not isinstance(entries, list):
-        raise DataError(f"{source}: results must be a list of tracks, got {type(entries).__name__}")
+        truth = isinstance(entries, dict) and "annotations" in entries
+        what = "an object with annotations, as a ground truth is" if truth else type(entries).__name__
+        raise DataError(f"{source}: results must be a list of tracks, got {what}")
     return entries
 
 

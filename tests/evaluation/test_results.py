@@ -74,6 +74,9 @@ def test_the_file_is_named(tmp_path: Path) -> None:
     path.write_text("{}")
     with pytest.raises(DataError, match=re.escape(f"{path}: results must be a list of tracks, got dict")):
         read_results(path)
+    path.write_text('{"annotations": []}')
+    with pytest.raises(DataError, match="list of tracks, got an object with annotations, as a ground truth is"):
+        read_results(path)
 
 
 def test_no_entries_are_good_results() -> None:
