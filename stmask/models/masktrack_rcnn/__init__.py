@@ -2,7 +2,7 @@
 
 from stmask.models.masktrack_rcnn.detector import RegionDetector
 from stmask.models.masktrack_rcnn.heads import RegionHeads, RegionPooler
-from stmask.models.masktrack_rcnn.losses import RegionLoss
+from stmask.models.masktrack_rcnn.losses import RegionLoss, RegionWeights
 from stmask.models.masktrack_rcnn.matching import BoxMatcher
 from stmask.models.masktrack_rcnn.network import MaskTrackRCNN
 from stmask.models.masktrack_rcnn.proposals import Proposer
@@ -17,5 +17,6 @@ __all__ = [
     "RegionLoss",
     "RegionMaps",
     "RegionPooler",
+    "RegionWeights",
 ]
-PARTS = ("BoxMatcher", "MaskTrackRCNN", "Proposer", "RegionDetector", "RegionLoss", "RegionPooler")
+PARTS = ("BoxMatcher", "MaskTrackRCNN", "Proposer", "RegionDetector", "RegionLoss", "RegionPooler", "RegionWeights")

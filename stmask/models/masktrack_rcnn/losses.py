@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 import torch
@@ -24,26 +24,57 @@ _REGIONS = BoxMatcher(positive_iou=0.5, negative_iou=0.5, forced_iou=0.5)
 
 
 @dataclass(frozen=True, slots=True)
+class RegionWeights:
+    """Factor of each term.
+
+    Raises:
+        ValueError: a factor that is negative or not finite, or nothing to learn from: every factor 0.
+    """
+
+    objectness: float = 1.0
+    proposal: float = 1.0
+    classification: float = 1.0
+    box: float = 1.0
+    mask: float = 1.0
+    track: float = 1.0
+
+    def __post_init__(self) -> None:
+        factors = {field.name: getattr(self, field.name) for field in fields(self)}
+        require_number(**factors)
+        if not any(factors.values()):
+            raise ValueError(f"at least one of {', '.join(factors)} must be above 0")
+
+    def of(self, term: str) -> float:
+        """Of a term by its name in reports."""
+        factor: float = getattr(self, "classification" if term == "class" else term)
+        return factor
+
+
+@dataclass(frozen=True, slots=True)
 class RegionLoss:
-    """The five losses of Mask R-CNN and a cross entropy over identities, all of weight 1.
+    """The five losses of Mask R-CNN and a cross entropy over identities.
 
     The objects of a clip's first frame are learnt; those of the second, under their annotated boxes, are what their
     track features are compared with.
 
     Attributes:
+        weights: factors of the terms; all 1 in mmtracking.
         anchor_matcher, region_matcher: which anchors and regions show which object.
         anchor_samples: anchors of a frame that are learnt from, at most half of them positive.
-        region_samples: regions of a frame likewise, at most a quarter of them positive; the track head draws its own.
+        region_samples: regions of a frame likewise; the track head draws its own.
+        region_positives: the share of them that is positive at most.
         rpn_beta, box_beta: where the smooth L1 losses of proposals and boxes become linear; 0 is L1. MaskTrack's first
             code: 1/9 and 1.
         track_mean: what the costs of a frame's identities are divided by: how many are among the second frame's
             ("known"), or all of them ("all"), as in MaskTrack's first code.
     """
 
+    weights: RegionWeights = field(default_factory=RegionWeights)
     anchor_matcher: BoxMatcher = _ANCHORS
     region_matcher: BoxMatcher = _REGIONS
     anchor_samples: int = 64
     region_samples: int = 128
+    region_positives: float = 0.25
     rpn_beta: float = 0.0
     box_beta: float = 0.0
     track_mean: Literal["known", "all"] = "known"
@@ -51,6 +82,7 @@ class RegionLoss:
     def __post_init__(self) -> None:
         require_integer(anchor_samples=self.anchor_samples, region_samples=self.region_samples)
         require_number(rpn_beta=self.rpn_beta, box_beta=self.box_beta)
+        require_number(high=1.0, region_positives=self.region_positives)
         if self.track_mean not in ("known", "all"):
             raise ValueError(f"track_mean must be 'known' or 'all', got {self.track_mean!r}")
 
@@ -96,7 +128,7 @@ class RegionLoss:
                 sample(
                     self._matched(boxes, objects=own, crowds=crowd),
                     self.region_samples,
-                    positive_share=1 / 4,
+                    positive_share=self.region_positives,
                     generator=generator,
                 )
                 for boxes, own, crowd in zip(regions, objects, crowds, strict=True)
@@ -113,7 +145,7 @@ class RegionLoss:
             "positive_anchors": sum(len(one.positive) for one in anchors) / len(anchors),
             "positive_regions": sum(len(one.positive) for one in chosen) / len(chosen),
         }
-        return LossReport(terms, counts)
+        return LossReport({name: self.weights.of(name) * term for name, term in terms.items()}, counts)
 
     def _matched(self, regions: Tensor, *, objects: Tensor, crowds: Tensor) -> Tensor:
         """Of regions (N + P, 4), the first of which are the N objects themselves: each shows itself."""
