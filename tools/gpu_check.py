@@ -12,6 +12,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from stmask.ops.frames import FramePreprocessor  # noqa: E402
 from stmask.structures import Clip, FrameTargets  # noqa: E402
 
 _GIB = 2**30
+_TABLES = ("table5", "table4", "quirks")  # of experiments/synthetic
+_EVALUATION = 240  # seconds, of many runs side by side
 _SETTLE = 12  # frames until all tracks have their room and kernels are chosen
 
 
@@ -236,6 +239,57 @@ class Check:
         return {"jobs": jobs, "steps_of_each": steps, "seconds": seconds, "output": output[-600:]}
 
 
+def train_rows(runs: Path, *, data: str, device: str, seconds: int, quick: bool) -> dict[str, Any]:
+    """Goes on with the sweep of experiments/synthetic in a folder of runs, and evaluates what is done."""
+    stmask = [sys.executable, "-m", "stmask"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    end = time.perf_counter() + seconds
+    if not (ROOT / data).exists():
+        size = ["--videos", "4", "--valid-videos", "1", "--size", "96x160"] if quick else ["--preset", "bench"]
+        _run([*stmask, "data", "synthesize", data, *size], seconds=seconds)
+    jobs = 2 if quick else (os.cpu_count() or 1)
+    words = [
+        *(["table5/t5_baseline", "trainer.max_steps=2", "scheduler.warmup_steps=1"] if quick else _TABLES),
+        "recipe=small",
+        f"data.root={data}",
+        f"output_root={runs.resolve()}",
+        f"trainer.accelerator={'gpu' if device == 'cuda' else 'cpu'}",
+        "deterministic=false",  # some kernels have no other kind on a GPU
+        "records=none",
+        "keep_last=false",
+        "hydra/launcher=gpus",
+        f"hydra.launcher.jobs_per_device={jobs}",
+        f"seeds={'0' if quick else '0,1,2,3,4'}",
+    ]
+    sweep = subprocess.Popen([*stmask, "sweep", *words], cwd=ROOT, env=environment)
+    try:
+        sweep.wait(max(1.0, end - time.perf_counter() - (0 if quick else _EVALUATION)))
+    except subprocess.TimeoutExpired:
+        sweep.terminate()
+        sweep.wait()
+    done = sorted(path.parent for path in runs.resolve().glob("sweeps/*/seed_*/summary.json"))
+    here = [run for run in done if (run / "checkpoints" / "best.ckpt").is_file()]
+    split = "valid" if quick else "bench"
+    commands = [
+        [*stmask, "evaluate", f"checkpoint={run}", f"split={split}", f"data.root={data}", f"output={run}/bench"]
+        for run in here
+    ]
+    with ThreadPoolExecutor(jobs) as pool:
+        evaluated = sum(pool.map(lambda command: _ends(command, environment, end), commands))
+    return {"jobs": jobs, "done": len(done), "done_here": len(here), "evaluated": evaluated}
+
+
+def _ends(command: list[str], environment: dict[str, str], end: float) -> bool:
+    """Whether a command does what it should within what is left of the time."""
+    left = end - time.perf_counter()
+    try:
+        return (
+            left > 0 and subprocess.run(command, cwd=ROOT, env=environment, timeout=left, check=False).returncode == 0
+        )
+    except subprocess.TimeoutExpired:
+        return False
+
+
 def _run(command: list[str], *, seconds: int) -> str:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=seconds, check=False)
     output = done.stdout + done.stderr
@@ -250,11 +304,20 @@ def main() -> int:
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--quick", action="store_true", help="small frames, few steps: to try the script itself")
     parser.add_argument("--out", default="gpu_check.json", metavar="FILE")
+    parser.add_argument(
+        "--rows", type=Path, metavar="RUNS", help="train what is missing of experiments/synthetic instead"
+    )
+    parser.add_argument("--data", default="data/bench", help="for --rows; made if it is not there")
+    parser.add_argument("--seconds", type=int, default=480, help="for --rows, evaluation included")
     options = parser.parse_args()
     name = torch.cuda.get_device_name() if options.device == "cuda" else "CPU"  # without a GPU it ends here
     report: dict[str, Any] = {"device": name, "torch": torch.__version__, "quick": options.quick, "parts": {}}
-    check = Check(options.device, quick=options.quick)
-    for part, work in check.parts():
+    if options.rows is not None:
+        known = {"device": options.device, "seconds": options.seconds, "quick": options.quick}
+        parts = iter([("rows", lambda: train_rows(options.rows, data=options.data, **known))])
+    else:
+        parts = Check(options.device, quick=options.quick).parts()
+    for part, work in parts:
         start = time.perf_counter()
         try:
             outcome = {"ok": True, **work()}

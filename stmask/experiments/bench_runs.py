@@ -235,6 +235,10 @@ def _notes(runs: Sequence[RunRecord], *, missing: int) -> Iterator[str]:
     if len(commits) > 1:
         counts = ", ".join(f"{name} ({count})" for name, count in sorted(commits.items()))
         yield f"The runs were trained by more than one version of the code: {counts}."
+    devices = Counter(map(_device, runs))
+    if len(devices) > 1:
+        counts = ", ".join(f"{name} ({count})" for name, count in sorted(devices.items()))
+        yield f"The runs were trained on devices of more than one kind: {counts}."
     if missing:
         yield f"{missing} runs that are done were not evaluated on the benchmark, and do not count."
 
@@ -246,3 +250,12 @@ def _code(run: RunRecord) -> str:
     if not isinstance(git, dict) or not isinstance(commit, str):
         return _NO_COMMIT
     return commit[:9] + (" with changes" if git.get("dirty") else "")
+
+
+def _device(run: RunRecord) -> str:
+    assert run.folder is not None
+    machine = read_json(run.folder / RECORD).get("machine")
+    gpus = machine.get("gpus") if isinstance(machine, dict) else None
+    trainer = read_config(run.folder / CONFIG).get("trainer")
+    on_cpu = isinstance(trainer, dict) and trainer.get("accelerator") == "cpu"
+    return "a CPU" if on_cpu or not isinstance(gpus, list) or not gpus else str(gpus[0])

@@ -11,12 +11,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from stmask.config import plain
 
-# where things go, how they are shown, how fast they are read, and what is measured of them
+# where things go, how they are shown, how fast they are read, what is measured of them, and what is computed on, which
+# changes a result by rounding: a sweep that was begun on a GPU goes on without one
 NEUTRAL_KEYS = frozenset(
     {
         "name", "tags", "trust", "output_root", "output_dir", "resume", "logger", "records",
         "trainer.enable_progress_bar", "data.num_workers", "data.prefetch", "data.cache", "data.task",
-        "checkpoint_every", "keep_last", "retry_failed", "hydra",
+        "checkpoint_every", "keep_last", "retry_failed", "hydra", "trainer.accelerator", "deterministic",
     }
 )  # fmt: skip
 # what a resumed run may change: how long it goes on

@@ -149,16 +149,20 @@ def test_too_few_seeds_are_said(tmp_path: Path, truths: dict[str, Path], tables:
     assert "(4 seeds: too few)" in (tmp_path / "synthetic" / "table.md").read_text()
 
 
-def test_runs_without_evaluation_and_of_several_versions_of_the_code_are_said(
+def test_runs_without_evaluation_and_of_several_versions_of_the_code_and_devices_are_said(
     tmp_path: Path, truths: dict[str, Path], tables: Tables
 ) -> None:
     runs = write_row(tmp_path / "runs", truths, "table5/t5_baseline", [4, 5])
     made = json.loads((runs[0] / "run.json").read_text())
-    (runs[0] / "run.json").write_text(json.dumps({**made, "git": {"commit": "abcdef0123456", "dirty": True}}))
+    git, machine = {"commit": "abcdef0123456", "dirty": True}, {"gpus": ["NVIDIA H100"]}
+    (runs[0] / "run.json").write_text(json.dumps({**made, "git": git, "machine": machine}))
+    config = runs[0] / "config.yaml"
+    config.write_text(config.read_text().replace("accelerator: cpu", "accelerator: gpu"))
     write_run(tmp_path / "runs" / "new", "table5/t5_fca", overrides=BENCH)
     tables("table5")
     text = (tmp_path / "synthetic" / "table.md").read_text()
     assert "more than one version of the code: abcdef012 with changes (1), unknown code (1)." in text
+    assert "on devices of more than one kind: NVIDIA H100 (1), a CPU (1)." in text
     assert "1 runs that are done were not evaluated" in text
 
 
