@@ -24,3 +24,10 @@ def require_number(*, low: float = 0.0, high: float = math.inf, open_low: bool =
             least = f"{'above' if open_low else 'of at least'} {low:g}"
             most = "" if high == math.inf else f" and at most {high:g}"
             raise ValueError(f"{name} must be a finite number {least}{most}, got {value!r}")
+
+
+def require_weights(**weights: float) -> None:
+    """Raises ValueError naming the first that is negative or not a finite number, or all if none is above 0."""
+    require_number(**weights)
+    if not any(weights.values()):
+        raise ValueError(f"at least one of {', '.join(weights)} must be above 0")

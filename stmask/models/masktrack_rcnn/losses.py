@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 import torch
@@ -16,7 +16,7 @@ from stmask.models.masktrack_rcnn.heads import RegionHeads
 from stmask.models.masktrack_rcnn.matching import BoxMatcher, Samples, sample
 from stmask.models.masktrack_rcnn.proposals import by_anchor
 from stmask.models.masktrack_rcnn.records import RegionMaps
-from stmask.number_checks import require_integer, require_number
+from stmask.number_checks import require_integer, require_number, require_weights
 from stmask.structures import Clip, FrameTargets, LossReport
 
 _ANCHORS = BoxMatcher(positive_iou=0.7, negative_iou=0.3, forced_iou=0.3)
@@ -39,10 +39,7 @@ class RegionWeights:
     track: float = 1.0
 
     def __post_init__(self) -> None:
-        factors = {field.name: getattr(self, field.name) for field in fields(self)}
-        require_number(**factors)
-        if not any(factors.values()):
-            raise ValueError(f"at least one of {', '.join(factors)} must be above 0")
+        require_weights(**asdict(self))
 
     def of(self, term: str) -> float:
         """Of a term by its name in reports."""

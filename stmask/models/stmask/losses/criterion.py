@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,7 @@ from stmask.models.stmask.losses.positives import Positives, gather_positives
 from stmask.models.stmask.losses.temporal import TrainableTemporalModule, shift_losses
 from stmask.models.stmask.losses.tracking import embedding_loss
 from stmask.models.stmask.records import DensePredictions
-from stmask.number_checks import require_integer, require_number
+from stmask.number_checks import require_integer, require_number, require_weights
 from stmask.ops.matching import AnchorMatcher, AnchorMatches
 from stmask.structures import FrameTargets, LossReport
 
@@ -41,10 +41,7 @@ class LossWeights:
     shift_mask: float = 6.125
 
     def __post_init__(self) -> None:
-        factors = {field.name: getattr(self, field.name) for field in fields(self)}
-        require_number(**factors)
-        if not any(factors.values()):
-            raise ValueError(f"at least one of {', '.join(factors)} must be above 0")
+        require_weights(**asdict(self))
 
 
 @dataclass(frozen=True, slots=True)
