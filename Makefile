@@ -40,7 +40,7 @@ $(STAMP): pyproject.toml setup.py constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,docs,notebooks]'
 	@touch $@
 
-demo: $(STAMP) ## data, training, evaluation, pictures and a report, from nothing (about 4 minutes on two cores)
+demo: $(STAMP) ## data, training, evaluation, pictures and a report, from nothing (5 minutes on two cores)
 	@STMASK_TYPED='make demo' $(BIN)/stmask demo
 
 notebooks: $(STAMP) ## run copies of notebooks/ in demo/notebooks, to read them with their pictures

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from stmask.inference.segmenter import VideoSegmenter
     from stmask.runs.folder import RunFolder
 
-SUMMARY = "the whole workflow in miniature: makes videos, trains on them, evaluates, draws, reports (about 4 minutes)"
+SUMMARY = "the whole workflow in miniature: makes videos, trains on them, evaluates, draws, reports (about 5 minutes)"
 
 TYPED = "STMASK_TYPED"  # the environment variable with what the user typed, where that is not this command
 
