@@ -40,7 +40,7 @@ def miniature(*rows: str) -> list[float]:
 SENTENCES: list[tuple[str, str, Callable[[], list[float]]]] = [
     ("README.md", rf"video AP of {NUMBER}, {NUMBER} and {NUMBER} \(AP50 {NUMBER}, {NUMBER}, {NUMBER}\)",
      lambda: demo("AP", "AP50")),
-    ("experiments/table6/README.md", rf"MaskTrack R-CNN {NUMBER}, STMask {NUMBER}, SipMask {NUMBER}, CondInst {NUMBER}\)",
+    ("experiments/table6/README.md", rf"R-CNN {NUMBER}, STMask {NUMBER}, SipMask {NUMBER}, CondInst {NUMBER}\)",
      lambda: miniature("t6_masktrack_r50", "t6_stmask_r50_ada", "t6_sipmask_r50", "t6_condinst_r50")),
 ]  # fmt: skip
 
