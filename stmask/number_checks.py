@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 
 def require_integer(minimum: int = 1, **values: int) -> None:
@@ -26,7 +27,7 @@ def require_number(*, low: float = 0.0, high: float = math.inf, open_low: bool =
             raise ValueError(f"{name} must be a finite number {least}{most}, got {value!r}")
 
 
-def require_weights(**weights: float) -> None:
+def require_weights(**weights: Any) -> None:
     """Raises ValueError naming the first that is negative or not a finite number, or all if none is above 0."""
     require_number(**weights)
     if not any(weights.values()):
