@@ -70,8 +70,9 @@ def runs_folder() -> Path | None:
 
 
 def network(run: Path | None) -> STMask:
-    """The best network of a run, the last before its first validation, in evaluation mode; without a run, the demo's as
-    it is before training.
+    """The best network of a run, the last before its first validation, in evaluation mode.
+
+    Without a run, the demo's as it is before training, but with FCB(ada): its offsets can be shown beside FCB(ali)'s.
 
     Raises:
         CheckpointError: the run has no checkpoint that can be read.
@@ -85,7 +86,9 @@ def network(run: Path | None) -> STMask:
             raise ConfigError(f"{run} trained a {type(model).__name__}, these pictures are of STMask's parts")
         return model
     torch.manual_seed(0)
-    config = OmegaConf.to_container(compose("train", ["experiment=demo"]).model, resolve=True)
+    config = OmegaConf.to_container(
+        compose("train", ["experiment=demo", "model/head/align=ada_class"]).model, resolve=True
+    )
     model = build_model(config, num_classes=len(SyntheticConfig.preset("easy").classes))  # type: ignore[arg-type]
     assert isinstance(model, STMask)
     return model.eval()

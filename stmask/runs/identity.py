@@ -17,7 +17,8 @@ NEUTRAL_KEYS = frozenset(
     {
         "name", "tags", "trust", "output_root", "output_dir", "resume", "logger", "records",
         "trainer.enable_progress_bar", "data.num_workers", "data.prefetch", "data.cache", "data.task",
-        "checkpoint_every", "keep_last", "retry_failed", "hydra", "trainer.accelerator", "deterministic",
+        "checkpoint_every", "keep_last", "retry_failed", "hydra", "trainer.accelerator", "trainer.deterministic",
+        "deterministic",
     }
 )  # fmt: skip
 # what a resumed run may change: how long it goes on
