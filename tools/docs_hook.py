@@ -28,6 +28,7 @@ OUTSIDE_DOCS = (
     "experiments/*/README.md",
     "experiments/*/table.md",
     "experiments/*/results.csv",
+    "experiments/*/*.png",
     "notebooks/README.md",
     "packages/*/README.md",
     "stmask/official/*.md",
