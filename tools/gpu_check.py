@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -313,8 +314,8 @@ def main() -> int:
     name = torch.cuda.get_device_name() if options.device == "cuda" else "CPU"  # without a GPU it ends here
     report: dict[str, Any] = {"device": name, "torch": torch.__version__, "quick": options.quick, "parts": {}}
     if options.rows is not None:
-        known = {"device": options.device, "seconds": options.seconds, "quick": options.quick}
-        parts = iter([("rows", lambda: train_rows(options.rows, data=options.data, **known))])
+        rows = partial(train_rows, options.rows, data=options.data, device=options.device)
+        parts = iter([("rows", partial(rows, seconds=options.seconds, quick=options.quick))])
     else:
         parts = Check(options.device, quick=options.quick).parts()
     for part, work in parts:

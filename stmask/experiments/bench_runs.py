@@ -231,14 +231,11 @@ def _matched(folder: Path, truth: GroundTruth) -> MatchedVideos:
 
 
 def _notes(runs: Sequence[RunRecord], *, missing: int) -> Iterator[str]:
-    commits = Counter(_code(run) for run in runs)
-    if len(commits) > 1:
-        counts = ", ".join(f"{name} ({count})" for name, count in sorted(commits.items()))
-        yield f"The runs were trained by more than one version of the code: {counts}."
-    devices = Counter(map(_device, runs))
-    if len(devices) > 1:
-        counts = ", ".join(f"{name} ({count})" for name, count in sorted(devices.items()))
-        yield f"The runs were trained on devices of more than one kind: {counts}."
+    for of, what in ((_code, "by more than one version of the code"), (_device, "on devices of more than one kind")):
+        counts = Counter(map(of, runs))
+        if len(counts) > 1:
+            said = ", ".join(f"{name} ({count})" for name, count in sorted(counts.items()))
+            yield f"The runs were trained {what}: {said}."
     if missing:
         yield f"{missing} runs that are done were not evaluated on the benchmark, and do not count."
 
