@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from official.reference import DATA as ALL_DATA
-from official.reference import deviation, first_of
+from official.reference import first_of
 from torch import Tensor
 
 from stmask.official.translation import translate
@@ -70,17 +70,6 @@ def stored(name: str) -> dict[str, np.ndarray]:
     """The arrays of one file."""
     with np.load(DATA / f"{name}.npz") as file:
         return dict(file)
-
-
-def check(name: str, got: Tensor, reference: dict[str, np.ndarray], *, tolerance: float = 1e-4) -> None:
-    """A tensor against its stored values and the statistics of all of it."""
-    array = got.numpy()
-    assert array.shape == tuple(reference[f"{name}__shape"]), name
-    assert deviation(array.ravel()[:: int(reference[f"{name}__step"])], reference[name]) < tolerance, name
-    scale = np.abs(reference[name]).max() * np.array([1, 1, array.size])
-    whole = array.astype(np.float64)
-    stats = np.array([whole.mean(), whole.std(), np.abs(whole).sum()])
-    np.testing.assert_allclose(stats / scale, reference[f"{name}__stats"] / scale, atol=tolerance, err_msg=name)
 
 
 def training_pairs(pairs: Sequence[int]) -> Clip:

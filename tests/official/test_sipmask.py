@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from official.reference import deviation
+from official.reference import check, deviation
 from official.reference import stored as stored_beside
-from official.sipmask_reference import DATA, SCORE_THRESHOLD, SIZE, build, check, stored, training_pairs
+from official.sipmask_reference import DATA, SCORE_THRESHOLD, SIZE, build, stored, training_pairs
 from torch import Tensor
 
 from stmask.models.layers.fcos import PointMatcher, Points
