@@ -70,14 +70,14 @@ class ReleasedCriterion(Criterion):
         )
 
     def mask_costs(
-        self, mask_coeffs: Tensor, prototypes: Tensor, *, boxes: Tensor, target_masks: Tensor, min_side: float = 1.0
+        self, logits: Tensor, *, boxes: Tensor, target_masks: Tensor, objects: Tensor, min_side: float = 1.0
     ) -> Tensor:
         """Quirk 4: pixels outside the crop count, where the mask is zero whatever is predicted."""
         return cropped_mask_bce(
-            mask_coeffs,
-            prototypes,
+            logits,
             boxes=boxes,
             target_masks=target_masks,
+            objects=objects,
             min_side=min_side,
             full_resolution=self.mask_full_resolution,
             inside_only=4 not in self.quirks,

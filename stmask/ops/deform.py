@@ -165,7 +165,7 @@ def _by_rows(
         points = sampling_points(offsets.to(dtype), (kh, kw), stride=stride)  # (B, taps, h, w, 2)
         size = torch.tensor([in_h, in_w], dtype=torch.int32)
         frames = torch.arange(b, dtype=torch.int32).view(-1, 1, 1, 1, 1) * (in_h * in_w)
-        cells, factors = _corners(points, size, frames)
+        cells, factors = _corners(points, size, frames, longest=max(in_h, in_w))
         if mask is not None:
             factors = factors * mask.to(dtype)[..., None]
         cells, factors = (value.permute(0, 2, 3, 1, 4).reshape(-1, kh * kw, 4) for value in (cells, factors))
@@ -177,13 +177,14 @@ def _by_rows(
     return maps
 
 
-def _corners(points: Tensor, size: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+def _corners(points: Tensor, size: Tensor, first: Tensor, *, longest: int) -> tuple[Tensor, Tensor]:
     """The four cells around each point, as rows of all maps' cells, and their factors.
 
     Args:
         points: (..., 2), (y, x) in cells of the point's map.
         size: int32, (h, w) of that map on the last axis.
         first: int32, the row of its first cell; shapes broadcast to (..., 1).
+        longest: the longest side of all maps.
 
     Returns:
         cells (..., 4) int32 and bilinear factors (..., 4), 0 for cells outside of the map.
@@ -192,7 +193,7 @@ def _corners(points: Tensor, size: Tensor, first: Tensor) -> tuple[Tensor, Tenso
     with torch.no_grad():
         low = points.floor()
     inside = points - low
-    y0, x0 = low.nan_to_num().clamp(-2, int(size.max())).int().unbind(dim=-1)
+    y0, x0 = low.nan_to_num().clamp(-2, longest).int().unbind(dim=-1)
     y, x = torch.stack([y0, y0, y0 + 1, y0 + 1], dim=-1), torch.stack([x0, x0 + 1, x0, x0 + 1], dim=-1)
     down, right = inside.unbind(dim=-1)
     up, left = 1 - down, 1 - right
@@ -217,16 +218,48 @@ def deform_conv_rows(
     Returns:
         (B, P, O).
     """
-    (b, p, c), (out, _, kh, kw) = rows.shape, weight.shape
-    taps, size, first = _level_cells(tuple(sizes), (kh, kw))
-    points = offsets.view(b, p, kh * kw, 2) + taps.to(offsets.dtype)
-    frames = torch.arange(b, dtype=torch.int32).view(-1, 1, 1, 1) * p
-    cells, factors = _corners(points, size, frames + first)
+    b, p, c = rows.shape
+    frames = torch.arange(b, dtype=torch.int32).view(-1, 1) * p
+    reads = reads_of(torch.arange(p), offsets, first=frames, sizes=sizes, kernel=(weight.shape[2], weight.shape[3]))
+    corners, factors = (value.flatten(0, 1) for value in reads)
+    return deform_conv_reads(rows.reshape(-1, c), corners, factors, weight=weight, relu=relu).view(b, p, -1)
+
+
+def reads_of(
+    cells: Tensor, offsets: Tensor, *, first: Tensor, sizes: Sequence[tuple[int, int]], kernel: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """Between which rows of a table a deformable convolution reads at some cells of the maps of several levels.
+
+    Args:
+        cells: (N,), numbered in their frame, level by level.
+        offsets: (..., N, 2 * kh * kw), (dy, dx) for each tap in row order, in cells.
+        first: int32, broadcast to (..., N): the row of the first cell of the frame.
+        sizes: (h, w) of each level.
+        kernel: (kh, kw).
+
+    Returns:
+        Rows (..., N, kh * kw, 4) int32 and bilinear factors of that shape, 0 for what lies outside of the level.
+    """
+    taps, size, start = (value[cells] for value in _level_cells(tuple(sizes), kernel))
+    points = torch.unflatten(offsets, -1, (-1, 2)) + taps.to(offsets.dtype)
+    return _corners(points, size, first[..., None, None] + start, longest=max(map(max, sizes)))
+
+
+def deform_conv_reads(table: Tensor, rows: Tensor, factors: Tensor, *, weight: Tensor, relu: bool = False) -> Tensor:
+    """A deformable convolution that reads between the rows of a table (R, C), on the CPU.
+
+    Args:
+        table: (R, C).
+        rows, factors: (N, kh * kw, 4), see `reads_of`.
+        weight: (O, C, kh, kw).
+        relu: whether a ReLU follows.
+
+    Returns:
+        (N, O).
+    """
     flat_weight = weight.permute(0, 2, 3, 1).flatten(1)  # (O, taps * C)
-    result: Tensor = _Reading.apply(  # type: ignore[no-untyped-call]
-        rows.reshape(-1, c), cells.flatten(0, 1), factors.flatten(0, 1), flat_weight, None, relu
-    )
-    return result.view(b, p, out)
+    result: Tensor = _Reading.apply(table, rows, factors, flat_weight, None, relu)  # type: ignore[no-untyped-call]
+    return result
 
 
 @lru_cache(maxsize=64)

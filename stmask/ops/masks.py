@@ -20,6 +20,14 @@ def combine(prototypes: Tensor, mask_coeffs: Tensor) -> Tensor:
     return logits.view(*logits.shape[:-1], h, w)
 
 
+def combine_frames(prototypes: Tensor, mask_coeffs: Tensor, frames: Tensor) -> Tensor:
+    """`combine` for instances of several frames: logits (P, h, w) from prototypes (F, h, w, D), coefficients (P, D) and
+    the instances' frames (P,) in ascending order."""
+    counts = torch.bincount(frames, minlength=len(prototypes)).tolist()
+    parts = [combine(*part) for part in zip(prototypes, torch.split(mask_coeffs, counts), strict=True)]
+    return torch.cat(parts)
+
+
 def box_windows(boxes: Tensor, height: int, width: int, *, margin: float) -> Tensor:
     """Which cells of a height x width map lie in each box: (..., 4) xyxy in [0, 1] gives (..., height, width) bool.
 

@@ -78,8 +78,9 @@ def test_every_anchor_at_the_borders() -> None:
             torch.testing.assert_close(one[0], other[1, anchor], rtol=1e-5, atol=1e-5)
 
 
-def test_few_anchors_compute_few_cells(monkeypatch: pytest.MonkeyPatch) -> None:
-    head, branches = lazy()
+@pytest.mark.parametrize("align", [None, AdaptiveCalibration(), AlignedCalibration()])
+def test_few_anchors_compute_few_cells(align: Calibration | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    head, branches = lazy(align)
     monkeypatch.setattr(head.mask_tower, "forward", None)  # a call would fail
     branches.at(torch.zeros(1, dtype=torch.int64), torch.tensor([200]))
     with pytest.raises(TypeError):

@@ -141,6 +141,7 @@ def test_a_draw_of_positives_weighs_as_much_as_all() -> None:
         frames=frames,
         anchors=torch.arange(12),
         objects=torch.zeros(12, dtype=torch.int64),
+        rows=torch.zeros(12, dtype=torch.int64),
         track_ids=torch.ones(12, dtype=torch.int64),
         weights=torch.ones(12),
         target_boxes=torch.rand(12, 4),

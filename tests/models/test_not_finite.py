@@ -10,8 +10,9 @@ from stmask.ops.rois import crop_regions
 
 def test_masks_of_coefficients_that_are_nan() -> None:
     boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).repeat(2, 1)
-    coeffs = torch.tensor([[torch.nan], [0.0]])
-    costs = cropped_mask_bce(coeffs, torch.rand(4, 4, 1), boxes=boxes, target_masks=torch.ones(2, 16, 16).bool())
+    logits = torch.tensor([torch.nan, 0.0])[:, None, None].expand(2, 4, 4)
+    masks = torch.ones(2, 16, 16).bool()
+    costs = cropped_mask_bce(logits, boxes=boxes, target_masks=masks, objects=torch.arange(2))
     assert costs.isnan().tolist() == [True, False]
 
 

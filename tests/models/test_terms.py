@@ -14,6 +14,7 @@ from stmask.models.stmask.losses.mask import crop_boxes, cropped_mask_bce
 from stmask.models.stmask.losses.positives import Positives
 from stmask.models.stmask.losses.tracking import embedding_loss
 from stmask.ops.boxes import encode
+from stmask.ops.masks import combine, combine_frames
 
 UNIT = torch.tensor([[0.0, 0.0, 1.0, 1.0]])
 HALF = torch.tensor([[0.0, 0.0, 0.5, 1.0]])
@@ -38,7 +39,7 @@ def test_centreness_learns_the_quality_and_leaves_the_boxes_alone() -> None:
     assert centerness_loss(centerness, boxes, target_boxes=UNIT, weights=torch.ones(1)).item() == pytest.approx(0)
     one = torch.zeros(1, dtype=torch.int64)
     positives = Positives(
-        one, one, one, one, torch.ones(1), target_boxes=UNIT, boxes=boxes, mask_coeffs=UNIT, embeddings=UNIT
+        one, one, one, one, one, torch.ones(1), target_boxes=UNIT, boxes=boxes, mask_coeffs=UNIT, embeddings=UNIT
     )
     Criterion().centerness_cost(centerness + 1, positives).backward()
     assert boxes.grad is None
@@ -79,22 +80,28 @@ def test_same_identity_pulls_another_pushes() -> None:
 
 @pytest.mark.parametrize("full_resolution", [True, False])
 def test_mask_loss_is_per_pixel_of_the_box(full_resolution: bool) -> None:
-    prototypes = torch.zeros(8, 8, 1)  # every probability is one half
     target = torch.zeros(1, 32, 32, dtype=torch.bool)
     loss = cropped_mask_bce(
-        torch.zeros(1, 1), prototypes, boxes=UNIT, target_masks=target, full_resolution=full_resolution
+        torch.zeros(1, 8, 8),  # every probability is one half
+        boxes=UNIT,
+        target_masks=target,
+        objects=torch.tensor([0]),
+        full_resolution=full_resolution,
     )
     assert loss.item() == pytest.approx(math.log(2), rel=1e-5)
 
 
 @pytest.mark.parametrize("full_resolution", [True, False])
 def test_object_pixels_outside_the_box_cost_only_where_asked(full_resolution: bool) -> None:
-    prototypes = torch.full((16, 16, 1), 30.0)  # sure of itself everywhere
-    target = torch.ones(1, 64, 64, dtype=torch.bool)
-    arguments = {"boxes": torch.tensor([[0.25, 0.25, 0.5, 0.5]]), "target_masks": target}
-    coeffs = torch.full((1, 1), 5.0)
-    inside = cropped_mask_bce(coeffs, prototypes, full_resolution=full_resolution, **arguments)
-    everywhere = cropped_mask_bce(coeffs, prototypes, full_resolution=full_resolution, inside_only=False, **arguments)
+    logits = torch.full((1, 16, 16), 30.0)  # sure of itself everywhere
+    arguments = {
+        "boxes": torch.tensor([[0.25, 0.25, 0.5, 0.5]]),
+        "target_masks": torch.ones(1, 64, 64, dtype=torch.bool),
+        "objects": torch.tensor([0]),
+        "full_resolution": full_resolution,
+    }
+    inside = cropped_mask_bce(logits, **arguments)
+    everywhere = cropped_mask_bce(logits, inside_only=False, **arguments)
     assert everywhere > 100 * 10
     assert inside < 0.2 * everywhere
 
@@ -105,7 +112,30 @@ def test_crops_are_grown_and_stay_in_the_image() -> None:
 
 
 def test_no_masks() -> None:
-    none = cropped_mask_bce(
-        torch.zeros(0, 3), torch.rand(4, 4, 3), boxes=torch.zeros(0, 4), target_masks=torch.zeros(0, 16, 16).bool()
-    )
-    assert none.shape == (0,)
+    for full_resolution in (True, False):
+        none = cropped_mask_bce(
+            torch.zeros(0, 4, 4),
+            boxes=torch.zeros(0, 4),
+            target_masks=torch.zeros(0, 16, 16).bool(),
+            objects=torch.zeros(0, dtype=torch.int64),
+            full_resolution=full_resolution,
+        )
+        assert none.shape == (0,)
+
+
+@pytest.mark.parametrize("full_resolution", [True, False])
+def test_masks_of_several_frames_are_those_of_each(full_resolution: bool) -> None:
+    draws = torch.Generator().manual_seed(0)
+    prototypes, coeffs = torch.randn(3, 6, 8, 4, generator=draws), torch.randn(5, 4, generator=draws)
+    frames, objects = torch.tensor([0, 0, 2, 2, 2]), torch.tensor([1, 0, 3, 2, 3])
+    masks = torch.rand(4, 24, 32, generator=draws) > 0.5
+    boxes = torch.tensor([[0.1, 0.2, 0.7, 0.9]]).repeat(5, 1)
+    logits = combine_frames(prototypes, coeffs, frames)
+    for one, (frame, row) in enumerate(zip(frames, objects)):
+        torch.testing.assert_close(logits[one], combine(prototypes[frame], coeffs[one : one + 1])[0])
+        kinds = {"full_resolution": full_resolution, "boxes": boxes[:1]}
+        alone = cropped_mask_bce(logits[one : one + 1], target_masks=masks[row][None], objects=objects[:1] * 0, **kinds)
+        both = cropped_mask_bce(
+            logits, target_masks=masks, objects=objects, boxes=boxes, full_resolution=full_resolution
+        )
+        torch.testing.assert_close(both[one], alone[0])

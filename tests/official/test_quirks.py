@@ -8,6 +8,7 @@ import torch
 from stmask.models.stmask import Criterion
 from stmask.official.quirks import KernelsFirstHead, ReleasedCriterion, UnfusedDetector
 from stmask.ops.layout import anchors_last
+from stmask.ops.masks import combine
 from stmask.ops.nms import CrossClassNMS, PerClassNMS
 
 
@@ -52,7 +53,8 @@ def test_what_pixels_outside_of_the_crop_teach(full_resolution: bool, same: bool
     for quirks in ((), (4,)):
         leaf = coefficients.clone().requires_grad_()
         criterion = ReleasedCriterion(quirks=quirks, mask_full_resolution=full_resolution)
-        cost = criterion.mask_costs(leaf, prototypes, boxes=boxes, target_masks=masks).sum()
+        logits = combine(prototypes, leaf)
+        cost = criterion.mask_costs(logits, boxes=boxes, target_masks=masks, objects=torch.tensor([0])).sum()
         costs.append(float(cost.detach()))
         gradients.append(torch.autograd.grad(cost, leaf)[0])
     assert costs[1] > 10 * costs[0]

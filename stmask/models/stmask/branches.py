@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import accumulate
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -14,12 +13,12 @@ from torch import Tensor, nn
 
 from stmask.models.layers.conv import SameConv2d
 from stmask.models.stmask.calibration import CalibratedConv
-from stmask.ops.cells import Sizes, conv_rows, distinct, filled_up, frame_cells, rows_of, taps_of
+from stmask.models.stmask.patches import Chosen, Reads
+from stmask.ops.cells import rows_of
+from stmask.ops.kernels import is_plain_cpu
 from stmask.ops.layout import anchors_last
 from stmask.ops.sheet import Sheet, sheet_for
 from stmask.ops.streams import at_once
-
-_MOSTLY = 0.5  # beyond this share of all cells gathering costs more than it saves
 
 
 class Branches(Protocol):
@@ -82,6 +81,11 @@ class Branch:
         return [layer for layer in self.outputs if isinstance(layer, SameConv2d)]
 
     @property
+    def calibrated_outputs(self) -> list[CalibratedConv]:
+        """The outputs of a branch with FCB."""
+        return [layer for layer in self.outputs if isinstance(layer, CalibratedConv)]
+
+    @property
     def convs(self) -> list[nn.Conv2d]:
         """Those of the tower."""
         return [layer for layer in self.tower if isinstance(layer, nn.Conv2d)]
@@ -92,6 +96,13 @@ class Branch:
             return self._on_sheet(sheet, maps, box_deltas)
         jobs = [partial(self._level, x, deltas) for x, deltas in zip(maps, box_deltas, strict=True)]
         return torch.cat(at_once(jobs, device=maps[0].device), dim=1)
+
+    def features(self, maps: Sequence[Tensor]) -> Tensor:
+        """The tower's output at all cells: (B * (P + 1), C), as of `stmask.ops.cells.rows_of`."""
+        if (sheet := sheet_for(maps, kernels_of(self.outputs))) is None:
+            return rows_of([self.tower(x) for x in maps])
+        joined = sheet.joined(maps)
+        return F.pad(sheet.rows(self.tower(joined, inside=sheet.inside(joined))), (0, 0, 0, 1)).flatten(0, 1)
 
     def _on_sheet(self, sheet: Sheet, maps: Sequence[Tensor], box_deltas: Sequence[Sequence[Tensor]]) -> Tensor:
         joined = sheet.joined(maps)
@@ -119,9 +130,9 @@ class Branch:
 class LazyBranches:
     """Branches of a head, computed when they are asked for.
 
-    An output convolution reads a small patch of its tower, whose convolutions read larger ones. These cells are
-    computed, each once, for all levels and frames together. A branch with FCB is computed everywhere; so are all
-    where most cells are needed.
+    An output convolution reads a small patch of its tower, whose convolutions read larger ones; with FCB a deformable
+    convolution lies between them. These cells are computed, each once, for all levels and frames together. Where most
+    cells are needed, all are computed, and so they are with FCB on a GPU.
 
     Attributes:
         mask: gives the coefficients.
@@ -139,13 +150,9 @@ class LazyBranches:
 
     def at(self, frames: Tensor, anchors: Tensor) -> tuple[Tensor, Tensor]:
         with torch.autocast(*self.precision):
-            patches = self._patches(frames, anchors)
-            rows = None if patches is None else rows_of(self.maps)
             values = [
-                branch.everywhere(self.maps, self.box_deltas)[frames, anchors]
-                if patches is None or rows is None or branch.is_calibrated
-                else patches.through(branch, rows)
-                for branch in self._branches
+                branch.everywhere(self.maps, self.box_deltas)[frames, anchors] if some is None else some
+                for branch, some in zip(self._branches, self._by_patches(frames, anchors))
             ]
         return values[0], F.normalize(values[-1], dim=-1)
 
@@ -159,56 +166,26 @@ class LazyBranches:
     def _branches(self) -> list[Branch]:
         return [self.mask] if self.track is None else [self.mask, self.track]
 
-    def _patches(self, frames: Tensor, anchors: Tensor) -> _Patches | None:
-        """What a branch without FCB computes; None where computing everything is better."""
-        plain = next((branch for branch in self._branches if not branch.is_calibrated), None)
-        if plain is None:
-            return None
-        patches = _Patches.of(plain, self.maps, frames, anchors)
-        cells = sum(x.shape[0] * x.shape[2] * x.shape[3] for x in self.maps)
-        return patches if len(patches.tower[0]) <= _MOSTLY * cells else None
-
-
-@dataclass(frozen=True, slots=True)
-class _Patches:
-    """What each layer of a branch reads, for N anchors.
-
-    Attributes:
-        tower: of each convolution (M, 9), rows of the layer below.
-        outputs: of each output convolution (at least N', kh * kw), rows of the tower's last layer.
-        order: (N,) places of the anchors in the outputs joined.
-    """
-
-    tower: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
-    order: Tensor
-
-    @staticmethod
-    def of(branch: Branch, maps: Sequence[Tensor], frames: Tensor, anchors: Tensor) -> _Patches:
-        """From the outputs down."""
-        sizes: Sizes = tuple((x.shape[2], x.shape[3]) for x in maps)
-        batch_size, count = maps[0].shape[0], len(branch.outputs)
-        cells, shapes = frames * frame_cells(sizes) + anchors // count, anchors % count
-        groups = [(shapes == shape).nonzero().flatten() for shape in range(count)]
-        read = [filled_up(cells[group], sizes, batch_size=batch_size) for group in groups]
-        taps = [taps_of(some, sizes, conv.kernel) for some, conv in zip(read, branch.plain_outputs)]
-        cells, places = distinct(torch.cat([one.flatten() for one in taps]), sizes, batch_size=batch_size)
-        outputs = tuple(places[one] for one in taps)
-        tower: list[Tensor] = []
-        for layer in range(len(branch.convs)):
-            reads = taps_of(cells, sizes, (3, 3))
-            if layer < len(branch.convs) - 1:
-                cells, places = distinct(reads, sizes, batch_size=batch_size)
-                reads = places[reads]
-            tower.insert(0, reads)
-        starts = accumulate((len(some) for some in read), initial=0)
-        joined = torch.cat([start + torch.arange(len(group)) for start, group in zip(starts, groups)])
-        return _Patches(tuple(tower), outputs, joined.to(cells.device)[torch.cat(groups).argsort()])
-
-    def through(self, branch: Branch, rows: Tensor) -> Tensor:
-        """Values (N, O) of a branch from the rows of the maps."""
-        for conv, taps in zip(branch.convs, self.tower, strict=True):
-            rows = conv_rows(rows, taps, conv.weight, conv.bias, relu=True)
-            rows = F.pad(rows, (0, 0, 0, 1))  # what padding reads
-        outputs = zip(self.outputs, branch.plain_outputs, strict=True)
-        return torch.cat([conv_rows(rows, taps, conv.weight, conv.bias) for taps, conv in outputs])[self.order]
+    def _by_patches(self, frames: Tensor, anchors: Tensor) -> Sequence[Tensor | None]:
+        """The branches' values; None for those that are better computed everywhere."""
+        branches, on_cpu = self._branches, is_plain_cpu(self.maps[0])
+        if not on_cpu and all(branch.is_calibrated for branch in branches):
+            return [None] * len(branches)
+        chosen = Chosen.of(kernels_of(self.mask.outputs), self.maps, frames, anchors)
+        rows = rows_of(self.maps)
+        values: list[Tensor | None] = []
+        reads: dict[tuple[Any, ...], Reads | None] = {}
+        for branch in branches:
+            if not branch.is_calibrated:
+                values.append(chosen.plain(branch.convs, branch.plain_outputs, rows))
+                continue
+            outputs = branch.calibrated_outputs
+            same = tuple(conv.offsets.key for conv in outputs)  # mask and track have the same offsets in FCB(ali)
+            if on_cpu and same not in reads:
+                reads[same] = chosen.reads(outputs, [rows_of(levels) for levels in zip(*self.box_deltas, strict=True)])
+            some = None
+            if (read := reads.get(same)) is not None:
+                features = partial(branch.features, self.maps)
+                some = chosen.calibrated(branch.convs, outputs, rows, reads=read, features=features)
+            values.append(some)
+        return values

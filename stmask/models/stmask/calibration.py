@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,7 +24,16 @@ class AnchorShape:
     size: tuple[float, float]
 
 
-class AdaptiveOffsets(nn.Module):
+class Offsets(nn.Module):
+    """Offsets (B, 2 * kh * kw, h, w) of one anchor shape from its box regression (B, 4, h, w)."""
+
+    @property
+    def key(self) -> Hashable:
+        """Equal for modules that give the same offsets."""
+        return id(self)
+
+
+class AdaptiveOffsets(Offsets):
     """Equation 5: offsets as a learned linear function of the box regression, one 1x1 convolution without bias."""
 
     def __init__(self, anchor: AnchorShape) -> None:
@@ -37,7 +46,7 @@ class AdaptiveOffsets(nn.Module):
         return offsets
 
 
-class AlignedOffsets(nn.Module):
+class AlignedOffsets(Offsets):
     """Equations 6 to 8: offsets that spread the taps over the regressed box; nothing is learned."""
 
     def __init__(self, anchor: AnchorShape) -> None:
@@ -46,6 +55,10 @@ class AlignedOffsets(nn.Module):
 
     def forward(self, box_deltas: Tensor) -> Tensor:
         return aligned_offsets(box_deltas, self.anchor.kernel, anchor_shape=self.anchor.size)
+
+    @property
+    def key(self) -> Hashable:
+        return self.anchor
 
 
 class Calibration:
@@ -92,7 +105,7 @@ class AlignedCalibration(Calibration):
 class CalibratedConv(nn.Module):
     """The output of one branch for one anchor shape with FCB: deformable convolution, ReLU, output convolution."""
 
-    def __init__(self, channels: int, out_channels: int, *, anchor: AnchorShape, offsets: nn.Module) -> None:
+    def __init__(self, channels: int, out_channels: int, *, anchor: AnchorShape, offsets: Offsets) -> None:
         super().__init__()
         self.offsets = offsets
         self.adapt = nn.Parameter(torch.empty(channels, channels, *anchor.kernel))
@@ -106,8 +119,12 @@ class CalibratedConv(nn.Module):
 
     def on_sheet(self, rows: Tensor, box_deltas: Tensor, sheet: Sheet) -> Tensor:
         """`forward` for all levels at once: their cells (B, P, C) and box regression (B, P, 4) to (B, P, out)."""
-        offsets = self.offsets(box_deltas.detach().permute(0, 2, 1)[..., None])  # as of a map of one column
-        offsets = offsets[..., 0].permute(0, 2, 1).contiguous()
+        offsets = self.offsets_at(box_deltas.flatten(0, 1)).view(*box_deltas.shape[:2], -1)
         calibrated = deform_conv_rows(rows, offsets, self.adapt, sizes=sheet.sizes, relu=True)
         out: Tensor = self.output(sheet.joined(sheet.maps(calibrated)))
         return sheet.rows(out)
+
+    def offsets_at(self, box_deltas: Tensor) -> Tensor:
+        """Offsets (N, 2 * kh * kw) of N cells from their box regression (N, 4)."""
+        offsets: Tensor = self.offsets(box_deltas.detach()[:, :, None, None])  # as of N maps of one cell
+        return offsets.flatten(1)

@@ -11,12 +11,13 @@ from torch import Tensor
 from stmask.errors import ConfigError
 from stmask.models.stmask.losses.box import centerness_loss, diou_loss, smooth_l1_box_loss
 from stmask.models.stmask.losses.classification import hard_negative_cross_entropy
-from stmask.models.stmask.losses.mask import crop_boxes, cropped_mask_bce, mask_loss
+from stmask.models.stmask.losses.mask import crop_boxes, cropped_mask_bce
 from stmask.models.stmask.losses.positives import Positives, gather_positives
 from stmask.models.stmask.losses.temporal import TrainableTemporalModule, shift_losses
 from stmask.models.stmask.losses.tracking import embedding_loss
 from stmask.models.stmask.records import DensePredictions
 from stmask.number_checks import require_integer, require_number, require_weights
+from stmask.ops.masks import combine_frames
 from stmask.ops.matching import AnchorMatcher, AnchorMatches
 from stmask.structures import FrameTargets, LossReport
 
@@ -195,21 +196,13 @@ class Criterion:
     def _mask_term(
         self, predictions: DensePredictions, positives: Positives, targets: tuple[FrameTargets, ...]
     ) -> Tensor:
-        boxes = crop_boxes(positives.boxes, factor=self.mask_crop)
-        # keeps every prototype and coefficient in the graph, whatever was matched: DDP wants all parameters used
-        total = (predictions.prototypes.sum() + positives.mask_coeffs.sum()) * 0
-        for frame, target in enumerate(targets):
-            mine = positives.frames == frame
-            if not bool(mine.any()):
-                continue
-            costs = self.mask_costs(
-                positives.mask_coeffs[mine],
-                predictions.prototypes[frame],
-                boxes=boxes[mine],
-                target_masks=target.masks[positives.objects[mine]],
-            )
-            total = total + mask_loss(costs, positives.weights[mine])
-        return total
+        costs = self.mask_costs(
+            combine_frames(predictions.prototypes, positives.mask_coeffs, positives.frames),
+            boxes=crop_boxes(positives.boxes, factor=self.mask_crop),
+            target_masks=torch.cat([target.masks for target in targets]),
+            objects=positives.rows,
+        )
+        return torch.dot(positives.weights, costs)
 
     def class_cost(self, class_logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
         """Loss of class logits (F, A, K + 1) for labels (F, A), the positives weighing (P,), summed over frames."""
@@ -222,20 +215,14 @@ class Criterion:
         )
 
     def mask_costs(
-        self,
-        mask_coeffs: Tensor,
-        prototypes: Tensor,
-        *,
-        boxes: Tensor,
-        target_masks: Tensor,
-        min_side: float = 1.0,
+        self, logits: Tensor, *, boxes: Tensor, target_masks: Tensor, objects: Tensor, min_side: float = 1.0
     ) -> Tensor:
         """Loss of P masks, each inside its box; see `cropped_mask_bce`."""
         return cropped_mask_bce(
-            mask_coeffs,
-            prototypes,
+            logits,
             boxes=boxes,
             target_masks=target_masks,
+            objects=objects,
             min_side=min_side,
             full_resolution=self.mask_full_resolution,
         )

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stmask.ops.boxes import enlarge
-from stmask.ops.masks import box_windows, combine, crop
+from stmask.ops.masks import box_windows, crop
 
 _EDGE = 1e-5
 
@@ -18,11 +18,11 @@ def crop_boxes(boxes: Tensor, *, factor: float) -> Tensor:
 
 
 def cropped_mask_bce(
-    mask_coeffs: Tensor,
-    prototypes: Tensor,
+    logits: Tensor,
     *,
     boxes: Tensor,
     target_masks: Tensor,
+    objects: Tensor,
     min_side: float = 1.0,
     full_resolution: bool = True,
     inside_only: bool = True,
@@ -30,10 +30,10 @@ def cropped_mask_bce(
     """Cross entropy of each mask inside its box, divided by the box's area in pixels.
 
     Args:
-        mask_coeffs: (P, D) before tanh.
-        prototypes: (h, w, D) of the frame.
+        logits: (P, h, w) at the prototypes' size.
         boxes: (P, 4) xyxy, where the masks are cropped.
-        target_masks: (P, H, W) bool at the input's size.
+        target_masks: (M, H, W) bool at the input's size.
+        objects: (P,) int64, the target of each mask.
         min_side: least width and height of a box in pixels of the input.
         full_resolution: compare at the input's size (the release) or, much cheaper, at the prototypes' (YOLACT).
         inside_only: count only pixels in the box; outside it the mask is zero whatever is predicted.
@@ -41,28 +41,23 @@ def cropped_mask_bce(
     Returns:
         (P,).
     """
-    height, width = target_masks.shape[-2:]
-    probabilities = crop(combine(prototypes, mask_coeffs).sigmoid(), boxes)
-    target = target_masks.to(probabilities.dtype)
+    (height, width), (h, w) = target_masks.shape[-2:], logits.shape[-2:]
+    probabilities = crop(logits.sigmoid(), boxes)
     pixels = 1.0  # of the input under one compared cell
     if full_resolution:
         probabilities = _resize(probabilities, (height, width))
+        target = target_masks[objects].to(probabilities.dtype)
     else:
-        h, w = prototypes.shape[:2]
-        target = _resize(target, (h, w)).gt(0.5).to(target.dtype)
+        small = _resize(target_masks.to(probabilities.dtype), (h, w)).gt(0.5)
+        target = small.to(probabilities.dtype)[objects]
         pixels = height * width / (h * w)
     cost = _cross_entropy(probabilities, target)
     if inside_only:
         # the margin of one prototype cell is what `crop` keeps beyond the box
-        margin = height / prototypes.shape[0] if full_resolution else 1.0
+        margin = height / h if full_resolution else 1.0
         cost = cost * box_windows(boxes, cost.shape[1], cost.shape[2], margin=margin)
     sides = (boxes[:, 2:] - boxes[:, :2]) * boxes.new_tensor([width, height])
     return cost.sum(dim=(1, 2)) * pixels / sides.clamp(min=min_side).prod(dim=1)
-
-
-def mask_loss(costs: Tensor, weights: Tensor) -> Tensor:
-    """Sum of weights (P,) times the masks' costs (P,)."""
-    return torch.dot(weights, costs)
 
 
 def _cross_entropy(probabilities: Tensor, target: Tensor) -> Tensor:

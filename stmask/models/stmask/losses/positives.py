@@ -22,6 +22,7 @@ class Positives:
         frames: (P,) int64, index of the frame.
         anchors: (P,) int64, index of the anchor.
         objects: (P,) int64, index of the object within its frame's targets.
+        rows: (P,) int64, index of the object among those of all frames.
         track_ids: (P,) int64.
         weights: (P,), one over the number of positives of the frame, so that every frame with objects weighs 1.
         target_boxes: (P, 4) xyxy, the objects' boxes.
@@ -33,6 +34,7 @@ class Positives:
     frames: Tensor
     anchors: Tensor
     objects: Tensor
+    rows: Tensor
     track_ids: Tensor
     weights: Tensor
     target_boxes: Tensor
@@ -55,6 +57,7 @@ class Positives:
             frames=frames,
             anchors=self.anchors[rows],
             objects=self.objects[rows],
+            rows=self.rows[rows],
             track_ids=self.track_ids[rows],
             weights=1 / counts[frames].to(self.weights.dtype),
             target_boxes=self.target_boxes[rows],
@@ -74,15 +77,17 @@ def gather_positives(
     track_ids = torch.stack([match.track_ids for match in matches])[frames, anchors]
     counts = torch.bincount(frames, minlength=len(matches))
     starts = torch.tensor([0] + [len(target) for target in targets], device=device).cumsum(0)
+    rows = starts[frames] + objects
     all_boxes = torch.cat([target.boxes for target in targets]).to(predictions.box_deltas.dtype)
     mask_coeffs, embeddings = predictions.branches.at(frames, anchors)
     return Positives(
         frames=frames,
         anchors=anchors,
         objects=objects,
+        rows=rows,
         track_ids=track_ids,
         weights=1 / counts[frames].to(predictions.box_deltas.dtype),
-        target_boxes=all_boxes[starts[frames] + objects],
+        target_boxes=all_boxes[rows],
         boxes=decode(predictions.box_deltas[frames, anchors], predictions.anchors[anchors]),
         mask_coeffs=mask_coeffs.float(),
         embeddings=embeddings.float(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import Protocol
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from stmask.models.stmask.losses.positives import Positives
 from stmask.models.stmask.records import DensePredictions, TemporalModule
 from stmask.ops.boxes import encode, to_centres
+from stmask.ops.masks import combine_frames
 from stmask.structures import FrameTargets
 
 
@@ -25,7 +27,7 @@ class MaskCosts(Protocol):
     """As `Criterion.mask_costs`."""
 
     def __call__(
-        self, mask_coeffs: Tensor, prototypes: Tensor, *, boxes: Tensor, target_masks: Tensor, min_side: float
+        self, logits: Tensor, *, boxes: Tensor, target_masks: Tensor, objects: Tensor, min_side: float
     ) -> Tensor: ...
 
 
@@ -62,26 +64,26 @@ def shift_losses(
     deltas, coeff_deltas = temporal(fused, [boxes[row] for row in rows])
     with torch.autocast(features.device.type, enabled=False):
         deltas, coeff_deltas = deltas.float(), coeff_deltas.float()
-        box_total, mask_total = deltas.sum() * 0, coeff_deltas.sum() * 0  # in the graph even without any instance
-        start = 0
-        for frame, (row, nexts) in zip(references, links):
-            stop = start + len(row)
-            if stop > start:
-                following = targets[frame + 1]
-                goal = following.boxes[nexts].float()
-                movement = encode(goal, to_centres(positives.target_boxes[row]))
-                box_total = box_total + F.smooth_l1_loss(deltas[start:stop], movement, reduction="sum") / len(row)
-                coeffs = positives.mask_coeffs[row].detach() + coeff_deltas[start:stop]
-                costs = mask_costs(
-                    coeffs,
-                    predictions.prototypes[frame + 1].detach(),
-                    boxes=goal,
-                    target_masks=following.masks[nexts],
-                    min_side=0.0,
-                )
-                mask_total = mask_total + costs.mean()
-            start = stop
-    return box_total / len(references), mask_total / len(references)
+        following = [targets[frame + 1] for frame in references]
+        firsts = accumulate((len(target) for target in following), initial=0)
+        row, goals = torch.cat(rows), torch.cat([nexts + first for (_, nexts), first in zip(links, firsts)])
+        counts = torch.tensor([len(one) for one in rows], device=row.device)
+        weights = (1 / counts.clamp(min=1)).repeat_interleave(counts) / len(references)
+        goal_boxes = torch.cat([target.boxes for target in following])[goals].float()
+        movement = encode(goal_boxes, to_centres(positives.target_boxes[row]))
+        box = F.smooth_l1_loss(deltas, movement, reduction="none").sum(dim=1)
+        costs = mask_costs(
+            combine_frames(
+                predictions.prototypes.detach(),
+                positives.mask_coeffs[row].detach() + coeff_deltas,
+                positives.frames[row] + 1,
+            ),
+            boxes=goal_boxes,
+            target_masks=torch.cat([target.masks for target in following]),
+            objects=goals,
+            min_side=0.0,
+        )
+        return torch.dot(weights, box), torch.dot(weights, costs)
 
 
 def _links(positives: Positives, targets: Sequence[FrameTargets], frame: int) -> tuple[Tensor, Tensor]:
