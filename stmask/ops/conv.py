@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from stmask.ops import winograd
 from stmask.ops.kernels import (
     Pair,
     convolution,
@@ -40,7 +41,8 @@ def conv2d(
     """As `torch.nn.functional.conv2d`, in values and gradients; best with channels-last maps and weights.
 
     On the CPU a 1x1 convolution is a matrix product of the map's cells, which saves copies, and so is the gradient of
-    a wide weight, for which oneDNN needs twice the time with AVX2. A ReLU is computed on the way.
+    a wide weight, for which oneDNN needs twice the time with AVX2. A ReLU is computed on the way. Without gradients a
+    wide 3x3 convolution goes by tiles where `ops.winograd.prepare` has seen the weight.
 
     Args:
         x: (B, C, H, W).
@@ -60,7 +62,11 @@ def conv2d(
         rows = linear(cells.flatten(0, 2), weight.flatten(1), bias, relu=relu)
         return rows.view(*cells.shape[:3], weight.shape[0]).permute(0, 3, 1, 2)
     if not torch.is_grad_enabled() or len(x) == 0:
-        result = convolution(x, weight, bias, stride, padding, relu)
+        same = stride == (1, 1) and padding == (1, 1)
+        if same and (tiles := winograd.prepared(x, weight)) is not None:
+            result = winograd.conv_map(x, tiles, bias, relu=relu)
+        else:
+            result = convolution(x, weight, bias, stride, padding, relu)
         return result if inside is None else result.mul_(inside)
     convolved: Tensor = _Convolution.apply(  # type: ignore[no-untyped-call]
         x, weight, bias, stride, padding, few, relu, inside

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from stmask.models.stmask import TemporalFusion
 from stmask.ops import winograd
+from stmask.ops.conv import conv2d
 
 
 @pytest.mark.parametrize("side", [1, 4, 5, 7, 8, 9])
@@ -26,6 +27,66 @@ def test_it_is_a_convolution_and_a_relu(side: int, count: int) -> None:
     border = grid.clone()
     border[1 : side + 1, 1 : side + 1] = 0
     assert not border.any()  # the next convolution reads it as its padding
+
+
+@pytest.mark.parametrize("values", [1, 2**10, 2**20])  # at once
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("relu", [True, False])
+@pytest.mark.parametrize("size", [(1, 1), (2, 4), (5, 3), (8, 9), (7, 16)])
+def test_a_map_by_tiles_is_a_convolution(
+    size: tuple[int, int], relu: bool, bias: bool, values: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(winograd, "_VALUES_AT_ONCE", values)
+    draw = partial(torch.randn, generator=torch.Generator().manual_seed(size[0]), dtype=torch.float64)
+    x, weight, shift = draw(2, 6, *size), draw(5, 6, 3, 3), draw(5) if bias else None
+    wanted = F.conv2d(x, weight, shift, padding=1)
+    got = winograd.conv_map(x, winograd._transformed_for_maps(weight), shift, relu=relu)
+    torch.testing.assert_close(got, wanted.relu() if relu else wanted)
+    assert got.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_rounding_stays_that_of_float32() -> None:
+    draw = partial(torch.randn, generator=torch.Generator().manual_seed(0))
+    x, weight = draw(1, 256, 24, 40), draw(256, 256, 3, 3)
+    exact = F.conv2d(x.double(), weight.double(), padding=1)
+    tiles = winograd.conv_map(x, winograd._transformed_for_maps(weight), None, relu=False)
+    assert (tiles - exact).abs().max() < 2e-6 * exact.abs().max()
+
+
+def test_tiles_are_taken_where_they_pay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And made anew when a weight has changed."""
+    conv = torch.nn.Conv2d(8, 8, 3, padding=1)
+    x = torch.randn(1, 8, 6, 10)
+    winograd.prepare(conv)
+    with torch.no_grad():
+        assert winograd.prepared(x, conv.weight) is None  # it is narrow
+        monkeypatch.setattr(winograd, "_pays", lambda: ((8, 60),))
+        assert winograd.prepared(x[:, :, :5], conv.weight) is None  # the map is small
+        assert winograd.prepared(x.double(), conv.weight) is None
+        assert winograd.prepared(x, conv.weight.clone()) is None  # which nobody has prepared
+        for _ in range(2):
+            tiles = winograd.prepared(x, conv.weight)
+            assert tiles is not None
+            assert winograd.prepared(x, conv.weight) is tiles
+            torch.testing.assert_close(
+                conv2d(x, conv.weight, conv.bias, padding=(1, 1), relu=True), conv(x).relu(), rtol=1e-5, atol=1e-5
+            )
+            conv.weight.mul_(2)
+
+
+def test_strides_groups_and_gradients_go_another_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(winograd, "_pays", lambda: ((1, 1),))
+    monkeypatch.setattr(winograd, "conv_map", None)  # a call would fail
+    conv, grouped = torch.nn.Conv2d(8, 8, 3), torch.nn.Conv2d(8, 8, 3, groups=2)
+    winograd.prepare(torch.nn.ModuleList([conv, grouped]))
+    x = torch.randn(1, 8, 6, 10)
+    assert winograd.prepared(x, grouped.weight) is None
+    conv2d(x, conv.weight, conv.bias, padding=(1, 1)).sum().backward()
+    with torch.no_grad():
+        conv2d(x, conv.weight, conv.bias, padding=(1, 1), stride=(2, 2))
+        conv2d(x, conv.weight, conv.bias)
+        with pytest.raises(TypeError):
+            conv2d(x, conv.weight, conv.bias, padding=(1, 1))
 
 
 def fusion() -> TemporalFusion:

@@ -10,6 +10,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from stmask.models.layers.deform import ModulatedDeformConv
 from stmask.models.layers.resnet import ResNet, folded
+from stmask.ops import winograd
 
 _PAIRS = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"), ("0", "1"))  # "0", "1": of a shortcut
 
@@ -25,6 +26,7 @@ def prepare_for_inference(model: nn.Module) -> None:
         if isinstance(module, ResNet):
             _fold_norms(module)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # for modules it is there
+    winograd.prepare(model)
 
 
 @torch.no_grad()
