@@ -7,10 +7,19 @@ from functools import partial
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from stmask.models.layers import Pyramid
-from stmask.models.stmask import AdaptiveCalibration, AlignedCalibration, Calibration, NoCalibration, PredictionHead
+from stmask.models.stmask import (
+    AdaptiveCalibration,
+    AlignedCalibration,
+    Calibration,
+    LayerOnly,
+    NoCalibration,
+    PredictionHead,
+)
 from stmask.models.stmask.branches import LazyBranches
+from stmask.models.stmask.calibration import CalibratedConv
 from stmask.ops import sheet
 
 SIZES = ((10, 15), (5, 8), (3, 4), (2, 2), (1, 1))
@@ -48,6 +57,7 @@ def gradients(head: PredictionHead, values: tuple[Tensor, Tensor]) -> dict[str, 
         partial(lazy, AdaptiveCalibration(branches=["mask"])),
         partial(lazy, AlignedCalibration(branches=["track"])),
         partial(lazy, AdaptiveCalibration()),
+        partial(lazy, LayerOnly()),
         partial(lazy, NoCalibration()),
     ],
 )
@@ -66,6 +76,17 @@ def test_values_and_gradients_are_those_of_all_anchors(
     assert wanted_gradients.keys() == got_gradients.keys()  # also without any anchor: DDP waits for each
     for name, gradient in wanted_gradients.items():
         torch.testing.assert_close(got_gradients[name], gradient, rtol=1e-4, atol=1e-5)
+
+
+def test_a_layer_without_offsets_is_a_convolution() -> None:
+    head, branches = lazy(LayerOnly(branches=["mask"]))
+    got = branches.everywhere()[0]
+    x = head.mask_tower(branches.maps[0])
+    conv = head.mask_outputs[1]
+    assert isinstance(conv, CalibratedConv)
+    wanted = conv.output(F.conv2d(x, conv.adapt, padding=(1, 2)).relu())
+    shapes, cells = len(head.mask_outputs), SIZES[0][0] * SIZES[0][1]
+    torch.testing.assert_close(got[:, 1 : shapes * cells : shapes], wanted.flatten(2).mT)
 
 
 def test_every_anchor_at_the_borders() -> None:

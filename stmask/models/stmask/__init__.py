@@ -7,6 +7,7 @@ from stmask.models.stmask.calibration import (
     AnchorShape,
     CalibratedConv,
     Calibration,
+    LayerOnly,
     NoCalibration,
 )
 from stmask.models.stmask.detector import Detector
@@ -30,6 +31,7 @@ __all__ = [
     "Detections",
     "Detector",
     "FrameMemory",
+    "LayerOnly",
     "LossWeights",
     "NoCalibration",
     "PredictionHead",
@@ -42,6 +44,7 @@ PARTS = (  # what a configuration, and so a checkpoint's card, may name
     "AlignedCalibration",
     "Criterion",
     "Detector",
+    "LayerOnly",
     "LossWeights",
     "NoCalibration",
     "PredictionHead",

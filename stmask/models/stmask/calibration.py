@@ -61,6 +61,18 @@ class AlignedOffsets(Offsets):
         return self.anchor
 
 
+class NoOffsets(Offsets):
+    """Zeros: each tap reads its own cell."""
+
+    def __init__(self, anchor: AnchorShape) -> None:
+        super().__init__()
+        self._taps = anchor.kernel[0] * anchor.kernel[1]
+
+    def forward(self, box_deltas: Tensor) -> Tensor:
+        b, _, h, w = box_deltas.shape
+        return box_deltas.new_zeros(b, 2 * self._taps, h, w)
+
+
 class Calibration:
     """Which branches are calibrated, and by which offsets. Subclasses give the offsets.
 
@@ -68,7 +80,7 @@ class Calibration:
         branches: any subset of "class", "mask", "track".
     """
 
-    offsets: type[AdaptiveOffsets] | type[AlignedOffsets]
+    offsets: type[AdaptiveOffsets] | type[AlignedOffsets] | type[NoOffsets]
 
     def __init__(self, *, branches: Sequence[str]) -> None:
         unknown = [name for name in branches if name not in BRANCHES]
@@ -97,6 +109,15 @@ class AlignedCalibration(Calibration):
     """FCB(ali). The paper's default is "mask" and "track", the released models' is "class" only."""
 
     offsets = AlignedOffsets
+
+    def __init__(self, *, branches: Sequence[str] = ("mask", "track")) -> None:
+        super().__init__(branches=branches)
+
+
+class LayerOnly(Calibration):
+    """The layer that FCB adds to a branch, without calibration: a control that tells what of FCB's effect is depth."""
+
+    offsets = NoOffsets
 
     def __init__(self, *, branches: Sequence[str] = ("mask", "track")) -> None:
         super().__init__(branches=branches)
