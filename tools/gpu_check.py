@@ -31,7 +31,7 @@ from stmask.ops.frames import FramePreprocessor  # noqa: E402
 from stmask.structures import Clip, FrameTargets  # noqa: E402
 
 _GIB = 2**30
-_TABLES = ("table5", "table4", "quirks")  # of experiments/synthetic
+_TABLES = ("table5", "fcb", "table4", "quirks")  # of experiments/synthetic
 _EVALUATION = 240  # seconds, of many runs side by side
 _SETTLE = 12  # frames until all tracks have their room and kernels are chosen
 

@@ -16,7 +16,8 @@ from stmask.signatures import nearest
 ALL_TABLES = "all"
 IMAGES = "coco"  # the image networks that training on videos starts from
 QUIRKS = "quirks"  # what the authors' code does besides the method, see stmask/official/QUIRKS.md
-BESIDES = (IMAGES, QUIRKS)
+FCB = "fcb"  # what of FCB's effect is its layer, and what calibration
+BESIDES = (IMAGES, QUIRKS, FCB)
 """Tables beside the paper's six."""
 TITLES = {
     "table1": "FCA: kernels of the prediction head",
@@ -27,6 +28,7 @@ TITLES = {
     "table6": "STMask and its peers on YouTube-VIS 2019",
     IMAGES: "the image networks that training on videos starts from",
     QUIRKS: "what the authors' code does besides the method, each mended alone and all together",
+    FCB: "what of FCB is one more layer, and what calibration",
 }
 _EXPERIMENTS = "experiment"
 # percent on YouTube-VIS 2019 valid (of images: on COCO, given with the authors' weights), frames per second on one

@@ -11,7 +11,8 @@ from omegaconf import DictConfig
 from stmask.checkpoints import build_model
 from stmask.config import compose, plain
 from stmask.errors import ConfigError
-from stmask.experiments.rows import BESIDES, QUIRKS, TITLES, Row, rows, tables
+from stmask.experiments.rows import BESIDES, FCB, QUIRKS, TITLES, Row, rows, tables
+from stmask.models.stmask import AdaptiveCalibration
 from stmask.official.quirks import KernelsFirstHead
 from stmask.runs.identity import config_hash
 
@@ -185,3 +186,38 @@ def test_each_quirk_is_mended_alone_and_all_together() -> None:
 def test_the_clean_row_is_a_row_of_table_4_and_trained_once() -> None:
     clean, row = (compose("train", [f"experiment={name}"]) for name in ("quirks/q_clean", "table4/t4_fca_ada"))
     assert config_hash(clean) == config_hash(row)
+
+
+# --- FCB, its layer and its offsets
+
+
+def test_rows_of_fcb_differ_from_the_row_before_in_one_part() -> None:
+    cfgs = {row.name: compose("train", [f"experiment={row.experiment}"]) for row in rows(FCB)}
+    align = {name: plain(cfg.model.head.align) for name, cfg in cfgs.items()}
+    for row in rows(FCB):
+        if row.before not in (None, "f_none"):
+            assert align[row.name]["branches"] == align[row.before]["branches"]
+    for name, other in (("f_none", "t5_baseline"), ("f_ali", "t5_ali"), ("f_ada", "t5_ada")):
+        assert config_hash(cfgs[name]) == config_hash(config(other))
+
+
+@pytest.mark.parametrize("start", ["drawn", "zero"])
+def test_offsets_begin_drawn_or_at_zero(start: str) -> None:
+    name = {"drawn": "f_ada", "zero": "f_ada_zero"}[start]
+    cfg = compose("train", [f"experiment=fcb/{name}", "recipe=tiny"])
+    networks = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        networks.append(build_model(plain(cfg.model), num_classes=5))
+    offsets = [value for key, value in networks[0].named_parameters() if ".offsets." in key]
+    assert len(offsets) == 6
+    assert all(bool(value.any()) is (start == "drawn") for value in offsets)
+    (drawn,) = (value for key, value in networks[0].named_parameters() if key == "head.class_outputs.0.adapt")
+    assert drawn.any()
+    for one, other in zip(networks[0].parameters(), networks[1].parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_another_start_is_refused() -> None:
+    with pytest.raises(ValueError, match="start must be one of drawn, zero, got 'one'"):
+        AdaptiveCalibration(start="one")

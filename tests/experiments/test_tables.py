@@ -275,7 +275,7 @@ def test_without_runs_every_row_is_missing(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     assert main(["tables"]) == 0
     written = sorted(path.parent.name for path in (tmp_path / "experiments").rglob("results.csv"))
-    assert written == ["coco", "quirks", "table1", "table2", "table3", "table4", "table5", "table6"]
+    assert written == ["coco", "fcb", "quirks", "table1", "table2", "table3", "table4", "table5", "table6"]
     for path in (tmp_path / "experiments").rglob("results.csv"):
         assert {line["n"] for line in csv.DictReader(path.read_text().splitlines())} == {"0"}
 

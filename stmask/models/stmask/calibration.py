@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from stmask.models.layers.conv import SameConv2d
+from stmask.models.layers.initialise import StartsAtZero
 from stmask.ops.alignment import aligned_offsets
 from stmask.ops.deform import deform_conv, deform_conv_rows
 from stmask.ops.sheet import Sheet
@@ -27,6 +28,10 @@ class AnchorShape:
 class Offsets(nn.Module):
     """Offsets (B, 2 * kh * kw, h, w) of one anchor shape from its box regression (B, 4, h, w)."""
 
+    def __init__(self, anchor: AnchorShape) -> None:
+        super().__init__()
+        self.anchor = anchor
+
     @property
     def key(self) -> Hashable:
         """Equal for modules that give the same offsets."""
@@ -37,7 +42,7 @@ class AdaptiveOffsets(Offsets):
     """Equation 5: offsets as a learned linear function of the box regression, one 1x1 convolution without bias."""
 
     def __init__(self, anchor: AnchorShape) -> None:
-        super().__init__()
+        super().__init__(anchor)
         kh, kw = anchor.kernel
         self.conv = nn.Conv2d(4, 2 * kh * kw, 1, bias=False)
 
@@ -46,12 +51,16 @@ class AdaptiveOffsets(Offsets):
         return offsets
 
 
+class ZeroStartOffsets(AdaptiveOffsets, StartsAtZero):
+    """Equation 5, of a network that begins with plain convolutions."""
+
+
+STARTS: Mapping[str, type[AdaptiveOffsets]] = {"drawn": AdaptiveOffsets, "zero": ZeroStartOffsets}
+"""The values of `AdaptiveCalibration.start`."""
+
+
 class AlignedOffsets(Offsets):
     """Equations 6 to 8: offsets that spread the taps over the regressed box; nothing is learned."""
-
-    def __init__(self, anchor: AnchorShape) -> None:
-        super().__init__()
-        self.anchor = anchor
 
     def forward(self, box_deltas: Tensor) -> Tensor:
         return aligned_offsets(box_deltas, self.anchor.kernel, anchor_shape=self.anchor.size)
@@ -64,13 +73,9 @@ class AlignedOffsets(Offsets):
 class NoOffsets(Offsets):
     """Zeros: each tap reads its own cell."""
 
-    def __init__(self, anchor: AnchorShape) -> None:
-        super().__init__()
-        self._taps = anchor.kernel[0] * anchor.kernel[1]
-
     def forward(self, box_deltas: Tensor) -> Tensor:
-        b, _, h, w = box_deltas.shape
-        return box_deltas.new_zeros(b, 2 * self._taps, h, w)
+        (kh, kw), (b, _, h, w) = self.anchor.kernel, box_deltas.shape
+        return box_deltas.new_zeros(b, 2 * kh * kw, h, w)
 
 
 class Calibration:
@@ -80,7 +85,7 @@ class Calibration:
         branches: any subset of "class", "mask", "track".
     """
 
-    offsets: type[AdaptiveOffsets] | type[AlignedOffsets] | type[NoOffsets]
+    offsets: type[Offsets]
 
     def __init__(self, *, branches: Sequence[str]) -> None:
         unknown = [name for name in branches if name not in BRANCHES]
@@ -97,12 +102,18 @@ class NoCalibration(Calibration):
 
 
 class AdaptiveCalibration(Calibration):
-    """FCB(ada). The paper's default is all three branches, the released models' is "class" only."""
+    """FCB(ada). The paper's default is all three branches, the released models' is "class" only.
 
-    offsets = AdaptiveOffsets
+    Args:
+        branches: as of `Calibration`.
+        start: what the offsets are before training: "drawn", as in the authors' trainings, or "zero".
+    """
 
-    def __init__(self, *, branches: Sequence[str] = BRANCHES) -> None:
+    def __init__(self, *, branches: Sequence[str] = BRANCHES, start: str = "drawn") -> None:
         super().__init__(branches=branches)
+        if start not in STARTS:
+            raise ValueError(f"start must be one of {', '.join(STARTS)}, got {start!r}")
+        self.offsets = STARTS[start]
 
 
 class AlignedCalibration(Calibration):
