@@ -47,7 +47,8 @@ def _parser() -> Parser:
         nargs="+",
         metavar="TABLE|KEY=VALUE",
         help="tables (table1 .. table6, coco, quirks, fcb, or all) or rows of them (table4/t4_fca), overrides as of "
-        "`stmask train`, such as recipe=tiny, hydra/launcher=gpus or optimizer.lr=1e-4,2e-4, and seeds=0,1,2 (default: 0)",
+        "`stmask train`, such as recipe=tiny, hydra/launcher=gpus or optimizer.lr=1e-4,2e-4, and seeds=0,1,2 (default "
+        "0)",
     )
     parser.add_argument("--list", action="store_true", help="print the names of the rows and stop")
     parser.add_argument("--retry-failed", action="store_true", help="also restart runs that failed")
