@@ -92,7 +92,7 @@ def test_composing_leaves_a_running_application_alone() -> None:
         (["model/head/align=adda"], "no option 'adda' in group 'model/head/align'; did you mean 'ada'?"),
         (
             ["model/head/align=x"],
-            "no option 'x' in group 'model/head/align'; there are: ada, ada_class, ada_class_mask, ali, ali_class, ",
+            "no option 'x' in group 'model/head/align'; there are: ada, ada_class, ada_class_mask, ada_zero, ali, ",
         ),
         (["experiment=table4"], "experiment=table4 is a folder; for all in it: -m 'experiment=glob(table4/*)'"),
         (["experiment=nothing"], "no option 'nothing' in group 'experiment'; there are: "),
