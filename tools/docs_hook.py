@@ -27,7 +27,7 @@ OUTSIDE_DOCS = (
     "experiments/README.md",
     "experiments/*/README.md",
     "experiments/*/table.md",
-    "experiments/*/results.csv",
+    "experiments/*/*.csv",
     "experiments/*/*.png",
     "notebooks/README.md",
     "packages/*/README.md",
