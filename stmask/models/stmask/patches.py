@@ -131,11 +131,15 @@ class Chosen:
             features: gives what the tower makes of all rows.
         """
         cells, places = self.distinct(torch.cat([corners.flatten() for corners in reads.corners]))
-        everywhere = self._are_most(cells)
-        table = features() if everywhere else self._tower(tower, cells, rows)
+        if self._are_most(cells):
+            table, among = features(), reads.corners
+        else:
+            table, places = self._tower(tower, cells, rows), places.int()
+            among = tuple(places[corners] for corners in reads.corners)
         values = []
-        for conv, taps, *(corners, factors, found) in zip(outputs, self.outputs, *reads, strict=True):
-            corners = corners if everywhere else places.int()[corners]
+        for conv, taps, corners, factors, found in zip(
+            outputs, self.outputs, among, reads.factors, reads.places, strict=True
+        ):
             calibrated = deform_conv_reads(table, corners, factors, weight=conv.adapt, relu=True)
             calibrated = F.pad(calibrated, (0, 0, 0, 1))  # what padding reads
             values.append(conv_rows(calibrated, found[taps], conv.output.weight, conv.output.bias))
