@@ -20,7 +20,8 @@ from torch import Tensor
 from stmask import load
 from stmask.config import compose
 from stmask.models.stmask import STMask
-from stmask.models.stmask.calibration import BRANCHES, AnchorShape, CalibratedConv
+from stmask.models.stmask.branches import LazyBranches
+from stmask.models.stmask.calibration import BRANCHES, AnchorShape, CalibratedConv, NoOffsets
 from stmask.ops.boxes import decode, iou, to_corners
 from stmask.ops.deform import sampling_points
 from stmask.ops.matching import AnchorMatcher, AnchorMatches
@@ -32,11 +33,10 @@ COLUMNS = ("run", "branch", "anchor_iou", "box_iou", "taps_in_object", "taps_out
 
 def offsets_of(model: STMask, branch: str, number: int, deltas: Tensor) -> Tensor:
     """Offsets (1, 2 * taps, h, w) of an anchor shape from its box regression (h, w, 4)."""
-    conv, (kh, kw) = getattr(model.head, f"{branch}_outputs")[number], model.head.anchor_shapes[number].kernel
-    if isinstance(conv, CalibratedConv):
-        offsets: Tensor = conv.offsets(deltas.permute(2, 0, 1)[None])
-        return offsets
-    return deltas.new_zeros(1, 2 * kh * kw, *deltas.shape[:2])
+    conv = getattr(model.head, f"{branch}_outputs")[number]
+    module = conv.offsets if isinstance(conv, CalibratedConv) else NoOffsets(model.head.anchor_shapes[number])
+    offsets: Tensor = module(deltas.permute(2, 0, 1)[None])
+    return offsets
 
 
 def taps_in(offsets: Tensor, shape: AnchorShape, boxes: Tensor) -> tuple[Tensor, Tensor]:
@@ -51,9 +51,9 @@ def taps_in(offsets: Tensor, shape: AnchorShape, boxes: Tensor) -> tuple[Tensor,
 
 def look(model: STMask, clip: Clip, found: dict[str, dict[str, list[Tensor]]], matcher: AnchorMatcher) -> None:
     """Adds what is seen in a batch, one value for each positive anchor."""
-    frames = clip.frames.flatten(0, 1)
-    predictions = model(frames)
-    sizes = [(x.shape[2], x.shape[3]) for x in model.fpn(model.backbone(frames[:1])).levels.values()]
+    predictions = model(clip.frames.flatten(0, 1))
+    assert isinstance(predictions.branches, LazyBranches)
+    sizes = [(x.shape[2], x.shape[3]) for x in predictions.branches.maps]
     for frame, target in enumerate(clip.flat_targets):
         if len(target):
             matches = matcher(predictions.anchors, target.boxes.float(), labels=target.labels,

@@ -47,7 +47,12 @@ _prepared = WeakTensorKeyDictionary()  # of weights: their state and what was ma
 
 def transformed(weight: Tensor) -> Tensor:
     """A weight (O, C, 3, 3) as (36, O, C), four times its size."""
-    g = torch.tensor(_WEIGHT, dtype=torch.float64)
+    return _by(_WEIGHT, weight)
+
+
+def _by(matrix: tuple[tuple[float, ...], ...], weight: Tensor) -> Tensor:
+    """A weight (O, C, 3, 3), its rows and columns transformed by a matrix (n, 3): (n * n, O, C)."""
+    g = torch.tensor(matrix, dtype=torch.float64)
     u = torch.einsum("ai,ocij,bj->aboc", g, weight.double(), g)
     return u.flatten(0, 1).to(weight.dtype).contiguous()
 
@@ -163,9 +168,7 @@ def _input_transform(four: list[Tensor], out: Tensor) -> None:
 
 def _transformed_for_maps(weight: Tensor) -> Tensor:
     """(O, C, 3, 3) as (16, O, C), columns of tiles before their rows."""
-    g = torch.tensor(_MAP_WEIGHT, dtype=torch.float64)
-    u = torch.einsum("bj,ocij,ai->baoc", g, weight.double(), g)
-    return u.flatten(0, 1).to(weight.dtype).contiguous()
+    return _by(_MAP_WEIGHT, weight.mT)
 
 
 def _pays() -> tuple[tuple[int, int], ...]:

@@ -34,8 +34,8 @@ class Offsets(nn.Module):
 
     @property
     def key(self) -> Hashable:
-        """Equal for modules that give the same offsets."""
-        return id(self)
+        """Equal for modules that give the same offsets: of one kind and anchor shape, where nothing is learned."""
+        return (type(self), self.anchor) if next(self.parameters(), None) is None else id(self)
 
 
 class AdaptiveOffsets(Offsets):
@@ -64,10 +64,6 @@ class AlignedOffsets(Offsets):
 
     def forward(self, box_deltas: Tensor) -> Tensor:
         return aligned_offsets(box_deltas, self.anchor.kernel, anchor_shape=self.anchor.size)
-
-    @property
-    def key(self) -> Hashable:
-        return self.anchor
 
 
 class NoOffsets(Offsets):

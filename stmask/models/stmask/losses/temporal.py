@@ -66,17 +66,17 @@ def shift_losses(
         deltas, coeff_deltas = deltas.float(), coeff_deltas.float()
         following = [targets[frame + 1] for frame in references]
         firsts = accumulate((len(target) for target in following), initial=0)
-        row, goals = torch.cat(rows), torch.cat([nexts + first for (_, nexts), first in zip(links, firsts)])
-        counts = torch.tensor([len(one) for one in rows], device=row.device)
-        weights = (1 / counts.clamp(min=1)).repeat_interleave(counts) / len(references)
+        moved = positives.select(torch.cat(rows))
+        goals = torch.cat([nexts + first for (_, nexts), first in zip(links, firsts)])
+        weights = moved.weights / len(references)
         goal_boxes = torch.cat([target.boxes for target in following])[goals].float()
-        movement = encode(goal_boxes, to_centres(positives.target_boxes[row]))
+        movement = encode(goal_boxes, to_centres(moved.target_boxes))
         box = F.smooth_l1_loss(deltas, movement, reduction="none").sum(dim=1)
         costs = mask_costs(
             combine_frames(
                 predictions.prototypes.detach(),
-                positives.mask_coeffs[row].detach() + coeff_deltas,
-                positives.frames[row] + 1,
+                moved.mask_coeffs.detach() + coeff_deltas,
+                moved.frames + 1,
             ),
             boxes=goal_boxes,
             target_masks=torch.cat([target.masks for target in following]),
